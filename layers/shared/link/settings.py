@@ -1,0 +1,104 @@
+"""Settings of the functions: read once, whole, and checked against each other."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+_UNIT_MS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
+_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
+
+
+class SettingsError(Exception):
+    """A variable is missing or contradicts another; the message says where it is set."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One deployment's settings. Durations are milliseconds."""
+
+    locks_table: str
+    endpoints_table: str
+    transitions_table: str
+    wake_up_queue_url: str
+    rejected_events_queue_url: str
+    secrets_key_arn: str
+    refresh_ms: int = 300_000
+    handover_ms: int = 1_000
+    max_endpoints: int = 1_000
+    allowed_networks: tuple[Network, ...] = ()
+    require_https: bool = False
+    ca_bundle: str = ""
+
+
+def duration_ms(text: str) -> int:
+    """Milliseconds of a Go duration such as `5m`, `1.5s` or `1h30m`.
+
+    >>> duration_ms("1m30s")
+    90000
+    """
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration like 5m, 90s or 1h30m")
+    parts = re.findall(r"([0-9.]+)(ms|s|m|h)", text)
+    return round(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
+
+
+def load(env: Mapping[str, str]) -> Settings:
+    """The settings in `env`; raises SettingsError naming every variable that is wrong."""
+    problems: list[str] = []
+
+    def text(name: str) -> str:
+        if not env.get(name):
+            problems.append(f"{name} is missing: set it under Globals.Function.Environment in template.yaml")
+        return env.get(name, "")
+
+    def duration(name: str, default: str, lowest: int, highest: int) -> int:
+        try:
+            value = duration_ms(env.get(name) or default)
+        except ValueError as error:
+            problems.append(f"{name}: {error}")
+            return lowest
+        if not lowest <= value <= highest:
+            problems.append(f"{name}: {env[name]} is outside {lowest} ms to {highest} ms")
+        return value
+
+    def networks(name: str) -> tuple[Network, ...]:
+        found = []
+        for part in filter(None, (part.strip() for part in env.get(name, "").split(","))):
+            try:
+                found.append(ipaddress.ip_network(part))
+            except ValueError as error:
+                problems.append(f"{name}: {error}, write CIDRs like 10.0.0.0/8,fd00::/8")
+        return tuple(found)
+
+    maximum = env.get("MAX_ENDPOINTS") or "1000"
+    if not re.fullmatch(r"[0-9]{1,9}", maximum):
+        problems.append(f"MAX_ENDPOINTS: {maximum!r} is not a whole number, use 0 for no limit")
+        maximum = "0"
+    require_https = env.get("REQUIRE_HTTPS") or "false"
+    if require_https not in ("true", "false"):
+        problems.append(f"REQUIRE_HTTPS: {require_https!r} is neither true nor false")
+
+    settings = Settings(
+        locks_table=text("LOCKS_TABLE"),
+        endpoints_table=text("ENDPOINTS_TABLE"),
+        transitions_table=text("TRANSITIONS_TABLE"),
+        wake_up_queue_url=text("WAKE_UP_QUEUE_URL"),
+        rejected_events_queue_url=text("REJECTED_EVENTS_QUEUE_URL"),
+        secrets_key_arn=text("SECRETS_KEY_ARN"),
+        refresh_ms=duration("WEBHOOK_REFRESH_INTERVAL", "5m", 1_000, 86_400_000),
+        handover_ms=duration("HANDOVER_TIMEOUT", "1s", 0, 5_000),
+        max_endpoints=int(maximum),
+        allowed_networks=networks("ALLOWED_NETWORKS"),
+        require_https=require_https == "true",
+        ca_bundle=env.get("CA_BUNDLE", ""),
+    )
+    if settings.handover_ms >= settings.refresh_ms:
+        problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")
+    if problems:
+        raise SettingsError("; ".join(problems))
+    return settings
