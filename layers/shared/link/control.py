@@ -1,0 +1,156 @@
+"""The control plane: what the API does, without HTTP. It commits and wakes up; it never claims or sends.
+
+AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (and a Scan for the limit); show 2 GetItem;
+list 1 Scan a MiB and 1 BatchGetItem per 100 resources; delete and failover 2 GetItem, 1 write, 1 SendMessage.
+"""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from link import election
+from link.clock import Clock
+from link.delivery import election_key
+from link.endpoint import Endpoint, Resource
+from link.errors import Conflict, NotFound
+from link.lock import Cause, Committed, Locks, Step
+from link.plugin import StorablePluginConfig, factory
+from link.queues import Queues
+from link.reconcile import log_changes
+from link.registry import Registry, to_item
+from link.settings import Settings
+
+_ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class ControlPlane:
+    """Registers, shows, fails over and deletes endpoints."""
+
+    def __init__(self, locks: Locks, registry: Registry, queues: Queues, settings: Settings, clock: Clock) -> None:
+        self._locks = locks
+        self._registry = registry
+        self._queues = queues
+        self._settings = settings
+        self._clock = clock
+
+    def create(self, body: Any, request_id: str) -> dict[str, Any]:
+        """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report."""
+        plugin = factory(body.get("plugin") if isinstance(body, dict) else None)
+        config = plugin.validate(body)
+        maximum = self._settings.max_endpoints
+        # The count is cheap and counts what is being deleted too; only at the limit the list is worth its price.
+        if maximum and self._registry.count() >= maximum and (alive := len(self.list())) >= maximum:
+            raise Conflict(f"create endpoint: Too many endpoints configured: {alive}, max allowed: {maximum}")
+        endpoint_id = f"vip-{uuid.uuid4()}"
+        now = self._clock.now()
+        row = plugin.mutate(config, endpoint_id, now)
+        entry = Endpoint(joined=now, host=row.host, priority=row.priority, lease_seconds=row.lease_seconds)
+
+        def register(resource: Resource) -> Resource:
+            try:
+                return election.register(resource, endpoint_id, entry)
+            except Conflict as conflict:
+                raise Conflict(f"start scheduler: endpoint already assigned: {conflict}") from None
+
+        self._commit(row.resource_id, register, Cause("register", request_id), row=to_item(row))
+        return shown(row, entry)
+
+    def list(self) -> list[dict[str, Any]]:
+        """Every endpoint that is not being deleted, oldest first."""
+        rows = sorted(self._registry.scan(), key=lambda row: (row.created_at, row.endpoint_id))
+        resources = self._locks.read_all({row.resource_id for row in rows})
+        found = ((row, _alive(resources.get(row.resource_id), row.endpoint_id)) for row in rows)
+        return [shown(row, entry) for row, entry in found if entry is not None]
+
+    def show(self, endpoint_id: str) -> dict[str, Any]:
+        """One endpoint; raises NotFound."""
+        row = self._row(endpoint_id, "")
+        entry = _alive(self._locks.read(row.resource_id), endpoint_id)
+        if entry is None:
+            raise NotFound("Endpoint not found")
+        return shown(row, entry)
+
+    def delete(self, endpoint_id: str, request_id: str, *, force: bool = False) -> None:
+        """Takes an endpoint out of the election; its receiver is told first unless `force`."""
+        prefix = "stop endpoint manager: "
+        row = self._row(endpoint_id, prefix)
+
+        def delete(resource: Resource) -> Resource:
+            entry = resource.endpoints.get(endpoint_id)
+            if entry is None or (entry.deleting and not force):
+                raise NotFound(f"{prefix}Endpoint not found")
+            return election.delete(resource, endpoint_id, self._clock.now(), force=force)
+
+        self._commit(row.resource_id, delete, Cause("delete", request_id))
+
+    def failover(self, endpoint_id: str, request_id: str, *, to: str | None = None) -> None:
+        """Hands the lock of the holder `endpoint_id` to another ready endpoint; raises Conflict."""
+        prefix = "fail to failover endpoint: "
+        row = self._row(endpoint_id, prefix)
+
+        def failover(resource: Resource) -> Resource:
+            if _alive(resource, endpoint_id) is None:
+                raise NotFound(f"{prefix}Endpoint not found")
+            try:
+                return election.failover(resource, endpoint_id, to, request_id, self._clock.now())
+            except Conflict as conflict:
+                raise Conflict(f"{prefix}fail to failover the endpoint {endpoint_id}: {conflict}") from None
+
+        self._commit(row.resource_id, failover, Cause("failover", request_id))
+
+    def _row(self, endpoint_id: str, prefix: str) -> StorablePluginConfig:
+        row = self._registry.get(endpoint_id)
+        if row is None:
+            raise NotFound(f"{prefix}Endpoint not found")
+        return row
+
+    def _commit(
+        self,
+        resource_id: str,
+        command: Callable[[Resource], Resource],
+        cause: Cause,
+        *,
+        row: dict[str, Any] | None = None,
+    ) -> Committed:
+        refresh_ms = self._settings.refresh_ms
+
+        def step(resource: Resource, nonce: str) -> Step:
+            now = self._clock.now()
+            resource = election.drop_told(election.elect(command(resource), now))
+            return Step(*election.keep_due_at(resource, now, carried=None, refresh_ms=refresh_ms))
+
+        committed = self._locks.update(resource_id, step, cause, row=row)
+        log_changes(committed, cause)
+        due_at = committed.after.due_at
+        if committed.owes_wake_up and due_at is not None:
+            self._queues.wake_up(resource_id, due_at, self._clock.now())
+        return committed
+
+
+def is_endpoint_id(text: str) -> bool:
+    """Whether this can be an endpoint's id: `vip-` and a UUID."""
+    return _ENDPOINT_ID.fullmatch(text) is not None
+
+
+def shown(row: StorablePluginConfig, entry: Endpoint) -> dict[str, Any]:
+    """LinK's JSON of an endpoint, with host, priority and lease_seconds added. Never url, headers or secret."""
+    view: dict[str, Any] = {"id": row.endpoint_id, "status": entry.status}
+    if row.checks:
+        view["checks"] = list(row.checks)
+    view |= {
+        "healthcheck_interval": row.healthcheck_interval,
+        "plugin": row.plugin,
+        "election_key": election_key(row),
+        "host": row.host,
+        "priority": row.priority,
+        "lease_seconds": row.lease_seconds,
+    }
+    return view
+
+
+def _alive(resource: Resource | None, endpoint_id: str) -> Endpoint | None:
+    entry = resource.endpoints.get(endpoint_id) if resource else None
+    return None if entry is None or entry.deleting else entry

@@ -1,0 +1,86 @@
+"""Status events in: what a host reported, out of an EventBridge event. Pure: standard library only."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from link.endpoint import Status
+from link.errors import Rejected
+
+MILLISECONDS = range(10**12, 10**13 + 1)
+"""What a Unix time in milliseconds looks like in the years 2001 to 2286; seconds or microseconds do not."""
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_REPORTED = {Status.ACTIVATED, Status.STANDBY, Status.FAILING}
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One host's report. `at` is when the host made it, Unix milliseconds."""
+
+    endpoint_id: str
+    status: Status
+    at: int
+    resource_id: str | None
+    plugin: str | None
+    event_id: str
+
+
+def decode(text: str) -> Any:
+    """The JSON in a message body; raises Rejected when it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise Rejected("malformed", f"the message body is not JSON: {error}") from None
+
+
+def parse(event: Any) -> Report:
+    """The report in an EventBridge event; raises Rejected saying which field breaks which rule."""
+    if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
+        raise Rejected("malformed", "the event has no detail: send an EventBridge event with a JSON object in detail")
+    detail = event["detail"]
+    status = _text(detail, "status")
+    if status not in _REPORTED:
+        raise Rejected("malformed", f"detail.status: {status!r} is not one of ACTIVATED, STANDBY, FAILING")
+    return Report(
+        endpoint_id=_text(detail, "endpoint_id"),
+        status=Status(status),
+        at=_reported_at(detail["reported_at"]) if "reported_at" in detail else _envelope_time(event),
+        resource_id=_text(detail, "resource_id") if "resource_id" in detail else None,
+        plugin=_text(detail, "plugin") if "plugin" in detail else None,
+        event_id=str(event.get("id", "")),
+    )
+
+
+def _text(detail: dict[str, Any], name: str) -> str:
+    value = detail.get(name)
+    if not isinstance(value, str) or not 1 <= len(value) <= 256:
+        raise Rejected("malformed", f"detail.{name}: {_shown(value)} is not a text of 1 to 256 characters")
+    return _SURROGATE.sub("\ufffd", value)
+
+
+def _reported_at(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value not in MILLISECONDS:
+        raise Rejected(
+            "malformed", f"detail.reported_at: {_shown(value)} is not a whole number of Unix milliseconds (13 digits)"
+        )
+    return value
+
+
+def _envelope_time(event: dict[str, Any]) -> int:
+    value = event.get("time")
+    try:
+        moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
+        at = round((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+    except (TypeError, ValueError, OverflowError):
+        at = -1
+    if at not in MILLISECONDS:
+        raise Rejected("malformed", f"time: {_shown(value)} is not a time such as 2026-11-23T12:00:00Z")
+    return at
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:80]

@@ -1,0 +1,320 @@
+"""The table of locks: one item per resource, one conditional write per decision.
+
+AWS calls: `read` 1 GetItem (consistent); `commit` 1 PutItem, or 1 TransactWriteItems when a transition
+or a registration goes with it. Nothing else ever writes the lock item.
+"""
+
+from __future__ import annotations
+
+import random
+import secrets
+import zlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import ClientError
+
+from link.clock import Clock
+from link.election import changes
+from link.endpoint import Claim, Endpoint, Resource, Status
+from link.errors import Contended
+from link.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+SHARDS = 8
+"""Partitions of the due index: one partition serves 1,000 writes a second."""
+DUE_INDEX = "due"
+TRANSITIONS_KEPT_SECONDS = 90 * 86_400
+COMMIT_SECONDS = 10
+"""Bounded by time, never by a small count: 32 reporters at once need up to 35 tries."""
+
+Item = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """Why a commit was made, for the audit: `kind` is report, wake_up, failover, delete or register."""
+
+    kind: str
+    id: str
+
+
+class Step(NamedTuple):
+    """A pure step's answer: the next item, and whether its committer owes the wake-up message."""
+
+    resource: Resource
+    owes_wake_up: bool
+
+
+class Committed(NamedTuple):
+    """What an update led to. `before` and `after` are the same object when nothing had to be written."""
+
+    before: Resource
+    after: Resource
+    owes_wake_up: bool
+    tries: int
+
+
+class Locks:
+    """The lock items and, in the same transaction, what must never contradict them."""
+
+    def __init__(self, dynamodb: DynamoDBClient, settings: Settings, clock: Clock) -> None:
+        self._dynamodb = dynamodb
+        self._settings = settings
+        self._clock = clock
+
+    def read(self, resource_id: str) -> Resource:
+        """The item; version 0 when there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=self._settings.locks_table, Key={"resource_id": {"S": resource_id}}, ConsistentRead=True
+        )
+        return from_item(answer["Item"]) if "Item" in answer else Resource(resource_id)
+
+    def read_all(self, resource_ids: Iterable[str]) -> dict[str, Resource]:
+        """The items of many resources, for lists: eventually consistent, 1 BatchGetItem per 100."""
+        keys = [{"resource_id": {"S": resource_id}} for resource_id in resource_ids]
+        found = {}
+        give_up = self._clock.now() + COMMIT_SECONDS * 1000
+        while keys:
+            answer = self._dynamodb.batch_get_item(RequestItems={self._settings.locks_table: {"Keys": keys[:100]}})
+            for item in answer["Responses"][self._settings.locks_table]:
+                found[item["resource_id"]["S"]] = from_item(item)
+            left: Any = answer["UnprocessedKeys"].get(self._settings.locks_table, {}).get("Keys", [])
+            keys = left + keys[100:]
+            if left:
+                if self._clock.now() >= give_up:
+                    raise Contended(f"DynamoDB left {len(left)} keys of a BatchGetItem unread for {COMMIT_SECONDS} s")
+                self._clock.pause(random.random() * 0.2)
+        return found
+
+    def update(
+        self,
+        resource_id: str,
+        step: Callable[[Resource, str], Step],
+        cause: Cause,
+        *,
+        known: Resource | None = None,
+        row: Item | None = None,
+    ) -> Committed:
+        """Reads the item (or starts from `known`), applies the pure `step(resource, nonce)` and commits.
+
+        A lost race starts over from the item that won; raises Contended after 10 s of losing.
+        `row` is a registration to be put in the same transaction.
+        """
+        give_up = self._clock.now() + COMMIT_SECONDS * 1000
+        pause = 0.05
+        tries = 0
+        current = known or self.read(resource_id)
+        while True:
+            nonce = secrets.token_urlsafe(9)
+            after, owes_wake_up = step(current, nonce)
+            if after == current:
+                if current is known:
+                    # Only a conditional write could have told that a remembered item is out of date.
+                    known, current = None, self.read(resource_id)
+                    continue
+                return Committed(current, current, owes_wake_up, tries)
+            after = replace(after, version=current.version + 1, nonce=nonce)
+            tries += 1
+            in_force = self.commit(current, after, cause, row)
+            if in_force.nonce == nonce:
+                return Committed(current, after, owes_wake_up, tries)
+            current = in_force
+            if self._clock.now() >= give_up:
+                raise Contended(f"{resource_id}: {tries} conditional writes lost in {COMMIT_SECONDS} s")
+            self._clock.pause(random.random() * pause)
+            pause = min(0.2, pause * 2)
+
+    def commit(self, before: Resource, after: Resource, cause: Cause, row: Item | None = None) -> Resource:
+        """Writes `after` if `before` is still in force; returns the item that is in force now."""
+        lock: Item = {
+            "TableName": self._settings.locks_table,
+            "Item": to_item(after),
+            "ConditionExpression": "version = :before" if before.version else "attribute_not_exists(resource_id)",
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
+        if before.version:
+            lock["ExpressionAttributeValues"] = {":before": {"N": str(before.version)}}
+        others = self._with_it(before, after, cause, row)
+        try:
+            if others:
+                self._dynamodb.transact_write_items(TransactItems=[{"Put": lock}, *others])  # type: ignore[typeddict-item]
+            else:
+                self._dynamodb.put_item(**lock)
+            return after
+        except ClientError as error:
+            won = _winner(error)
+        return from_item(won) if won else self.read(before.resource_id)
+
+    def due(self, shard: int, until: int) -> list[tuple[str, int]]:
+        """(resource_id, due_at) of what is due by `until` in one shard. 1 Query a MiB of index."""
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._settings.locks_table,
+            IndexName=DUE_INDEX,
+            KeyConditionExpression="due_shard = :shard AND due_at <= :until",
+            ExpressionAttributeValues={":shard": {"N": str(shard)}, ":until": {"N": str(until)}},
+        )
+        return [(item["resource_id"]["S"], int(item["due_at"]["N"])) for page in pages for item in page["Items"]]
+
+    def _with_it(
+        self, before: Resource, after: Resource, cause: Cause, row: Item | None
+    ) -> list[TransactWriteItemTypeDef]:
+        writes: list[TransactWriteItemTypeDef] = []
+        changed = changes(before, after)
+        if changed or before.holder != after.holder:
+            item = _transition(after, changed, cause, self._clock.now())
+            writes.append({"Put": {"TableName": self._settings.transitions_table, "Item": item}})
+        if row is not None:
+            writes.append({"Put": {"TableName": self._settings.endpoints_table, "Item": row}})
+        for endpoint_id in before.endpoints.keys() - after.endpoints.keys():
+            key = {"endpoint_id": {"S": endpoint_id}}
+            writes.append({"Delete": {"TableName": self._settings.endpoints_table, "Key": key}})
+        return writes
+
+
+def _winner(error: ClientError) -> Item | None:
+    """The item that a refused write met, None when it has to be read; raises what is not a lost race."""
+    code = error.response["Error"]["Code"]
+    if code == "ConditionalCheckFailedException":
+        return error.response.get("Item")  # type: ignore[return-value]
+    if code == "TransactionConflictException":
+        return None
+    if code == "TransactionCanceledException":
+        reasons: list[Item] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+        if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
+            return reasons[0].get("Item")
+        if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
+            return None
+    raise error
+
+
+def _transition(after: Resource, changed: list[Any], cause: Cause, now: int) -> Item:
+    rows = [
+        {
+            "M": {
+                "endpoint_id": {"S": c.endpoint_id},
+                "from": {"S": c.before},
+                "to": {"S": c.after},
+                "reason": {"S": c.reason},
+                "sequence": {"N": str(c.sequence)},
+            }
+        }
+        for c in changed
+    ]
+    item: Item = {
+        "resource_id": {"S": after.resource_id},
+        "version": {"N": str(after.version)},
+        "at": {"N": str(now)},
+        "epoch": {"N": str(after.epoch)},
+        "changes": {"L": rows},
+        "cause": {"M": {"kind": {"S": cause.kind}, "id": {"S": cause.id}}},
+        "expires_at": {"N": str(now // 1000 + TRANSITIONS_KEPT_SECONDS)},
+    }
+    if after.holder is not None:
+        item["holder"] = {"S": after.holder}
+    return item
+
+
+# The stored form. Names are short because an item over 1 KB costs a second write unit at every heartbeat.
+_SHORT = {
+    "joined": "j",
+    "revision": "v",
+    "host": "h",
+    "priority": "p",
+    "lease_seconds": "l",
+    "reported": "r",
+    "reported_at": "ra",
+    "lease_expires_at": "le",
+    "status": "s",
+    "epoch": "ep",
+    "sequence": "sq",
+    "reason": "rs",
+    "announced_at": "an",
+    "delivered_sequence": "ds",
+    "delivered_at": "da",
+    "attempt": "at",
+    "next_attempt_at": "na",
+    "failure": "f",
+    "claim": "c",
+    "believed_until": "b",
+    "deleting": "d",
+}
+_DEFAULTS = {f.name: f.default for f in fields(Endpoint)}
+_TEXTS = {"host", "reason", "failure"}
+_STATUSES = {"reported", "status"}
+
+
+def due_shard(resource_id: str) -> int:
+    """The shard of the due index a resource belongs to."""
+    return zlib.crc32(resource_id.encode()) % SHARDS
+
+
+def to_item(resource: Resource) -> Item:
+    """The item as stored; what has its default value is left out."""
+    item: Item = {
+        "resource_id": {"S": resource.resource_id},
+        "version": {"N": str(resource.version)},
+        "nonce": {"S": resource.nonce},
+        "epoch": {"N": str(resource.epoch)},
+        "endpoints": {"M": {i: {"M": _entry_to_item(e)} for i, e in resource.endpoints.items()}},
+    }
+    if resource.holder is not None:
+        item["holder"] = {"S": resource.holder}
+    if resource.command:
+        item["command"] = {"S": resource.command}
+    if resource.due_at is not None:
+        item["due_shard"] = {"N": str(due_shard(resource.resource_id))}
+        item["due_at"] = {"N": str(resource.due_at)}
+    return item
+
+
+def from_item(item: Item) -> Resource:
+    """The resource of a stored item."""
+    return Resource(
+        resource_id=item["resource_id"]["S"],
+        version=int(item["version"]["N"]),
+        nonce=item["nonce"]["S"],
+        epoch=int(item["epoch"]["N"]),
+        holder=item["holder"]["S"] if "holder" in item else None,
+        command=item["command"]["S"] if "command" in item else "",
+        due_at=int(item["due_at"]["N"]) if "due_at" in item else None,
+        endpoints={i: _entry_from_item(e["M"]) for i, e in item["endpoints"]["M"].items()},
+    )
+
+
+def _entry_to_item(e: Endpoint) -> Item:
+    item: Item = {}
+    for name, short in _SHORT.items():
+        value = getattr(e, name)
+        if value == _DEFAULTS[name]:
+            continue
+        if isinstance(value, Claim):
+            claim = {"t": {"S": value.token}, "u": {"N": str(value.until)}, "s": {"N": str(value.sequence)}}
+            item[short] = {"M": claim}
+        elif isinstance(value, bool):
+            item[short] = {"BOOL": value}
+        else:
+            item[short] = {"N": str(value)} if isinstance(value, int) else {"S": str(value)}
+    return item
+
+
+def _entry_from_item(item: Item) -> Endpoint:
+    values: dict[str, Any] = {}
+    for name, short in _SHORT.items():
+        if short not in item:
+            continue
+        stored = item[short]
+        if name == "claim":
+            claim = stored["M"]
+            values[name] = Claim(claim["t"]["S"], int(claim["u"]["N"]), int(claim["s"]["N"]))
+        elif name == "deleting":
+            values[name] = stored["BOOL"]
+        elif name in _STATUSES:
+            values[name] = Status(stored["S"])
+        else:
+            values[name] = stored["S"] if name in _TEXTS else int(stored["N"])
+    return Endpoint(**values)

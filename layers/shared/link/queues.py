@@ -1,0 +1,68 @@
+"""The two queues we put into: wake-ups and rejected events. 1 SendMessage (or SendMessageBatch) each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from link.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MESSAGE_BYTES = 262_144
+"""What every SQS queue takes, whatever its own limit was raised to."""
+BATCH = 10
+
+
+class Queues:
+    """Puts messages; never reads one."""
+
+    def __init__(self, sqs: SQSClient, settings: Settings) -> None:
+        self._sqs = sqs
+        self._wake_up_url = settings.wake_up_queue_url
+        self._rejected_url = settings.rejected_events_queue_url
+
+    def wake_up(self, resource_id: str, due_at: int, now: int) -> None:
+        """Has `reconcile` run for the resource when it is due, up to a second early."""
+        self._sqs.send_message(QueueUrl=self._wake_up_url, **wake_up_message(resource_id, due_at, now))
+
+    def wake_up_all(self, due: Sequence[tuple[str, int]], now: int) -> int:
+        """The same for many (resource_id, due_at), ten in a call; returns how many SQS did not take."""
+        failed = 0
+        for start in range(0, len(due), BATCH):
+            entries: list[Any] = [
+                {"Id": str(i), **wake_up_message(resource_id, due_at, now)}
+                for i, (resource_id, due_at) in enumerate(due[start : start + BATCH])
+            ]
+            answer = self._sqs.send_message_batch(QueueUrl=self._wake_up_url, Entries=entries)
+            failed += len(answer.get("Failed", []))
+        return failed
+
+    def reject(self, code: str, message: str, event: object, now: int) -> None:
+        """Keeps an event that can never succeed, with the reason, cut to what SQS takes."""
+        self._sqs.send_message(QueueUrl=self._rejected_url, MessageBody=rejected_message(code, message, event, now))
+
+
+def wake_up_message(resource_id: str, due_at: int, now: int) -> dict[str, Any]:
+    """Body and delay of a wake-up. The delay is rounded down: who is woken early waits the rest in place."""
+    body = json.dumps({"resource_id": resource_id, "due_at": due_at})
+    return {"MessageBody": body, "DelaySeconds": max(0, min(900, (due_at - now) // 1000))}
+
+
+def rejected_message(code: str, message: str, event: object, now: int) -> str:
+    """ASCII JSON; an event that does not fit is kept as the beginning of its text."""
+
+    def body(event: object) -> str:
+        return json.dumps({"reason": code, "message": message[:1024], "rejected_at": now, "event": event})
+
+    whole = body(event)
+    if len(whole) <= MESSAGE_BYTES:
+        return whole
+    text = event if isinstance(event, str) else json.dumps(event)
+    # Escaping at most doubles ASCII text and sixfolds the rest.
+    room = MESSAGE_BYTES - len(body(""))
+    while len(json.dumps(text)) - 2 > room:
+        text = text[: len(text) * room // len(json.dumps(text))]
+    return body(text)

@@ -1,0 +1,98 @@
+"""The table of endpoints: one row per registration.
+
+Rows are written and deleted only together with their lock entry, by `lock.commit`. AWS calls: `get`
+1 GetItem, `at_revision` 0 or 1, `scan` and `count` 1 Scan a MiB.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from link.plugin import StorablePluginConfig
+from link.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+CACHED_ROWS = 1_000
+
+
+class Registry:
+    """Reads registrations. A remembered row serves only at the revision asked for."""
+
+    def __init__(self, dynamodb: DynamoDBClient, settings: Settings) -> None:
+        self._dynamodb = dynamodb
+        self._table = settings.endpoints_table
+        self._cache: dict[str, StorablePluginConfig] = {}
+
+    def get(self, endpoint_id: str) -> StorablePluginConfig | None:
+        """The registration as it is now; None when there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key={"endpoint_id": {"S": endpoint_id}}, ConsistentRead=True
+        )
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def at_revision(self, endpoint_id: str, revision: int) -> StorablePluginConfig | None:
+        """The registration at the revision of its lock entry; None when it is gone or another."""
+        known = self._cache.get(endpoint_id)
+        if known is None or known.revision != revision:
+            known = self.get(endpoint_id)
+            if known is None or known.revision != revision:
+                return None
+            if len(self._cache) >= CACHED_ROWS:
+                self._cache.clear()
+            self._cache[endpoint_id] = known
+        return known
+
+    def scan(self) -> Iterator[StorablePluginConfig]:
+        """Every registration, those being deleted included."""
+        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
+            for item in page["Items"]:
+                yield from_item(item)
+
+    def count(self) -> int:
+        """How many rows there are."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, Select="COUNT")
+        return sum(page["Count"] for page in pages)
+
+
+def to_item(row: StorablePluginConfig) -> dict[str, Any]:
+    """The row as stored."""
+    item: dict[str, Any] = {
+        "endpoint_id": {"S": row.endpoint_id},
+        "revision": {"N": str(row.revision)},
+        "plugin": {"S": row.plugin},
+        "resource_id": {"S": row.resource_id},
+        "url": {"S": row.url},
+        "ciphertext": {"B": row.ciphertext},
+        "header_names": {"L": [{"S": name} for name in row.header_names]},
+        "checks": {"S": json.dumps(row.checks)},
+        "healthcheck_interval": {"N": str(row.healthcheck_interval)},
+        "host": {"S": row.host},
+        "priority": {"N": str(row.priority)},
+        "created_at": {"N": str(row.created_at)},
+    }
+    if row.lease_seconds is not None:
+        item["lease_seconds"] = {"N": str(row.lease_seconds)}
+    return item
+
+
+def from_item(item: dict[str, Any]) -> StorablePluginConfig:
+    """The registration of a stored row."""
+    return StorablePluginConfig(
+        endpoint_id=item["endpoint_id"]["S"],
+        revision=int(item["revision"]["N"]),
+        plugin=item["plugin"]["S"],
+        resource_id=item["resource_id"]["S"],
+        url=item["url"]["S"],
+        ciphertext=bytes(item["ciphertext"]["B"]),
+        header_names=tuple(name["S"] for name in item["header_names"]["L"]),
+        checks=tuple(json.loads(item["checks"]["S"])),
+        healthcheck_interval=int(item["healthcheck_interval"]["N"]),
+        host=item["host"]["S"],
+        priority=int(item["priority"]["N"]),
+        lease_seconds=int(item["lease_seconds"]["N"]) if "lease_seconds" in item else None,
+        created_at=int(item["created_at"]["N"]),
+    )
