@@ -247,7 +247,7 @@ def claim_due(
 
 def backoff(attempt: int, jitter: float) -> int:
     """Milliseconds before the attempt after `attempt`; `jitter` is in [0, 1)."""
-    return round(min(BACKOFF_CAP_MS, 1000 * 2 ** min(attempt - 1, 20)) * (0.5 + jitter / 2))
+    return round(min(BACKOFF_CAP_MS, 1000 << min(attempt - 1, 20)) * (0.5 + jitter / 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,8 @@ class Locks:
             answer = self._dynamodb.batch_get_item(RequestItems={self._settings.locks_table: {"Keys": keys[:100]}})
             for item in answer["Responses"][self._settings.locks_table]:
                 found[item["resource_id"]["S"]] = from_item(item)
-            left: Any = answer["UnprocessedKeys"].get(self._settings.locks_table, {}).get("Keys", [])
+            unread = answer["UnprocessedKeys"]
+            left: Any = unread[self._settings.locks_table]["Keys"] if unread else []
             keys = left + keys[100:]
             if left:
                 if self._clock.now() >= give_up:

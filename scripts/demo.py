@@ -1,0 +1,351 @@
+"""The story, on the real template deployed to the local cloud: two hosts, one resource, one receiver.
+
+`make demo` plays it and judges what arrived; `make local` leaves the cloud running instead.
+Exit status 0 only if every webhook arrived as promised, in order, and verified twice over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import http.server
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from standardwebhooks import Webhook as StandardWebhook
+
+from scripts.cloud import Cloud, local_cloud
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "layers/shared"))
+
+from link.webhook import parse_and_validate_webhook
+
+EVENTS = Path(__file__).parents[1] / "events"
+RESOURCE = "floating-ip-203.0.113.7"
+SECRETS = {"paris": "paris-0123456789abcdef0123456789abcdef", "london": "london-0123456789abcdef0123456789abcde"}
+REFRESH_SECONDS = 15
+PARAMETERS = {"AllowedNetworks": "127.0.0.0/8", "RefreshInterval": f"{REFRESH_SECONDS}s"}
+PATIENCE_SECONDS = 30
+FAULTS = ("drop-standby", "wrong-key", "swap")
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One request as it arrived at the receiver."""
+
+    at: float
+    headers: dict[str, str]
+    body: bytes
+    answered: int
+
+
+@dataclass
+class Told:
+    """What a webhook said, once verified."""
+
+    at: float
+    host: str
+    status: str
+    epoch: int
+    sequence: int
+    reason: str
+    answered: int
+
+    def brief(self) -> tuple[str, str, int, int, str]:
+        return (self.host, self.status, self.epoch, self.sequence, self.reason)
+
+
+class Receiver:
+    """A receiver on loopback; `down` makes it answer 503."""
+
+    def __init__(self) -> None:
+        self.arrivals: list[Arrival] = []
+        self.down = False
+        self.changed = threading.Condition()
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                status = 503 if receiver.down else 204
+                with receiver.changed:
+                    receiver.arrivals.append(Arrival(time.time(), dict(self.headers.items()), body, status))
+                    receiver.changed.notify_all()
+                self.send_response(status)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        threading.Thread(target=self._server.serve_forever, daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def wait_for(self, what: str, condition: Callable[[list[Arrival]], bool]) -> None:
+        """Waits until the arrivals fulfil the condition."""
+        with self.changed:
+            if not self.changed.wait_for(lambda: condition(self.arrivals), PATIENCE_SECONDS):
+                raise TimeoutError(f"{what} did not arrive within {PATIENCE_SECONDS} s")
+
+
+class Unverified(Exception):
+    """A webhook that a receiver would have refused."""
+
+
+def verify(arrival: Arrival, secrets: dict[str, str], hosts: dict[str, str]) -> Told:
+    """Reads a webhook as a receiver does, with our verifier and with Standard Webhooks' own."""
+    endpoint_id = json.loads(arrival.body)["endpoint_id"]
+    host = hosts.get(endpoint_id, "")
+    try:
+        webhook = parse_and_validate_webhook(secrets[host], arrival.headers, arrival.body, now=int(arrival.at))
+        key = "whsec_" + base64.b64encode(secrets[host].encode()).decode()
+        StandardWebhook(key).verify(arrival.body, arrival.headers)
+    except Exception as error:
+        raise Unverified(f"{host or endpoint_id}: {type(error).__name__}: {error}") from error
+    reason = arrival.headers["X-Link-Webhook-Reason"]
+    assert webhook.epoch is not None and webhook.sequence is not None
+    return Told(arrival.at, host, webhook.status, webhook.epoch, webhook.sequence, reason, arrival.answered)
+
+
+@dataclass
+class Story:
+    """What happened, and what was promised."""
+
+    hosts: dict[str, str] = field(default_factory=dict)
+    """Endpoint id to host."""
+    expected: list[set[tuple[str, str, int, int, str]]] = field(default_factory=list)
+    """In order; the members of one set may come in either order."""
+
+
+def seed(fault: str, arrivals: list[Arrival], secrets: dict[str, str]) -> tuple[list[Arrival], dict[str, str]]:
+    """Spoils what arrived, so that the judge can be seen to notice."""
+    arrivals = list(arrivals)
+    statuses = [json.loads(a.body)["status"] if a.answered == 204 else "" for a in arrivals]
+    if fault == "drop-standby":
+        del arrivals[statuses.index("STANDBY")]
+    elif fault == "wrong-key":
+        return arrivals, {**secrets, "paris": secrets["paris"][::-1]}
+    elif fault == "swap":
+        first = statuses.index("STANDBY", 2)
+        arrivals[first], arrivals[first + 1] = arrivals[first + 1], arrivals[first]
+    return arrivals, secrets
+
+
+def judge(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> list[str]:
+    """What is wrong with what arrived; empty if every webhook came as promised."""
+    problems = []
+    told: list[Told] = []
+    for arrival in arrivals:
+        try:
+            told.append(verify(arrival, secrets, story.hosts))
+        except Unverified as error:
+            problems.append(f"not verified: {error}")
+    delivered = [t for t in told if t.answered == 204]
+    news = [t.brief() for t in delivered if t.reason != "refresh"]
+    for part in story.expected:
+        arrived, news = news[: len(part)], news[len(part) :]
+        if set(arrived) != part:
+            problems.append(f"expected {sorted(part)}, arrived {arrived}")
+    if news:
+        problems.append(f"nobody expected {news}")
+    if not any(t.reason == "refresh" for t in delivered):
+        problems.append("the active endpoint was never refreshed")
+    last: dict[str, int] = {}
+    for t in told:
+        if t.sequence < last.get(t.host, 0):
+            problems.append(f"{t.host}: sequence {t.sequence} after {last[t.host]}")
+        last[t.host] = max(t.sequence, last.get(t.host, 0))
+    return problems
+
+
+def timeline(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> None:
+    """Prints what arrived, a line each."""
+    print(f"\n{'time':>7}  {'endpoint':8} {'status':9} {'epoch':>5} {'sequence':>8}  {'reason':10} answer  verified")
+    start = arrivals[0].at if arrivals else 0.0
+    for arrival in arrivals:
+        try:
+            t = verify(arrival, secrets, story.hosts)
+        except Unverified as error:
+            print(f"{arrival.at - start:6.2f}s  {error}  NOT VERIFIED")
+            continue
+        print(
+            f"{t.at - start:6.2f}s  {t.host:8} {t.status:9} {t.epoch:5} {t.sequence:8}  {t.reason:10} "
+            f"{t.answered}     yes, twice"
+        )
+    print()
+
+
+class Director:
+    """Plays the story on a deployed cloud."""
+
+    def __init__(self, cloud: Cloud, receiver: Receiver) -> None:
+        self.cloud = cloud
+        self.receiver = receiver
+        self.story = Story()
+        self.ids: dict[str, str] = {}
+
+    def register(self, host: str) -> None:
+        body = api_body("create")
+        body["host"] = host
+        body["plugin_config"] |= {"url": self.receiver.url, "resource_id": RESOURCE, "secret": SECRETS[host]}
+        status, answer = self.cloud.call("POST", "/endpoints", body)
+        if status != 201:
+            raise RuntimeError(f"registering {host}: {status} {answer}")
+        self.ids[host] = answer["endpoint"]["id"]
+        self.story.hosts[self.ids[host]] = host
+
+    def report(self, host: str, situation: str) -> None:
+        """Sends the event in events/<situation>.json as `host`, now."""
+        record = json.loads((EVENTS / f"{situation}.json").read_text())["Records"][0]
+        event = json.loads(record["body"])
+        detail = event["detail"] | {
+            "endpoint_id": self.ids[host],
+            "resource_id": RESOURCE,
+            "reported_at": time.time_ns() // 1_000_000,
+        }
+        answer = self.cloud.client("events").put_events(
+            Entries=[
+                {
+                    "EventBusName": self.cloud.outputs["EventBusName"],
+                    "Source": event["source"],
+                    "DetailType": event["detail-type"],
+                    "Detail": json.dumps(detail),
+                }
+            ]
+        )
+        if answer["FailedEntryCount"]:
+            raise RuntimeError(f"EventBridge did not take the event of {host}: {answer['Entries']}")
+
+    def expect(self, *briefs: tuple[str, str, int, int, str], together: bool = False) -> None:
+        """Waits for webhooks and writes them into the story as promised, in this order unless `together`."""
+        self.story.expected += [set(briefs)] if together else [{brief} for brief in briefs]
+        wanted = {(self.ids[host], status, str(epoch), str(n), why) for host, status, epoch, n, why in briefs}
+
+        def arrived(arrivals: list[Arrival]) -> bool:
+            return wanted <= {
+                (
+                    json.loads(a.body)["endpoint_id"],
+                    json.loads(a.body)["status"],
+                    a.headers["X-Link-Webhook-Epoch"],
+                    a.headers["X-Link-Webhook-Sequence"],
+                    a.headers["X-Link-Webhook-Reason"],
+                )
+                for a in arrivals
+                if a.answered == 204
+            }
+
+        self.receiver.wait_for(str(briefs), arrived)
+
+    def refresh(self) -> None:
+        """Has the sweep run until the active endpoint was told so again."""
+        before = len(self.receiver.arrivals)
+        until = time.monotonic() + REFRESH_SECONDS + PATIENCE_SECONDS
+
+        def refreshed(arrivals: list[Arrival]) -> bool:
+            return any(a.headers["X-Link-Webhook-Reason"] == "refresh" for a in arrivals[before:])
+
+        self.cloud.client("lambda").invoke(FunctionName=self.cloud.outputs["RefreshFunctionName"], Payload=event_bytes())
+        with self.receiver.changed:
+            while not refreshed(self.receiver.arrivals):
+                if not self.receiver.changed.wait(until - time.monotonic()):
+                    raise TimeoutError("the refresh did not arrive")
+
+    def play(self) -> None:
+        say("paris and london serve one resource; both register")
+        self.register("paris")
+        self.register("london")
+        say("paris reports ready, then london: one is active, the other stands by")
+        self.report("paris", "status_winner")
+        self.expect(("paris", "ACTIVATED", 1, 1, "elected"))
+        self.report("london", "status_loser")
+        self.expect(("london", "STANDBY", 1, 1, "joined"))
+        say("paris fails: its STANDBY first, then london's ACTIVATED with a higher epoch")
+        self.report("paris", "status_failing")
+        self.expect(("paris", "STANDBY", 1, 2, "failing"), ("london", "ACTIVATED", 2, 2, "elected"))
+        say(f"nothing happens for {REFRESH_SECONDS} s: london is told once more that it is active")
+        self.refresh()
+
+        say("the receiver goes down while paris recovers and london fails; then it comes back")
+        self.receiver.down = True
+        failed = len(self.receiver.arrivals)
+        self.report("paris", "status_recovering")
+        self.receiver.wait_for("an attempt", lambda arrivals: len(arrivals) > failed)
+        self.report("london", "status_failing")
+        self.receiver.wait_for("attempts for both", lambda arrivals: self._attempted(arrivals[failed:]))
+        self.receiver.down = False
+        self.expect(("london", "STANDBY", 2, 3, "failing"), ("paris", "ACTIVATED", 3, 4, "elected"), together=True)
+
+        say("london recovers, and an operator hands the resource over to it")
+        self.report("london", "status_recovering")
+        self.expect(("london", "STANDBY", 3, 4, "recovered"))
+        status, answer = self.cloud.call("POST", f"/endpoints/{self.ids['paris']}/failover")
+        if status != 204:
+            raise RuntimeError(f"failover: {status} {answer}")
+        self.expect(("paris", "STANDBY", 3, 5, "failover"), ("london", "ACTIVATED", 4, 5, "failover"))
+
+    def _attempted(self, arrivals: list[Arrival]) -> bool:
+        tried = {(json.loads(a.body)["endpoint_id"], json.loads(a.body)["status"]) for a in arrivals}
+        return {(self.ids["london"], "STANDBY"), (self.ids["paris"], "ACTIVATED")} <= tried
+
+
+def api_body(situation: str) -> dict[str, Any]:
+    """The request body in events/api_<situation>.json."""
+    body: dict[str, Any] = json.loads(json.loads((EVENTS / f"api_{situation}.json").read_text())["body"])
+    return body
+
+
+def event_bytes() -> bytes:
+    return (EVENTS / "schedule_tick.json").read_bytes()
+
+
+def say(text: str) -> None:
+    print(f"· {text}", flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sam", action="store_true", help="deploy with sam build and sam deploy")
+    parser.add_argument("--serve", action="store_true", help="leave the local cloud running until Ctrl-C")
+    parser.add_argument("--fault", choices=FAULTS, help="spoil what arrived: the demo must fail")
+    options = parser.parse_args()
+    started = time.monotonic()
+    with local_cloud(parameters=PARAMETERS, sam=options.sam) as cloud:
+        if options.serve:
+            return serve(cloud)
+        receiver = Receiver()
+        director = Director(cloud, receiver)
+        try:
+            director.play()
+        except (TimeoutError, RuntimeError) as error:
+            timeline(director.story, receiver.arrivals, SECRETS)
+            cloud.print_log_tail()
+            print(f"FAILED: {error}")
+            return 1
+        finally:
+            receiver.close()
+        arrivals, secrets = seed(options.fault, receiver.arrivals, SECRETS) if options.fault else (receiver.arrivals, SECRETS)
+        timeline(director.story, arrivals, secrets)
+        problems = judge(director.story, arrivals, secrets)
+    for problem in problems:
+        print(f"FAILED: {problem}")
+    if not problems:
+        print(
+            f"PASSED: {len(arrivals)} requests, every webhook as promised, in order, verified with ours and with "
+            f"standardwebhooks, in {time.monotonic() - started:.0f} s"
+        )
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from link.settings import SettingsError, duration_ms, load
+
+ENV = {
+    "LOCKS_TABLE": "locks",
+    "ENDPOINTS_TABLE": "endpoints",
+    "TRANSITIONS_TABLE": "transitions",
+    "WAKE_UP_QUEUE_URL": "https://sqs/wake-up",
+    "REJECTED_EVENTS_QUEUE_URL": "https://sqs/rejected",
+    "SECRETS_KEY_ARN": "arn:aws:kms:eu-west-1:1:key/k",
+}
+
+
+def test_the_defaults() -> None:
+    settings = load(ENV)
+    assert (settings.refresh_ms, settings.handover_ms, settings.max_endpoints) == (300_000, 1_000, 1_000)
+    assert (settings.allowed_networks, settings.require_https, settings.ca_bundle) == ((), False, "")
+
+
+def test_everything_set() -> None:
+    settings = load(
+        {
+            **ENV,
+            "WEBHOOK_REFRESH_INTERVAL": "1h30m",
+            "HANDOVER_TIMEOUT": "500ms",
+            "MAX_ENDPOINTS": "0",
+            "ALLOWED_NETWORKS": "10.0.0.0/8, fd00::/8",
+            "REQUIRE_HTTPS": "true",
+            "CA_BUNDLE": "/opt/certificates/ours.pem",
+        }
+    )
+    assert (settings.refresh_ms, settings.handover_ms, settings.max_endpoints) == (5_400_000, 500, 0)
+    assert settings.allowed_networks == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
+    assert settings.require_https and settings.ca_bundle == "/opt/certificates/ours.pem"
+
+
+@pytest.mark.parametrize("name", ENV)
+def test_a_missing_variable_is_named_with_the_place_to_set_it(name: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name} is missing: set it under Globals.Function.Environment"):
+        load({k: v for k, v in ENV.items() if k != name})
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("WEBHOOK_REFRESH_INTERVAL", "5", "'5' is not a duration"),
+        ("WEBHOOK_REFRESH_INTERVAL", "0s", "outside"),
+        ("HANDOVER_TIMEOUT", "6s", "outside"),
+        ("HANDOVER_TIMEOUT", "soon", "'soon' is not a duration"),
+        ("MAX_ENDPOINTS", "-1", "whole number"),
+        ("ALLOWED_NETWORKS", "10.0.0.1/8", "host bits"),
+        ("REQUIRE_HTTPS", "yes", "neither true nor false"),
+    ],
+)
+def test_a_wrong_value_is_named(name: str, value: str, message: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: .*{message}"):
+        load({**ENV, name: value})
+
+
+def test_settings_that_contradict_each_other() -> None:
+    with pytest.raises(SettingsError, match="HANDOVER_TIMEOUT must be shorter"):
+        load({**ENV, "WEBHOOK_REFRESH_INTERVAL": "2s", "HANDOVER_TIMEOUT": "2s"})
+
+
+def test_every_problem_is_told_at_once() -> None:
+    with pytest.raises(SettingsError, match=r"REQUIRE_HTTPS.*LOCKS_TABLE.*HANDOVER_TIMEOUT"):
+        load({**ENV, "LOCKS_TABLE": "", "REQUIRE_HTTPS": "1", "HANDOVER_TIMEOUT": "1d"})
+
+
+@pytest.mark.parametrize(("text", "milliseconds"), [("250ms", 250), ("1.5s", 1500), ("5m", 300_000), ("1h1s", 3_601_000)])
+def test_go_durations(text: str, milliseconds: int) -> None:
+    assert duration_ms(text) == milliseconds

@@ -1,0 +1,243 @@
+"""The nine promises. `make bite` breaks each one with a one-line patch and must see its test turn red."""
+
+from __future__ import annotations
+
+import itertools
+import json
+
+import pytest
+from moto import mock_aws
+
+from link.endpoint import Kind, Result
+from tests.world import RESOURCE, START, World, tables
+
+DOWN = Result(Kind.ANSWERED, "status_500", 500)
+HANGS = Result(Kind.MAYBE_RECEIVED, "timeout")
+
+
+@pytest.fixture(autouse=True)
+def aws():
+    with mock_aws():
+        yield
+
+
+def two(world: World) -> tuple[str, str]:
+    return world.register("paris"), world.register("london")
+
+
+def running(**settings: int) -> tuple[World, str, str]:
+    """paris active, london standing by, everything told."""
+    world = World(**settings)
+    paris, london = two(world)
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    world.settle(20_000)
+    return world, paris, london
+
+
+def race(scenario, rival) -> list[World]:
+    """Runs `scenario` once for every point in it, with `rival` happening at that point."""
+    probe = World()
+    scenario(probe, two(probe))
+    first = len(probe.points)
+    worlds = []
+    start = World()
+    two(start)
+    for number in range(len(start.points), first):
+        world = World()
+        ids = two(world)
+        world.meanwhile[number] = lambda world=world, ids=ids: rival(world, ids)
+        scenario(world, ids)
+        assert not world.meanwhile, f"point {number} was not passed"
+        world.settle(75_000)
+        worlds.append(world)
+    assert len(worlds) > 10
+    return worlds
+
+
+def one_reports(world: World, ids: tuple[str, str]) -> None:
+    world.report(ids[0], "ACTIVATED")
+
+
+def other_reports(world: World, ids: tuple[str, str]) -> None:
+    world.invoke({"event": world.event(ids[1], "ACTIVATED")})
+
+
+def other_takes_over(world: World, ids: tuple[str, str]) -> None:
+    world.invoke({"event": world.event(ids[1], "ACTIVATED")})
+    world.invoke({"event": world.event(ids[0], "FAILING", at=world.clock.now() + 1)})
+
+
+def test_promise_1_one_holder() -> None:
+    """However two reports interleave, the audit never shows two endpoints ACTIVATED."""
+    for world in race(one_reports, other_reports) + race(one_reports, other_takes_over):
+        active: set[str] = set()
+        for change in itertools.chain.from_iterable(world.changes()):
+            (active.add if change["to"] == "ACTIVATED" else active.discard)(change["endpoint_id"])
+            assert len(active) <= 1 or _same_commit(world, active)
+        assert world.holder() is not None
+        assert {world.name(i) for i in active} == {world.holder()}
+
+
+def _same_commit(world: World, active: set[str]) -> bool:
+    """Within one commit the order of the changes says nothing."""
+    return any(active <= {c["endpoint_id"] for c in changes} for changes in world.changes())
+
+
+def test_promise_2_fencing() -> None:
+    """Every grant of the lock has an epoch of its own, whoever races, and deleting everything does not reset it."""
+    for world in race(one_reports, other_reports) + race(one_reports, other_takes_over):
+        granted = [(r.epoch, r.endpoint_id) for r in world.receiver.requests if r.status == "ACTIVATED"]
+        assert len({epoch for epoch, _ in granted}) == len(set(granted))
+        epochs = [int(item["epoch"]["N"]) for item in world.transitions()]
+        assert epochs == sorted(epochs)
+        grants = [c for changes in world.changes() for c in changes if c["to"] == "ACTIVATED"]
+        assert epochs[-1] == len(grants)
+
+    world, paris, london = running()
+    for endpoint_id in (london, paris):
+        world.operator(lambda endpoint_id=endpoint_id: world.control.delete(endpoint_id, "r"))
+    assert world.rows() == set()
+    world.report(world.register("paris"), "ACTIVATED")
+    assert world.resource().epoch == 2
+
+
+def test_promise_3_nothing_is_lost() -> None:
+    """A receiver that is down gets what it missed, the STANDBY too; a superseded status is not repeated."""
+    world, paris, london = running()
+    world.receiver.always = Result(Kind.NOT_SENT, "connect")
+    world.report(paris, "FAILING")
+    world.settle(300_000)
+    assert world.receiver.active() == paris, "nothing arrived while it was down"
+    assert world.holder() == "london"
+    world.receiver.always = None
+    world.settle(600_000)
+    assert world.receiver.told()[2:4] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
+    assert not any(e.owed for e in world.resource().endpoints.values())
+
+
+def test_promise_4_order() -> None:
+    """One attempt at a time per endpoint, and nothing older after something newer."""
+    probe = World()
+    probe.report(two(probe)[0], "ACTIVATED")
+    sending = probe.points.index("post before")
+
+    world = World()
+    paris, _ = two(world)
+
+    def while_it_is_in_flight() -> None:
+        world.invoke({"event": world.event(paris, "FAILING", at=world.clock.now() + 1)})
+        world.invoke({"resource_id": RESOURCE, "due_at": world.resource().due_at})
+        assert world.resource().endpoints[paris].sequence == 2
+        assert world.receiver.requests == [], "the STANDBY waits for the attempt under way"
+
+    world.meanwhile[sending] = while_it_is_in_flight
+    world.report(paris, "ACTIVATED")
+    world.settle(20_000)
+    assert [(r.status, r.sequence) for r in world.receiver.requests] == [("ACTIVATED", 1), ("STANDBY", 2)]
+
+    # A sender that was stopped between its claim and its bytes does not speak any more.
+    world = World()
+    paris, _ = two(world)
+    world.meanwhile[sending] = lambda: world.settle(16_000)
+    world.report(paris, "ACTIVATED")
+    world.report(paris, "FAILING")
+    world.settle(75_000)
+    sequences = [r.sequence for r in world.receiver.requests]
+    assert sequences == sorted(sequences) and sequences[-1] == 2
+
+
+def test_promise_5_break_before_make() -> None:
+    """The new holder's ACTIVATED comes after the old one's STANDBY, or a second after its first attempt."""
+    world, paris, london = running()
+    world.report(paris, "FAILING")
+    world.settle(5_000)
+    assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
+
+    # Its receiver does not answer: the handover waits a second from the first attempt, and no longer.
+    world, paris, london = running()
+    world.receiver.always = HANGS
+    reported_at = world.clock.now()
+    world.report(paris, "FAILING")
+    world.settle(3_000)
+    later = [r for r in world.receiver.requests if r.at > reported_at]
+    standby = next(r.at for r in later if r.status == "STANDBY")
+    activated = next(r.at for r in later if r.status == "ACTIVATED")
+    assert 1_000 <= activated - standby <= 1_100
+
+
+def test_promise_6_convergence() -> None:
+    """Any order, any number of copies: the same reported state and one holder among the ready ones."""
+    story = [("paris", "ACTIVATED", 1), ("london", "ACTIVATED", 2), ("paris", "FAILING", 3), ("london", "STANDBY", 3)]
+    for order in itertools.permutations(story):
+        world = World()
+        ids = dict(zip(("paris", "london"), two(world), strict=True))
+        for host, status, second in [*order, *order]:
+            world.report(ids[host], status, at=START + second)
+        world.settle(75_000)
+        reported = {world.name(i): e.reported for i, e in world.resource().endpoints.items()}
+        assert reported == {"paris": "FAILING", "london": "STANDBY"}
+        assert world.holder() is None and world.receiver.active() is None
+        world.report(ids["paris"], "ACTIVATED")
+        world.report(ids["london"], "ACTIVATED")
+        world.settle(75_000)
+        assert world.holder() in ("paris", "london")
+        assert world.name(world.receiver.active() or "") == world.holder()
+
+
+def test_promise_7_liveness() -> None:
+    """A holder at once on an event, within a second of a lease's end, and within a sweep whatever was lost."""
+    world = World()
+    paris, london = world.register("paris", lease_seconds=30), world.register("london")
+    world.report(paris, "ACTIVATED")
+    assert world.holder() == "paris"
+    world.report(london, "ACTIVATED")
+    lease_ends = world.resource().endpoints[paris].lease_expires_at or 0
+    world.settle(60_000)
+    assert world.holder() == "london"
+    taken_over_at = int(world.transitions()[-1]["at"]["N"])
+    assert lease_ends <= taken_over_at <= lease_ends + 1_000
+
+    world = World()
+    paris, london = world.register("paris", lease_seconds=30), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    world.queue.messages.clear()
+    world.settle(30_000 + 60_000)
+    assert world.holder() == "london", "the sweep finds it though every message was lost"
+
+
+def test_promise_8_refresh() -> None:
+    """The holder is told again once per interval, the standby never; a refresh is a message of its own."""
+    world, paris, london = running(refresh_ms=120_000)
+    before = len(world.receiver.requests)
+    world.settle(10 * 120_000)
+    refreshes = world.receiver.requests[before:]
+    assert {(r.endpoint_id, r.status, r.epoch, r.sequence, r.reason) for r in refreshes} == {
+        (paris, "ACTIVATED", 1, 1, "refresh")
+    }
+    gaps = [b.at - a.at for a, b in itertools.pairwise(refreshes)]
+    assert len(refreshes) >= 9 and all(120_000 <= gap <= 121_000 for gap in gaps)
+    assert len({r.message_id for r in refreshes}) == len(refreshes)
+
+
+@pytest.mark.parametrize("attack", ["url", "ciphertext of another"])
+def test_promise_9_secrets(attack: str) -> None:
+    """Whoever can write the tables cannot have us send a secret anywhere it was not registered for."""
+    world, paris, london = running()
+    table, item = tables(world).endpoints, {}
+    item = table.get_item(paris)
+    if attack == "url":
+        item["url"] = {"S": "https://attacker.example.com/"}
+    else:
+        item["ciphertext"] = table.get_item(london)["ciphertext"]
+    table.put_item(item)
+    world.new_process()
+    sent = len(world.receiver.requests)
+    world.report(paris, "STANDBY")
+    world.settle(10_000)
+    assert not [r for r in world.receiver.requests[sent:] if r.endpoint_id == paris]
+    assert world.resource().endpoints[paris].failure.startswith("secret_unreadable")
+    everything = json.dumps([tables(world).locks.all(), world.transitions(), world.queue.messages], default=str)
+    for secret in world.receiver.secrets.values():
+        assert secret not in everything

@@ -1,0 +1,477 @@
+"""A world for the real code: its clock, queue, receiver and faults are virtual, its store and keys are moto's.
+
+Everything outside a process passes a *point* before and after it happens. A test can crash the process
+at any point, or have something else happen there. One thread, so moto's missing atomicity cannot show.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import json
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+
+from link import plugin
+from link.clock import Clock
+from link.control import ControlPlane
+from link.delivery import WebhookFactory
+from link.election import NEAR_MS, Outcome
+from link.encryption import Vault
+from link.endpoint import NEVER, Kind, Resource, Result, Status
+from link.errors import Rejected
+from link.intake import parse
+from link.lock import SHARDS, Cause, Locks
+from link.queues import Queues
+from link.reconcile import Reconciler, Sends, Trigger
+from link.registry import Registry
+from link.settings import Settings
+from link.webhook import parse_and_validate_webhook
+
+START = 1_795_435_200_000
+"""2026-11-23T12:00:00Z."""
+RESOURCE = "floating-ip-203.0.113.7"
+VISIBILITY_MS = 180_000
+INVOCATION_MS = 30_000
+SECRETS = {"paris": "paris-secret-0123456789abcdef0123", "london": "london-secret-0123456789abcdef01"}
+_serial = itertools.count()
+
+
+class Crash(BaseException):
+    """The process is gone: whatever it had not told anyone is lost."""
+
+
+class VirtualClock(Clock):
+    def __init__(self) -> None:
+        self.at = START
+
+    def now(self) -> int:
+        return self.at
+
+    def pause(self, seconds: float) -> None:
+        self.at += round(seconds * 1000)
+
+
+class InlineSends(Sends):
+    """Attempts run when they start; their outcomes arrive when somebody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._outcomes: list[Outcome] = []
+
+    def start(self, attempt: Callable[[], Outcome]) -> None:
+        self._outcomes.append(attempt())
+        self.under_way += 1
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        outcomes, self._outcomes = self._outcomes, []
+        self.under_way -= len(outcomes)
+        return outcomes
+
+
+@dataclass
+class Request:
+    """A webhook as it arrived. `answered` is False when the receiver failed it."""
+
+    at: int
+    endpoint_id: str
+    status: str
+    epoch: int
+    sequence: int
+    reason: str
+    attempt: int
+    message_id: str
+    answered: bool
+
+
+class Receiver:
+    """Verifies what arrives and remembers it. `answers` says how the next requests are answered."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.requests: list[Request] = []
+        self.secrets: dict[str, str] = {}
+        self.answers: list[Result] = []
+        self.always: Result | None = None
+        self.takes_ms = 20
+
+    def post(self, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
+        self.world.point("post", "before")
+        if self.world.clock.now() > not_after:
+            return Result(Kind.TOO_LATE, "claim_ending")
+        self.world.clock.at += self.takes_ms
+        endpoint_id = json.loads(body)["endpoint_id"]
+        seen = parse_and_validate_webhook(
+            self.secrets[endpoint_id], headers, body, now=self.world.clock.now() // 1000
+        )
+        answer = self.always or (self.answers.pop(0) if self.answers else Result(Kind.DELIVERED, "", 204))
+        self.requests.append(
+            Request(
+                at=self.world.clock.now(),
+                endpoint_id=endpoint_id,
+                status=seen.status,
+                epoch=int(headers["X-Link-Webhook-Epoch"]),
+                sequence=int(headers["X-Link-Webhook-Sequence"]),
+                reason=headers["X-Link-Webhook-Reason"],
+                attempt=int(headers["X-Link-Webhook-Attempt"]),
+                message_id=headers["webhook-id"],
+                answered=answer.kind is Kind.DELIVERED,
+            )
+        )
+        self.world.point("post", "after")
+        return answer
+
+    def told(self, endpoint_id: str | None = None) -> list[tuple[str, str, int, int]]:
+        """(endpoint, status, epoch, sequence) of what was answered with 2xx, in order of arrival."""
+        return [
+            (self.world.name(r.endpoint_id), r.status, r.epoch, r.sequence)
+            for r in self.requests
+            if r.answered and endpoint_id in (None, r.endpoint_id)
+        ]
+
+    def active(self) -> str | None:
+        """Who is active for a receiver that keeps the four-line rule."""
+        slot, highest, last = None, 0, Counter[str]()
+        for r in self.requests:
+            if not r.answered or r.sequence < last[r.endpoint_id]:
+                continue
+            last[r.endpoint_id] = r.sequence
+            if r.status == "ACTIVATED":
+                if r.epoch < highest:
+                    continue
+                slot, highest = r.endpoint_id, r.epoch
+            elif slot == r.endpoint_id:
+                slot = None
+        return slot
+
+
+class Outside:
+    """An AWS client whose every call passes two points and is counted."""
+
+    def __init__(self, client: Any, service: str, world: World) -> None:
+        self._client, self._service, self._world = client, service, world
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if name == "get_paginator":
+            return method
+
+        def call(**arguments: Any) -> Any:
+            self._world.point(f"{self._service}.{name}", "before")
+            self._world.count(self._service, name, arguments)
+            answer = method(**arguments)
+            self._world.point(f"{self._service}.{name}", "after")
+            return answer
+
+        return call
+
+
+class VirtualQueue:
+    """The wake-up and the rejected-events queue, on virtual time."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.messages: list[tuple[int, int, dict[str, Any]]] = []
+        self.rejected: list[dict[str, Any]] = []
+
+    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> None:  # noqa: N803
+        if QueueUrl == "rejected":
+            self.rejected.append(json.loads(MessageBody))
+        else:
+            self.put(json.loads(MessageBody), self.world.clock.now() + DelaySeconds * 1000)
+
+    def put(self, message: dict[str, Any], visible_at: int) -> None:
+        heapq.heappush(self.messages, (visible_at, next(_serial), message))
+
+
+@dataclass
+class World:
+    """One deployment with its outside."""
+
+    refresh_ms: int = 300_000
+    handover_ms: int = 1_000
+    crash_at: int | None = None
+    """Number of the point at which the process is lost."""
+    meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
+    """What else happens at a point, by its number."""
+    points: list[str] = field(default_factory=list)
+    calls: Counter[str] = field(default_factory=Counter)
+
+    def __post_init__(self) -> None:
+        self.clock = VirtualClock()
+        self.receiver = Receiver(self)
+        self.queue = VirtualQueue(self)
+        self._dynamodb = boto3.client("dynamodb", region_name="eu-west-1")
+        kms = boto3.client("kms", region_name="eu-west-1")
+        self.settings = settings(
+            f"-{next(_serial)}",
+            secrets_key_arn=kms.create_key()["KeyMetadata"]["Arn"],
+            refresh_ms=self.refresh_ms,
+            handover_ms=self.handover_ms,
+            max_endpoints=0,
+        )
+        create_tables(self._dynamodb, self.settings)
+        self._clients = (
+            Outside(self._dynamodb, "dynamodb", self),
+            Outside(kms, "kms", self),
+            Outside(self.queue, "sqs", self),
+        )
+        self.next_sweep = START + 60_000
+        self.names: dict[str, str] = {}
+        self.new_process()
+
+    # What a process is made of
+
+    def new_process(self) -> None:
+        """A process without any memory."""
+        dynamodb, kms, sqs = self._clients
+        self.locks = Locks(dynamodb, self.settings, self.clock)  # type: ignore[arg-type]
+        registry = Registry(dynamodb, self.settings)  # type: ignore[arg-type]
+        queues = Queues(sqs, self.settings)  # type: ignore[arg-type]
+        vault = Vault(kms, self.settings)  # type: ignore[arg-type]
+        plugin.register("webhook", WebhookFactory(vault, self.settings, self.clock, self.receiver.post))
+        self.reconciler = Reconciler(
+            self.locks, registry, queues, self.settings, self.clock, InlineSends, random.Random(0).random
+        )
+        self.control = ControlPlane(self.locks, registry, queues, self.settings, self.clock)
+
+    def point(self, what: str, when: str) -> None:
+        number = len(self.points)
+        self.points.append(f"{what} {when}")
+        if number == self.crash_at:
+            raise Crash
+        if number in self.meanwhile:
+            self.meanwhile.pop(number)()
+
+    def count(self, service: str, name: str, arguments: dict[str, Any]) -> None:
+        self.calls[name] += 1
+        if name == "transact_write_items":
+            self.calls["items written"] += len(arguments["TransactItems"])
+        elif name == "put_item":
+            self.calls["items written"] += 1
+        elif name == "get_item":
+            self.calls["items read"] += 1
+
+    # What happens to it
+
+    def register(self, host: str, **more: Any) -> str:
+        """Registers an endpoint of paris or london; returns its id."""
+        secret = SECRETS.get(host, f"{host}-secret-0123456789abcdef0123456")
+        body = {
+            "plugin": "webhook",
+            "plugin_config": {"url": "https://receiver.example.com/hook", "resource_id": RESOURCE, "secret": secret},
+            "host": host,
+            **more,
+        }
+        try:
+            endpoint_id: str = self.control.create(body, f"register-{host}")["id"]
+        except Crash:
+            self.crash_at = None
+            self.new_process()
+            entries = self.resource().endpoints
+            stored = [i for i, e in entries.items() if e.host == host]
+            endpoint_id = stored[0] if stored else self.control.create(body, f"register-{host}")["id"]
+        self.names[endpoint_id] = host
+        self.receiver.secrets[endpoint_id] = secret
+        self.clock.at += 1
+        return endpoint_id
+
+    def name(self, endpoint_id: str) -> str:
+        return self.names.get(endpoint_id, endpoint_id)
+
+    def event(self, endpoint_id: str, status: str, *, at: int | None = None, **more: Any) -> dict[str, Any]:
+        """The event a host sends now."""
+        return {
+            "id": f"event-{next(_serial)}",
+            "source": "link",
+            "detail-type": "Endpoint Status Change",
+            "time": "2026-11-23T12:00:00Z",
+            "detail": {
+                "endpoint_id": endpoint_id,
+                "status": status,
+                "resource_id": RESOURCE,
+                "reported_at": self.clock.now() if at is None else at,
+                **more,
+            },
+        }
+
+    def report(self, endpoint_id: str, status: str, *, at: int | None = None) -> None:
+        """A host's report, through the status queue."""
+        self.queue.put({"event": self.event(endpoint_id, status, at=at)}, self.clock.now())
+        self.settle(0)
+
+    def invoke(self, message: dict[str, Any]) -> None:
+        """One invocation for one message; a crash brings the message back after its visibility timeout."""
+        ends_at = self.clock.now() + INVOCATION_MS
+
+        def seconds_left() -> float:
+            return (ends_at - self.clock.now()) / 1000
+
+        try:
+            if "event" in message:
+                try:
+                    self.reconciler.receive(parse(message["event"]), seconds_left)
+                except Rejected as rejected:
+                    self.queue.rejected.append({"reason": rejected.code, "message": str(rejected)})
+            else:
+                trigger = Trigger(Cause("wake_up", "message"), woken_for=message["due_at"])
+                self.reconciler.run(message["resource_id"], trigger, seconds_left)
+        except Crash:
+            self.crash_at = None
+            self.new_process()
+            self.queue.put(message, self.clock.now() + VISIBILITY_MS)
+
+    def operator(self, command: Callable[[], object]) -> None:
+        """An API call; whoever made it sees a crash as an error and calls again."""
+        try:
+            command()
+        except Crash:
+            self.crash_at = None
+            self.new_process()
+            command()
+        self.settle(0)
+
+    def settle(self, milliseconds: int) -> None:
+        """Lets the time pass and everything happen that falls into it."""
+        end = self.clock.now() + milliseconds
+        while True:
+            visible = self.queue.messages[0][0] if self.queue.messages else NEVER
+            upcoming = min(visible, self.next_sweep)
+            if upcoming > max(end, self.clock.now()):
+                self.clock.at = max(end, self.clock.at)
+                return
+            self.clock.at = max(self.clock.at, upcoming)
+            if upcoming == visible:
+                self.invoke(heapq.heappop(self.queue.messages)[2])
+            else:
+                self.next_sweep += 60_000
+                self.sweep()
+
+    def sweep(self) -> None:
+        """What the scheduled function does."""
+        now = self.clock.now()
+        for shard in range(SHARDS):
+            for resource_id, due_at in self.locks.due(shard, now + NEAR_MS):
+                delay = max(0, (due_at - now) // 1000)
+                self.queue.put({"resource_id": resource_id, "due_at": due_at}, now + delay * 1000)
+
+    # What is to be seen
+
+    def resource(self) -> Resource:
+        """The lock item, read past every fault."""
+        return Locks(self._dynamodb, self.settings, self.clock).read(RESOURCE)
+
+    def holder(self) -> str | None:
+        """The name of the endpoint that is ACTIVATED in the table."""
+        holders = [i for i, e in self.resource().endpoints.items() if e.status is Status.ACTIVATED]
+        assert holders == ([self.resource().holder] if self.resource().holder else [])
+        return self.name(holders[0]) if holders else None
+
+    def transitions(self) -> list[dict[str, Any]]:
+        """The audit, oldest first."""
+        return self._dynamodb.query(
+            TableName=self.settings.transitions_table,
+            KeyConditionExpression="resource_id = :r",
+            ExpressionAttributeValues={":r": {"S": RESOURCE}},
+        )["Items"]
+
+    def changes(self) -> list[list[dict[str, str]]]:
+        """The changes in each row of the audit, oldest first, as plain values."""
+        return [
+            [{name: next(iter(value.values())) for name, value in change["M"].items()} for change in item["changes"]["L"]]
+            for item in self.transitions()
+        ]
+
+    def rows(self) -> set[str]:
+        """The registered endpoints' names."""
+        items = self._dynamodb.scan(TableName=self.settings.endpoints_table)["Items"]
+        return {self.name(item["endpoint_id"]["S"]) for item in items}
+
+
+class Table:
+    """One table as somebody sees it who can write it past the code."""
+
+    def __init__(self, dynamodb: Any, name: str, key: str) -> None:
+        self._dynamodb, self._name, self._key = dynamodb, name, key
+
+    def get_item(self, value: str) -> dict[str, Any]:
+        item: dict[str, Any] = self._dynamodb.get_item(TableName=self._name, Key={self._key: {"S": value}})["Item"]
+        return item
+
+    def put_item(self, item: dict[str, Any]) -> None:
+        self._dynamodb.put_item(TableName=self._name, Item=item)
+
+    def all(self) -> list[dict[str, Any]]:
+        items: list[dict[str, Any]] = self._dynamodb.scan(TableName=self._name)["Items"]
+        return items
+
+
+@dataclass
+class Tables:
+    locks: Table
+    endpoints: Table
+
+
+def tables(world: World) -> Tables:
+    """The world's tables, past every fault."""
+    return Tables(
+        Table(world._dynamodb, world.settings.locks_table, "resource_id"),
+        Table(world._dynamodb, world.settings.endpoints_table, "endpoint_id"),
+    )
+
+
+def settings(suffix: str = "", **more: Any) -> Settings:
+    """Settings of a deployment whose tables end in `suffix`."""
+    return Settings(
+        **{
+            "locks_table": f"locks{suffix}",
+            "endpoints_table": f"endpoints{suffix}",
+            "transitions_table": f"transitions{suffix}",
+            "wake_up_queue_url": "wake-up",
+            "rejected_events_queue_url": "rejected",
+            "secrets_key_arn": "key",
+            **more,
+        }
+    )
+
+
+def create_tables(dynamodb: Any, settings: Settings) -> None:
+    """The tables of template.yaml, as far as the code sees them."""
+
+    def attributes(**types: str) -> list[dict[str, str]]:
+        return [{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()]
+
+    def key(**kinds: str) -> list[dict[str, str]]:
+        return [{"AttributeName": name, "KeyType": kind} for name, kind in kinds.items()]
+
+    dynamodb.create_table(
+        TableName=settings.locks_table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=attributes(resource_id="S", due_shard="N", due_at="N"),
+        KeySchema=key(resource_id="HASH"),
+        GlobalSecondaryIndexes=[
+            {
+                "IndexName": "due",
+                "KeySchema": key(due_shard="HASH", due_at="RANGE"),
+                "Projection": {"ProjectionType": "KEYS_ONLY"},
+            }
+        ],
+    )
+    dynamodb.create_table(
+        TableName=settings.endpoints_table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=attributes(endpoint_id="S"),
+        KeySchema=key(endpoint_id="HASH"),
+    )
+    dynamodb.create_table(
+        TableName=settings.transitions_table,
+        BillingMode="PAY_PER_REQUEST",
+        AttributeDefinitions=attributes(resource_id="S", version="N"),
+        KeySchema=key(resource_id="HASH", version="RANGE"),
+    )
+
