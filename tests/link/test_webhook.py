@@ -202,7 +202,7 @@ def as_latin_1(headers):
 
 
 @pytest.mark.parametrize("server", [as_sent, in_lower_case, as_latin_1])
-@given(resource_id=st.text(st.characters(exclude_characters="\r\n")), secret=st.text(min_size=1))
+@given(resource_id=st.text(st.characters(codec="utf-8", exclude_characters="\r\n")), secret=st.text(min_size=1))
 def test_any_unicode_arrives_as_it_was(server, resource_id, secret):
     body, headers = sent(dataclasses.replace(ANNOUNCED, resource_id=resource_id), [secret])
 
@@ -457,3 +457,18 @@ def test_the_active_slot_takes_plain_link_until_the_first_epoch():
     assert slot.apply(verified(*P1))
     with pytest.raises(WebhookError, match="cut off"):
         slot.apply(plain)
+
+
+def test_the_receiver_in_the_readme_works():
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    switched: list[str | None] = []
+    example = {**vars(webhook), "time": time, "SECRETS": SECRET, "switch_to": switched.append}
+    exec(readme.split("```python\n")[1].split("```")[0], example)
+    receive = example["receive"]
+
+    now = int(time.time())
+    answers = [receive(headers, body) for body, headers in (sent(told(*a), timestamp=now) for a in [P1, L2, P_OUT, P1])]
+    body, headers = sent(secrets=["another"], timestamp=now)
+
+    assert answers == [(204, "")] * 4 and switched == [PARIS, LONDON, LONDON]
+    assert receive(headers, body)[0] == 401
