@@ -163,7 +163,7 @@ class Outside:
 
         def call(**arguments: Any) -> Any:
             self._world.point(f"{self._service}.{name}", "before")
-            self._world.count(self._service, name, arguments)
+            self._world.calls[name] += 1
             answer = method(**arguments)
             self._world.point(f"{self._service}.{name}", "after")
             return answer
@@ -201,6 +201,9 @@ class World:
     """What else happens at a point, by its number."""
     points: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
+    """Calls of clients, by method."""
+    wire: Counter[str] = field(default_factory=Counter)
+    """Requests that left botocore, by operation, and the items they read and wrote."""
 
     def __post_init__(self) -> None:
         self.clock = VirtualClock()
@@ -216,6 +219,8 @@ class World:
             max_endpoints=0,
         )
         create_tables(self._dynamodb, self.settings)
+        for client in (self._dynamodb, kms):
+            client.meta.events.register_first("before-send", self.on_the_wire)
         self._clients = (
             Outside(self._dynamodb, "dynamodb", self),
             Outside(kms, "kms", self),
@@ -248,14 +253,17 @@ class World:
         if number in self.meanwhile:
             self.meanwhile.pop(number)()
 
-    def count(self, service: str, name: str, arguments: dict[str, Any]) -> None:
-        self.calls[name] += 1
-        if name == "transact_write_items":
-            self.calls["items written"] += len(arguments["TransactItems"])
-        elif name == "put_item":
-            self.calls["items written"] += 1
-        elif name == "get_item":
-            self.calls["items read"] += 1
+    def on_the_wire(self, request: Any, **_: Any) -> None:
+        """Counts a request as it leaves botocore, retries included."""
+        operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
+        body = json.loads(request.body)
+        self.wire[operation] += 1
+        if operation == "GetItem":
+            self.wire["items read"] += 1
+        elif operation == "PutItem":
+            self.wire["items written"] += 1
+        elif operation == "TransactWriteItems":
+            self.wire["items written"] += len(body["TransactItems"])
 
     # What happens to it
 

@@ -57,7 +57,9 @@ def delete(endpoint_id: str) -> Response[str]:
 @app.post("/endpoints/<endpoint_id>/failover")
 def failover(endpoint_id: str) -> Response[str]:
     body = _body("fail to failover endpoint") if app.current_event.body else {}
-    to = body.get("to") if isinstance(body, dict) else body
+    if not isinstance(body, dict):
+        raise Invalid({"body": ['is not a JSON object: send {"to": id}, or nothing']})
+    to = body.get("to")
     if to is not None and not isinstance(to, str):
         raise Invalid({"to": [f"{str(to)[:80]!r} is not an endpoint's id, e.g. vip-95f26078-bd86-4bfd-a119-f4f476e91565"]})
     CONTROL.failover(_checked(endpoint_id), _request_id(), to=to)

@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from tests.functions.conftest import LONDON, PARIS, QUEUE_URL, Deployment, event
+
+
+def test_the_tick_wakes_up_what_is_due_within_a_minute(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.invoke("endpoint_status", event("status_winner"))
+    before = delayed(deployment)
+    assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 1}
+    assert delayed(deployment) == before + 1, "the same message as the commit's own, for the same moment"
+
+
+def delayed(deployment: Deployment) -> int:
+    """How many wake-ups wait for their moment."""
+    name = "ApproximateNumberOfMessagesDelayed"
+    answer = deployment.sqs.get_queue_attributes(QueueUrl=QUEUE_URL + "wake-up", AttributeNames=[name])
+    return int(answer["Attributes"][name])
+
+
+def test_the_tick_leaves_alone_what_is_due_later(deployment: Deployment) -> None:
+    for name, ahead in (("soon", 59_000), ("later", 90_000)):
+        due_at = time.time_ns() // 1_000_000 + ahead
+        item = {"resource_id": {"S": name}, "due_shard": {"N": "3"}, "due_at": {"N": str(due_at)}}
+        deployment.dynamodb.put_item(TableName="locks", Item=item)
+    assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 1}
+
+
+def test_what_sqs_does_not_take_fails_the_sweep(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("link.queues.Queues.wake_up_all", lambda self, due, now: len(due))
+    item = {"resource_id": {"S": "ip"}, "due_shard": {"N": "0"}, "due_at": {"N": "1"}}
+    deployment.dynamodb.put_item(TableName="locks", Item=item)
+    with pytest.raises(RuntimeError, match="SQS did not take 1 of 1 wake-ups"):
+        deployment.invoke("refresh", event("schedule_tick"))

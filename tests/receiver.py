@@ -1,0 +1,76 @@
+"""A receiver on loopback that remembers every request as it came."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Received:
+    """One request: headers as the pairs that arrived."""
+
+    path: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str:
+        (value,) = [v for n, v in self.headers if n.lower() == name.lower()]
+        return value
+
+    def brief(self) -> tuple[str, str, int, int, str]:
+        """(endpoint id, status, epoch, sequence, reason)."""
+        fields = json.loads(self.body)
+        return (
+            fields["endpoint_id"],
+            fields["status"],
+            int(self.header("X-Link-Webhook-Epoch")),
+            int(self.header("X-Link-Webhook-Sequence")),
+            self.header("X-Link-Webhook-Reason"),
+        )
+
+
+@dataclass
+class LoopbackReceiver:
+    """Answers `status` to every POST. Use as a context manager."""
+
+    status: int = 204
+    requests: list[Received] = field(default_factory=list)
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+    def __enter__(self) -> LoopbackReceiver:
+        receiver = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                with receiver.changed:
+                    receiver.requests.append(Received(self.path, list(self.headers.items()), body))
+                    receiver.changed.notify_all()
+                self.send_response(receiver.status)
+                self.end_headers()
+
+            def log_message(self, *args: object) -> None:
+                pass
+
+        class Server(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+        self._server = Server(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    def wait_for(self, condition: Callable[[list[Received]], bool], seconds: float = 30) -> None:
+        """Returns as soon as the requests fulfil the condition; fails after `seconds`."""
+        with self.changed:
+            fulfilled = self.changed.wait_for(lambda: condition(self.requests), seconds)
+        assert fulfilled, f"after {seconds} s only {[r.brief() for r in self.requests]} had arrived"

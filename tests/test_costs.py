@@ -1,0 +1,140 @@
+"""What each path costs, counted on the wire from the event until all is quiet, every invocation included."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from moto import mock_aws
+
+from tests.world import World
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+@pytest.fixture(autouse=True)
+def aws():
+    with mock_aws():
+        yield
+
+
+def running(**lease: int) -> tuple[World, str, str]:
+    """paris active, london standing by, all quiet, a process without memory."""
+    world = World()
+    paris, london = world.register("paris", **lease), world.register("london", **lease)
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    world.settle(20_000)
+    world.new_process()
+    return world, paris, london
+
+
+def heartbeat() -> tuple[World, Callable[[], object]]:
+    world, paris, _ = running()
+    return world, lambda: world.report(paris, "ACTIVATED")
+
+
+def leased_heartbeat() -> tuple[World, Callable[[], object]]:
+    world, paris, london = running(lease_seconds=3600)
+    return world, lambda: world.report(paris, "ACTIVATED")
+
+
+def duplicate() -> tuple[World, Callable[[], object]]:
+    world, paris, _ = running()
+    at = world.resource().endpoints[paris].reported_at
+    return world, lambda: world.report(paris, "ACTIVATED", at=at)
+
+
+def one_webhook() -> tuple[World, Callable[[], object]]:
+    world, _, london = running()
+    world.report(london, "FAILING")
+    world.settle(1_000)
+    return world, lambda: world.report(london, "ACTIVATED")
+
+
+def handover() -> tuple[World, Callable[[], object]]:
+    world, paris, _ = running()
+    return world, lambda: world.report(paris, "FAILING")
+
+
+def failover() -> tuple[World, Callable[[], object]]:
+    world, paris, _ = running()
+    return world, lambda: world.operator(lambda: world.control.failover(paris, "request-1"))
+
+
+def refresh() -> tuple[World, Callable[[], object]]:
+    world, _, _ = running()
+    world.settle(world.refresh_ms - 70_000)
+    world.new_process()
+    return world, lambda: world.settle(80_000)
+
+
+def nothing() -> tuple[World, Callable[[], object]]:
+    world, _, _ = running()
+    return world, lambda: world.settle(180_000)
+
+
+# reads: items read with GetItem; writes: items written, each one of a transaction counted.
+# A handover and a change have one follow-up of 1 read and 1 item in them: the wake-up that a crash would have needed.
+PATHS = {
+    "heartbeat": (heartbeat, {"reads": 1, "writes": 1}),
+    "heartbeat with a lease": (leased_heartbeat, {"reads": 1, "writes": 1}),
+    "duplicate event": (duplicate, {"reads": 1}),
+    "change of status, one webhook": (one_webhook, {"reads": 3, "writes": 4, "decrypts": 1, "messages": 1, "posts": 1}),
+    "handover, two webhooks": (handover, {"reads": 4, "writes": 5, "decrypts": 2, "messages": 1, "posts": 2}),
+    "failover by an operator": (failover, {"reads": 6, "writes": 6, "decrypts": 2, "messages": 2, "posts": 2}),
+    "refresh": (refresh, {"reads": 3, "writes": 3, "decrypts": 1, "messages": 1, "posts": 1}),
+    "three minutes of nothing": (nothing, {}),
+}
+
+
+def spent(world: World, happens: Callable[[], object]) -> dict[str, int]:
+    """What happened on the wire, the sweep's queries and its wake-ups apart."""
+    world.wire.clear()
+    before = len(world.receiver.requests)
+    messages = world.calls["send_message"]
+    happens()
+    world.settle(20_000)
+    wire: Counter[str] = world.wire
+    found = {
+        "reads": wire["items read"],
+        "writes": wire["items written"],
+        "decrypts": wire["Decrypt"],
+        "messages": world.calls["send_message"] - messages,
+        "posts": len(world.receiver.requests) - before,
+    }
+    others = set(wire) - {"items read", "items written", "Decrypt", "GetItem", "PutItem", "TransactWriteItems", "Query"}
+    assert not others, f"calls nobody accounted for: {others}"
+    return {name: number for name, number in found.items() if number}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_what_a_path_costs(path: str) -> None:
+    story, expected = PATHS[path]
+    assert spent(*story()) == expected
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_readme_says_the_same(path: str) -> None:
+    expected = PATHS[path][1]
+    columns = (expected.get(name, 0) for name in ("reads", "writes", "messages", "decrypts", "posts"))
+    row = f"| {path} | " + " | ".join(str(number) for number in columns) + " |"
+    assert row in README.read_text()
+
+
+def test_kms_is_asked_once_per_endpoint_process_and_fifteen_minutes() -> None:
+    world, paris, london = running()
+    world.wire.clear()
+    for _ in range(3):
+        world.report(paris, "FAILING")
+        world.settle(2_000)
+        world.report(paris, "ACTIVATED")
+        world.settle(2_000)
+        world.report(london, "FAILING")
+        world.settle(2_000)
+        world.report(london, "ACTIVATED")
+        world.settle(2_000)
+    assert len(world.receiver.requests) >= 14
+    assert world.wire["Decrypt"] == 2
