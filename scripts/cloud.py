@@ -1,0 +1,309 @@
+"""The local cloud: MiniStack on loopback, and template.yaml deployed to it as it is.
+
+Used by the demo and by the tests: `with local_cloud() as cloud: cloud.call("GET", "/endpoints")`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import yaml
+from botocore.auth import SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+ROOT = Path(__file__).parents[1]
+LOCAL = ROOT / ".local"
+LOG = LOCAL / "ministack.log"
+REGION = "us-east-1"
+STACK = "link-webhook"
+BUCKET = "sam-artifacts"
+START_SECONDS = 60
+DEPLOY_SECONDS = 120
+SAM_SECONDS = 600
+
+
+class CloudError(Exception):
+    """The local cloud did not do what it was asked; the message says where to look."""
+
+
+@dataclass
+class Cloud:
+    """A running local cloud with the stack in it."""
+
+    endpoint_url: str
+    log: Path
+    pid: int
+    outputs: dict[str, str] = field(default_factory=dict)
+    _users: dict[str, Credentials] = field(default_factory=dict)
+
+    def client(self, service: str, user: str = "root") -> Any:
+        """A boto3 client as `root` (the account's owner, never checked), `operator` or `host`."""
+        credentials = self._users.get(user, Credentials("test", "test"))
+        return boto3.client(
+            service,
+            endpoint_url=self.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=credentials.secret_key,
+        )
+
+    def call(
+        self, method: str, path: str, body: object = None, *, credentials: Credentials | None = None, signed: bool = True
+    ) -> tuple[int, Any]:
+        """(status, JSON) of a call of the API, signed as the operator unless told otherwise."""
+        url = f"{self.endpoint_url}/restapis/{self.outputs['ApiId']}/v3/_user_request_{path}"
+        data = b"" if body is None else json.dumps(body).encode()
+        request = AWSRequest(method=method, url=url, data=data, headers={"Content-Type": "application/json"})
+        if signed:
+            SigV4Auth(credentials or self._users["operator"], "execute-api", REGION).add_auth(request)
+        plain = urllib.request.Request(url, data=data or None, headers=dict(request.headers.items()), method=method)
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(plain, timeout=30) as answer:
+                status, text = answer.status, answer.read()
+        except urllib.error.HTTPError as error:
+            status, text = error.code, error.read()
+        return status, json.loads(text) if text else ""
+
+    def create_user(self, name: str, action: str, resource: str) -> None:
+        """An IAM user that may do one thing; MiniStack checks its signature and its policy."""
+        iam = self.client("iam")
+        iam.create_user(UserName=name)
+        statement = {"Effect": "Allow", "Action": action, "Resource": resource}
+        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+        iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=policy)
+        key = iam.create_access_key(UserName=name)["AccessKey"]
+        self._users[name] = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
+
+    def credentials(self, user: str) -> Credentials:
+        """The keys of `operator` or `host`."""
+        return self._users[user]
+
+    def log_tail(self, lines: int = 40) -> str:
+        """The end of the local cloud's log."""
+        return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
+
+
+@contextlib.contextmanager
+def local_cloud(
+    *, parameters: Mapping[str, str] | None = None, sam: bool = False, name: str = "demo"
+) -> Iterator[Cloud]:
+    """Starts the cloud, deploys the stack, and ends both with the block. Several may run side by side."""
+    with _running(name) as cloud:
+        if sam:
+            _deploy_with_sam(cloud, parameters or {})
+        else:
+            _deploy(cloud, parameters or {})
+        api = f"arn:aws:execute-api:{REGION}:000000000000:{cloud.outputs['ApiId']}/*"
+        bus = f"arn:aws:events:{REGION}:000000000000:event-bus/{cloud.outputs['EventBusName']}"
+        cloud.create_user("operator", "execute-api:Invoke", api)
+        cloud.create_user("host", "events:PutEvents", bus)
+        yield cloud
+
+
+@contextlib.contextmanager
+def _running(name: str) -> Iterator[Cloud]:
+    home = LOCAL / f"{name}-{os.getpid()}"
+    temporary = home / "tmp"
+    temporary.mkdir(parents=True)
+    log = LOCAL / f"ministack-{name}.log"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    python = LOCAL / "cloud/bin/python"
+    # Built from nothing, or the user's AWS_* and proxies would reach the functions.
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(home),
+        "TMPDIR": str(temporary),
+        "LANG": "C.UTF-8",
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_HOST": "127.0.0.1",
+        "GATEWAY_PORT": str(port),
+        "IOT_MTLS_ENABLED": "0",
+        "LAMBDA_EXECUTOR": "local",
+        "AUTH": "true",
+        "MINISTACK_REGION": REGION,
+    }
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [str(python), str(ROOT / "scripts/local_cloud.py")],
+            cwd=home,
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    cloud = Cloud(f"http://127.0.0.1:{port}", log, process.pid)
+    try:
+        _wait_until_it_answers(cloud, process)
+        yield cloud
+    finally:
+        _end(process)
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _wait_until_it_answers(cloud: Cloud, process: subprocess.Popen[bytes]) -> None:
+    until = time.monotonic() + START_SECONDS
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    while time.monotonic() < until and process.poll() is None:
+        try:
+            opener.open(f"{cloud.endpoint_url}/_ministack/health", timeout=1).close()
+            return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.05)
+    raise CloudError(f"the local cloud did not answer within {START_SECONDS} s, see {cloud.log}:\n{cloud.log_tail()}")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Ends the process and, in its session, the functions it started."""
+    process.terminate()
+    try:
+        process.wait(10)
+    except subprocess.TimeoutExpired:
+        pass
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(10)
+
+
+class _Loader(yaml.SafeLoader):
+    """Reads CloudFormation's short forms."""
+
+
+def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
+    value: Any
+    if isinstance(node, yaml.ScalarNode):
+        value = loader.construct_scalar(node)
+        if tag == "GetAtt":
+            value = str(value).split(".", 1)
+    elif isinstance(node, yaml.SequenceNode):
+        value = loader.construct_sequence(node, deep=True)
+    else:
+        value = loader.construct_mapping(node, deep=True)  # type: ignore[arg-type]
+    return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
+
+
+_Loader.add_multi_constructor("!", _short_form)  # type: ignore[no-untyped-call]
+
+
+def template() -> dict[str, Any]:
+    """template.yaml as data, short forms written out."""
+    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
+    return loaded
+
+
+def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
+    """What `sam build && sam deploy` do, without SAM: zip, upload, let CloudFormation transform the template."""
+    s3 = cloud.client("s3")
+    s3.create_bucket(Bucket=BUCKET)
+    stack = template()
+    for logical_id, resource in stack["Resources"].items():
+        place = {"AWS::Serverless::Function": "CodeUri", "AWS::Serverless::LayerVersion": "ContentUri"}.get(
+            resource["Type"]
+        )
+        if place:
+            source = ROOT / resource["Properties"][place]
+            made = resource.get("Metadata", {}).get("BuildMethod") == "makefile"
+            archive = _zipped(built_layer(logical_id, source) if made else source)
+            key = hashlib.sha256(archive).hexdigest()
+            s3.put_object(Bucket=BUCKET, Key=key, Body=archive)
+            resource["Properties"][place] = f"s3://{BUCKET}/{key}"
+    cloudformation = cloud.client("cloudformation")
+    cloudformation.create_stack(
+        StackName=STACK,
+        TemplateBody=json.dumps(stack),
+        Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
+    )
+    until = time.monotonic() + DEPLOY_SECONDS
+    while (status := cloudformation.describe_stacks(StackName=STACK)["Stacks"][0]["StackStatus"]).endswith("PROGRESS"):
+        if time.monotonic() > until:
+            break
+        time.sleep(0.1)
+    if status != "CREATE_COMPLETE":
+        events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
+        reasons = [f"{e['LogicalResourceId']}: {e['ResourceStatusReason']}" for e in events if "ResourceStatusReason" in e]
+        raise CloudError(f"the stack is {status}: {'; '.join(reasons)}; see {cloud.log}")
+    _read_outputs(cloud)
+
+
+def _deploy_with_sam(cloud: Cloud, parameters: Mapping[str, str]) -> None:
+    """The real thing, from .local/sam."""
+    environment = {
+        "PATH": f"{LOCAL / 'sam/bin'}:{os.environ['PATH']}",
+        "HOME": os.environ.get("HOME", str(LOCAL)),
+        "LANG": "C.UTF-8",
+        "AWS_ENDPOINT_URL": cloud.endpoint_url,
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": REGION,
+        "SAM_CLI_TELEMETRY": "0",
+        **{name: value for name, value in os.environ.items() if name.startswith("PIP_")},
+    }
+    cloud.client("s3").create_bucket(Bucket=BUCKET)
+    overrides = [f"ParameterKey={name},ParameterValue={value}" for name, value in parameters.items()]
+    for command in (
+        ["sam", "build"],
+        ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides],
+    ):
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SAM_SECONDS, check=False
+        )
+        if done.returncode:
+            raise CloudError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+    _read_outputs(cloud)
+
+
+def _read_outputs(cloud: Cloud) -> None:
+    stack = cloud.client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
+    cloud.outputs = {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+
+def built_layer(logical_id: str, source: Path) -> Path:
+    """The layer's artifact, built by its Makefile; built again only when something in its folder has changed."""
+    files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    content = hashlib.sha256()
+    for path in files:
+        content.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes() + b"\0")
+    target = LOCAL / "layers" / f"{logical_id}-{content.hexdigest()[:16]}"
+    if not target.exists():
+        unfinished = LOCAL / "layers" / f"{logical_id}-{os.getpid()}"
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        command = ["make", "-C", str(source), f"build-{logical_id}", f"ARTIFACTS_DIR={unfinished}", f"PYTHON={sys.executable}"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=SAM_SECONDS, check=False)
+        if done.returncode:
+            raise CloudError(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+        with contextlib.suppress(OSError):
+            unfinished.rename(target)
+    return target
+
+
+def _zipped(folder: Path) -> bytes:
+    """A zip that depends on nothing but the files' names and contents."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                archive.writestr(zipfile.ZipInfo(str(path.relative_to(folder))), path.read_bytes())
+    return buffer.getvalue()
