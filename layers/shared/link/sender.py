@@ -14,11 +14,10 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from ipaddress import ip_address
-from typing import Any, BinaryIO
+from typing import Any, TypeVar
 
 import certifi
 
@@ -31,18 +30,22 @@ RETRY_AFTER_SECONDS = 600
 ADDRESSES = 8
 """At most this many addresses of a name are tried: each gets its share of the time."""
 HEAD_BYTES = 65_536
-"""All of an answer that is ever read: status lines and headers, the informational ones included."""
+"""More than this is not read of an answer: status lines and headers, the informational ones included."""
+WIRE_BUDGET = 262_144
+WAKE_UP_COST = 256
+"""Each byte received costs one, each wake-up for some as much as this: floods end and so do trickles."""
 INFORMATIONAL = 8
 
-_STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})[ \r\n]")
+_STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?![^ \r])")
 _FRAMING = {"host", "content-length", "connection", "transfer-encoding"}
-_RESET, _GRACEFUL = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+_ABORT, _ORDERLY = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
+_T = TypeVar("_T")
 
 _AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 
-class _Malformed(Exception):
-    """The answer is not HTTP."""
+class _Malformed(OSError):
+    """What the receiver says is not HTTP, or there is no end to it."""
 
 
 class Sender:
@@ -84,59 +87,87 @@ class Sender:
             if any(address.refusing_block(_ip(info), self._allowed) is not None for info in infos):
                 return Result(Kind.REFUSED, "address_refused")
             stage = "connect"
-            with _connected(infos[:ADDRESSES], until) as plain, _Watchdog(plain, until):
+            with _connected(infos[:ADDRESSES], until) as connection:
+                plain = _Plain(connection, until)
                 stage = "tls"
-                with self._wrapped(plain, target) as connection:
-                    if isinstance(connection, ssl.SSLSocket):
-                        # wrap_socket would skip it, and send in clear, if the connection was reset just before.
-                        connection.do_handshake()
-                    if time.monotonic() >= until:
-                        raise TimeoutError
-                    if time.time() * 1000 > not_after:
-                        return Result(Kind.TOO_LATE, "claim_ending")
-                    stage = "reset"
-                    connection.sendall(request)
-                    result = _answer(connection)
-                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _GRACEFUL)
-                    return result
+                wire: _Plain | _Tls = _Tls(plain, self._tls, target.host) if target.scheme == "https" else plain
+                sealed = wire.seal(request)
+                # Closed without an answer, it drops what the kernel still holds: that must not leave after we gave up.
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+                if time.monotonic() >= until:
+                    return Result(Kind.NOT_SENT, "timeout")
+                if time.time() * 1000 > not_after:
+                    return Result(Kind.TOO_LATE, "claim_ending")
+                stage = "reset"
+                plain.send(sealed)
+                result = _answer(wire)
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ORDERLY)
+                return result
         except ssl.SSLCertVerificationError:
             return Result(Kind.REFUSED, "certificate")
-        except _Malformed:
-            return Result(Kind.MAYBE_RECEIVED, "malformed")
         except OSError as error:
-            timed_out = isinstance(error, TimeoutError) or time.monotonic() >= until
-            kind = Kind.MAYBE_RECEIVED if stage == "reset" else Kind.NOT_SENT
-            return Result(kind, "timeout" if timed_out else stage)
-
-    def _wrapped(self, plain: socket.socket, target: address.Target) -> socket.socket:
-        if target.scheme == "http":
-            return plain
-        # Certificates are made out to names without the root's dot.
-        name = target.host.removesuffix(".")
-        return self._tls.wrap_socket(plain, server_hostname=name, do_handshake_on_connect=False)
+            reason = "timeout" if isinstance(error, TimeoutError) else stage
+            if stage != "reset":
+                return Result(Kind.NOT_SENT, reason)
+            return Result(Kind.MAYBE_RECEIVED, "malformed" if isinstance(error, _Malformed) else reason)
 
 
-class _Watchdog:
-    """Shuts a connection down when its time is up: that ends any read, handshake or write, also inside OpenSSL."""
+class _Plain:
+    """A connection that ends with the attempt's time, or with its budget, whichever comes first."""
 
     def __init__(self, connection: socket.socket, until: float) -> None:
-        # A duplicate, because wrap_socket takes the connection out of its socket object.
-        self._connection = connection.dup()
-        self._timer = threading.Timer(until - time.monotonic(), self._shut_down)
-        self._timer.daemon = True
+        self._connection = connection
+        self._until = until
+        self._budget = WIRE_BUDGET
 
-    def __enter__(self) -> None:
-        self._timer.start()
+    def receive(self) -> bytes:
+        self._connection.settimeout(_left(self._until))
+        received = self._connection.recv(16_384)
+        self._budget -= len(received) + WAKE_UP_COST
+        if self._budget < 0:
+            raise _Malformed
+        return received
 
-    def __exit__(self, *exception: object) -> None:
-        self._timer.cancel()
-        # Else it could shut down whatever gets the file descriptor next.
-        self._timer.join()
-        self._connection.close()
+    def seal(self, request: bytes) -> bytes:
+        return request
 
-    def _shut_down(self) -> None:
-        with suppress(OSError):
-            self._connection.shutdown(socket.SHUT_RDWR)
+    def send(self, sealed: bytes) -> None:
+        # sendall's timeout is that of the whole call.
+        self._connection.settimeout(_left(self._until))
+        self._connection.sendall(sealed)
+
+
+class _Tls:
+    """TLS over a connection. OpenSSL works in memory, so that time and budget hold within a handshake, too."""
+
+    def __init__(self, plain: _Plain, context: ssl.SSLContext, host: str) -> None:
+        self._plain = plain
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        # Certificates are made out to names without the root's dot.
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host.removesuffix("."))
+        self._fed(self._tls.do_handshake)
+
+    def receive(self) -> bytes:
+        return self._fed(lambda: self._tls.read(16_384))
+
+    def seal(self, request: bytes) -> bytes:
+        unsealed = memoryview(request)
+        while unsealed:
+            unsealed = unsealed[self._tls.write(unsealed) :]
+        return self._outgoing.read()
+
+    def _fed(self, step: Callable[[], _T]) -> _T:
+        """A step of OpenSSL that is given what it asks for."""
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                if self._outgoing.pending:
+                    self._plain.send(self._outgoing.read())
+                if received := self._plain.receive():
+                    self._incoming.write(received)
+                else:
+                    self._incoming.write_eof()
 
 
 def _tls_context(ca_bundle: str) -> ssl.SSLContext:
@@ -183,7 +214,7 @@ def _look_up(target: address.Target, until: float) -> list[_AddressInfo]:
 
     threading.Thread(target=look_up, daemon=True).start()
     try:
-        found = answers.get(timeout=max(0.0, until - time.monotonic()))
+        found = answers.get(timeout=_left(until))
     except queue.Empty:
         raise TimeoutError from None
     if isinstance(found, Exception):
@@ -191,43 +222,50 @@ def _look_up(target: address.Target, until: float) -> list[_AddressInfo]:
     return found
 
 
+def _left(until: float) -> float:
+    left = until - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
 def _ip(info: _AddressInfo) -> address.Address:
     return ip_address(str(info[4][0]).partition("%")[0])
 
 
 def _connected(infos: list[_AddressInfo], until: float) -> socket.socket:
-    """A connection to the first address that takes one; what they were judged by is what is connected to."""
-    fault: OSError = TimeoutError()
-    for tried, (family, kind, protocol, _, sockaddr) in enumerate(infos):
-        left = until - time.monotonic()
-        if left <= 0:
-            break
-        connection = socket.socket(family, kind, protocol)
+    """A connection to the first address that takes one: the very addresses that were judged."""
+    fault = OSError("no address")
+    for tried, info in enumerate(infos):
         try:
-            connection.settimeout(left / (len(infos) - tried))
-            connection.connect(sockaddr)
-            connection.settimeout(left)
-            # Closing it without an answer drops what the kernel still holds: it must not leave after we gave up.
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            return _connect(info, _left(until) / (len(infos) - tried))
         except OSError as error:
             fault = error
-            connection.close()
-        else:
-            return connection
     raise fault
 
 
-def _answer(connection: socket.socket) -> Result:
+def _connect(info: _AddressInfo, seconds: float) -> socket.socket:
+    family, kind, protocol, _, sockaddr = info
+    connection = socket.socket(family, kind, protocol)
+    try:
+        connection.settimeout(seconds)
+        connection.connect(sockaddr)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
+def _answer(wire: _Plain | _Tls) -> Result:
     """What the first answer that is not informational comes to; its body is not read."""
-    with connection.makefile("rb") as stream:
-        left = HEAD_BYTES
-        for _ in range(INFORMATIONAL + 1):
-            status, retry_after, left = _head(stream, left)
-            # 101 is informational by number only: nothing follows it.
-            if status >= 200 or status == 101:
-                break
-        else:
-            raise _Malformed
+    lines = _lines(wire)
+    for _ in range(INFORMATIONAL + 1):
+        status, retry_after = _head(lines)
+        # 101 is informational by number only: nothing follows it.
+        if status >= 200 or status == 101:
+            break
+    else:
+        raise _Malformed
     if 200 <= status < 300:
         return Result(Kind.DELIVERED, status_code=status)
     return Result(
@@ -238,23 +276,30 @@ def _answer(connection: socket.socket) -> Result:
     )
 
 
-def _head(stream: BinaryIO, left: int) -> tuple[int, bytes, int]:
-    """One head: its status, its Retry-After, and how many of `left` bytes remain for the next."""
-    retry_after = status = b""
-    while True:
-        line = stream.readline(left)
-        left -= len(line)
-        if not line.endswith(b"\n"):
-            # Cut off by the limit, or by the end of the connection.
-            raise _Malformed if left <= 0 else ConnectionResetError
-        if not status:
-            if not (found := _STATUS.match(line)):
-                raise _Malformed
-            status = found[1]
-        elif not line.strip(b"\r\n"):
-            return int(status), retry_after, left
-        elif line[:12].lower() == b"retry-after:":
-            retry_after = line[12:].strip()
+def _head(lines: Iterator[bytes]) -> tuple[int, bytes]:
+    """Status and Retry-After of the next head."""
+    found = _STATUS.match(next(lines))
+    if found is None:
+        raise _Malformed
+    retry_after = b""
+    while line := next(lines).rstrip(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.lower() == b"retry-after":
+            retry_after = value.strip()
+    return int(found[1]), retry_after
+
+
+def _lines(wire: _Plain | _Tls) -> Iterator[bytes]:
+    """The lines of an answer, as far as they are read."""
+    unread, left = b"", HEAD_BYTES
+    while left >= 0:
+        received = wire.receive()
+        if not received:
+            raise ConnectionResetError
+        left -= len(received)
+        *lines, unread = (unread + received).split(b"\n")
+        yield from lines
+    raise _Malformed
 
 
 def _seconds(retry_after: bytes) -> int | None:

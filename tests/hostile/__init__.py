@@ -1,0 +1,1 @@
+"""Receivers that mean harm, and what it costs a sender to meet them."""
