@@ -329,7 +329,7 @@ def main() -> int:
             director.play()
         except (TimeoutError, RuntimeError) as error:
             timeline(director.story, receiver.arrivals, SECRETS)
-            cloud.print_log_tail()
+            print(cloud.log_tail())
             print(f"FAILED: {error}")
             return 1
         finally:
