@@ -1,0 +1,133 @@
+"""Run by test_secrets.py in a process of its own: everything that can go wrong while secrets are about.
+
+Prints what the functions print; writes what lies in tables and queues, and what the API answered, to argv[1].
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+from moto import mock_aws
+
+from link.endpoint import Result
+from link.sender import Sender
+from tests.functions.conftest import LONDON, PARIS, RESOURCE, SECRETS, Deployment, event
+from tests.receiver import LoopbackReceiver
+
+SECRET = 'marker-secret-"é\\-0123456789abcdef'
+HEADER = 'Bearer marker-header-"ü\\-0123456789'
+BODY: dict[str, Any] = {
+    "plugin": "webhook",
+    "plugin_config": {"resource_id": RESOURCE, "secret": SECRET, "headers": {"Authorization": HEADER}},
+}
+
+
+class Story:
+    def __init__(self, deployment: Deployment) -> None:
+        self.deployment = deployment
+        self.answers: list[Any] = []
+
+    def api(self, name: str, body: Any = None) -> Any:
+        request = event(f"api_{name}")
+        if body is not None:
+            request["body"] = body if isinstance(body, str) else json.dumps(body)
+        answer = self.deployment.invoke("endpoints_api", request)
+        self.answers.append(answer)
+        return answer
+
+    def register(self, endpoint_id: str, url: str) -> None:
+        SECRETS[endpoint_id] = SECRET
+        body = {**BODY, "plugin_config": {**BODY["plugin_config"], "url": url}}
+        self.deployment.register(endpoint_id, plugin_config=body["plugin_config"])
+
+    def report(self, name: str) -> None:
+        """A status event; what the function raises goes to the log, as Lambda does it, and its message comes back."""
+        try:
+            self.answers.append(self.deployment.invoke("endpoint_status", event(name)))
+        except Exception:
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+
+    def told(self) -> int:
+        return len(self.deployment.receiver.requests)
+
+
+def play(story: Story, patch: pytest.MonkeyPatch) -> None:
+    receiver = story.deployment.receiver
+
+    # Success.
+    story.register(PARIS, receiver.url)
+    story.report("status_winner")
+    assert story.told() == 1
+    assert receiver.requests[0].header("Authorization").encode("latin-1").decode() == HEADER
+
+    # Refused registrations: 422, 400, 409.
+    bad = {**BODY, "plugin_config": {**BODY["plugin_config"], "url": "ftp://x", "headers": {"Host": HEADER}}}
+    assert story.api("create", bad)["statusCode"] == 422
+    long = {**BODY["plugin_config"], "url": receiver.url, "headers": {"Authorization": HEADER * 200}}
+    assert story.api("create", {**BODY, "plugin_config": long})["statusCode"] == 422
+    assert story.api("create", json.dumps(BODY)[:-2])["statusCode"] == 400
+    assert story.api("create", json.dumps(SECRET))["statusCode"] == 422
+
+    # KMS says no.
+    def denied(self: Any, ciphertext: bytes, **_: str) -> None:
+        error = {"Code": "AccessDeniedException", "Message": "not authorized to perform kms:Decrypt"}
+        raise ClientError({"Error": error}, "Decrypt")  # type: ignore[arg-type]
+
+    with patch.context() as denying:
+        denying.setattr("link.encryption.Vault.decrypt", denied)
+        story.report("status_failing")
+    # The sender crashes, with all it knows in its message.
+
+    def crash(self: Sender, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
+        raise ValueError(f"{headers} {SECRET} {HEADER}")
+
+    with patch.context() as crashing:
+        crashing.setattr(Sender, "post", crash)
+        story.report("status_recovering")
+    # TLS to a receiver that has none.
+    story.register(LONDON, receiver.url.replace("http:", "https:"))
+    story.report("status_loser")
+
+    # The store fails: the message comes back and ends as a dead letter.
+    def throttled(self: Any, resource_id: str) -> None:
+        raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "GetItem")
+
+    with patch.context() as failing:
+        failing.setattr("link.lock.Locks.read", throttled)
+        story.report("status_stepping_down")
+    dead = event("status_stepping_down")["Records"][0]["body"]
+    story.deployment.sqs.create_queue(QueueName="dead-letters")
+    story.deployment.sqs.send_message(QueueUrl="dead-letters", MessageBody=dead)
+    # An event that can never succeed, and everything the API shows.
+    story.report("status_malformed")
+    for name in ("show", "list", "failover", "delete"):
+        story.api(name)
+
+
+def main() -> None:
+    patch = pytest.MonkeyPatch()
+    with mock_aws(), LoopbackReceiver() as receiver:
+        deployment = Deployment(receiver, patch)
+        story = Story(deployment)
+        play(story, patch)
+        stored: dict[str, Any] = {"answers": story.answers, "requests": [r.path for r in receiver.requests]}
+        for table in ("locks", "endpoints", "transitions"):
+            stored[table] = deployment.dynamodb.scan(TableName=table)["Items"]
+        for queue in ("wake-up", "rejected", "dead-letters"):
+            found = deployment.sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+            stored[queue] = [message["Body"] for message in found]
+
+    def readable(value: Any) -> str:
+        return base64.b64encode(value).decode() if isinstance(value, bytes) else str(value)
+
+    with open(sys.argv[1], "w") as file:
+        json.dump(stored, file, default=readable)
+
+
+if __name__ == "__main__":
+    main()
