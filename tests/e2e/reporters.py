@@ -1,0 +1,86 @@
+"""Processes that report at the same moment, each with the real code and connections of its own."""
+
+from __future__ import annotations
+
+import multiprocessing
+import threading
+import time
+from typing import Any
+
+from link import plugin
+from link.clock import Clock
+from link.delivery import WebhookFactory
+from link.encryption import Vault
+from link.endpoint import Status
+from link.intake import Report
+from link.lock import Locks
+from link.queues import Queues
+from link.reconcile import Reconciler
+from link.registry import Registry
+from link.sender import Sender
+from link.settings import Settings, load
+from scripts.cloud import Cloud
+
+THREADS = 4
+SECONDS = 120
+
+
+def deployed_settings(cloud: Cloud) -> dict[str, str]:
+    """The environment of the deployed functions."""
+    function = cloud.outputs["ReconcileFunctionName"]
+    answer = cloud.client("lambda").get_function_configuration(FunctionName=function)
+    variables: dict[str, str] = answer["Environment"]["Variables"]
+    return variables
+
+
+def reconciler(cloud: Cloud, settings: Settings, *, dynamodb: Any = None, post: Any = None) -> Reconciler:
+    """A process like a deployed one."""
+    clock = Clock()
+    dynamodb = dynamodb or cloud.client("dynamodb")
+    sender = Sender(allowed_networks=settings.allowed_networks)
+    vault = Vault(cloud.client("kms"), settings)
+    plugin.register("webhook", WebhookFactory(vault, settings, clock, post or sender.post))
+    queues = Queues(cloud.client("sqs"), settings)
+    return Reconciler(Locks(dynamodb, settings, clock), Registry(dynamodb, settings), queues, settings, clock)
+
+
+def work(
+    cloud: Cloud, environment: dict[str, str], resource_id: str, endpoint_ids: list[str], barrier: Any, rounds: int, done: Any
+) -> None:
+    """One process: its threads report ACTIVATED for their endpoints, every round when all are there."""
+    made = reconciler(cloud, load(environment))
+
+    def thread(endpoint_id: str) -> None:
+        for number in range(rounds):
+            barrier.wait(SECONDS)  # The judge has prepared the round.
+            barrier.wait(SECONDS)
+            at = time.time_ns() // 1_000_000
+            try:
+                report = Report(endpoint_id, Status.ACTIVATED, at, resource_id, None, f"round-{number}")
+                made.receive(report, lambda: 30.0)
+                done.put((number, endpoint_id, at, ""))
+            except Exception as error:
+                done.put((number, endpoint_id, at, repr(error)))
+            barrier.wait(SECONDS)
+
+    threads = [threading.Thread(target=thread, args=(endpoint_id,)) for endpoint_id in endpoint_ids]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+
+
+def start(cloud: Cloud, resource_id: str, endpoint_ids: list[str], rounds: int) -> tuple[Any, Any, list[Any]]:
+    """Starts the processes; (barrier of all threads and the judge, queue of reports made, processes)."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(len(endpoint_ids) + 1)
+    done = context.Queue()
+    environment = deployed_settings(cloud)
+    shares = [endpoint_ids[n : n + THREADS] for n in range(0, len(endpoint_ids), THREADS)]
+    processes = [
+        context.Process(target=work, args=(cloud, environment, resource_id, share, barrier, rounds, done), daemon=True)
+        for share in shares
+    ]
+    for process in processes:
+        process.start()
+    return barrier, done, processes

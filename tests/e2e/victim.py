@@ -1,0 +1,58 @@
+"""Run by test_kill.py: handles one report and kills its own process, for real, at a chosen moment."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from link.endpoint import Result
+from link.intake import parse
+from link.sender import Sender
+from link.settings import load
+from scripts.cloud import Cloud
+from tests.e2e.reporters import reconciler
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class Killer:
+    """A DynamoDB client that kills the process before its second write: the outcome is never written down."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "put_item":
+            die()
+        return getattr(self._client, name)
+
+
+def main() -> None:
+    order = json.loads(sys.argv[1])
+    cloud = Cloud(order["endpoint_url"], Path(os.devnull), 0)
+    settings = load(order["environment"])
+    sender = Sender(allowed_networks=settings.allowed_networks)
+
+    def post(url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
+        if order["moment"] == "before the webhook":
+            die()
+        result = sender.post(url, body, headers, not_after=not_after)
+        if order["moment"] == "after the webhook":
+            die()
+        return result
+
+    dynamodb = cloud.client("dynamodb")
+    if order["moment"] == "before the outcome is written":
+        dynamodb = Killer(dynamodb)
+    reconciler(cloud, settings, dynamodb=dynamodb, post=post).receive(parse(order["event"]), lambda: 30.0)
+    print("survived")
+
+
+if __name__ == "__main__":
+    main()
