@@ -1,0 +1,81 @@
+# Everything runs from virtual environments in .local, made from locked requirements on first use.
+
+# Tried by running it: a shim may be on PATH without a Python behind it, and Debian's lacks venv until it is installed.
+USABLE := import ensurepip, sys, venv; assert sys.version_info >= (3, 11); \
+  print(sys.executable, "%d.%d.%d" % sys.version_info[:3])
+FOUND := $(shell for candidate in $(PYTHON) python3 python3.13 python3.12 python3.11 python; do \
+  "$$candidate" -c '$(USABLE)' 2>/dev/null && break; done)
+override PYTHON := $(word 1,$(FOUND))
+
+# A new Python or a new lock makes a new environment.
+READY := ready-$(word 2,$(FOUND))
+DEV := .local/dev/$(READY)
+CLOUD := .local/cloud/$(READY)
+SAM := .local/sam/$(READY)
+UV := .local/uv/bin/uv
+COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
+
+.PHONY: help demo demo-sam local test lint bite build lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo      the story on the template deployed to a local cloud'
+	@echo 'make demo-sam  the same through the real sam build and sam deploy'
+	@echo 'make local     the local cloud, left running until Ctrl-C'
+	@echo 'make test      every test'
+	@echo 'make bite      break each promise and see its test turn red'
+	@echo 'make lint      ruff, mypy, sam validate'
+	@echo 'make build     sam build'
+	@echo 'make lock      resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
+	@echo 'make clean     remove everything that was made here'
+
+demo: $(CLOUD)
+	@.local/cloud/bin/python -m scripts.demo
+
+demo-sam: $(CLOUD) $(SAM)
+	@.local/cloud/bin/python -m scripts.demo --sam
+
+local: $(CLOUD)
+	@.local/cloud/bin/python -m scripts.demo --serve
+
+test:
+	@$(MAKE) --no-print-directory -j2 $(DEV) $(CLOUD)
+	@.local/dev/bin/python -m pytest -q -n 2 --dist loadgroup
+
+lint: $(DEV) $(SAM)
+	@.local/dev/bin/python -m ruff check .
+	@.local/dev/bin/python -m ruff format --check .
+	@.local/dev/bin/python -m mypy
+	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
+
+bite: $(DEV)
+	@.local/dev/bin/python -m tests.bite
+
+# The layers' makefiles call python3: it is the environment's.
+build: $(SAM)
+	@PATH="$(CURDIR)/.local/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam build
+
+lock: $(UV)
+	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
+	@for name in dev cloud sam; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+
+clean:
+	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --no-deps: the lock is complete, and pip would look beyond it for a package that is required with extras.
+.local/%/$(READY): requirements/%.txt
+	@$(NEED_PYTHON)
+	@echo 'Setting up .local/$* ...'
+	@rm -rf .local/$*
+	@$(PYTHON) -m venv .local/$*
+	@.local/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@touch $@
+
+$(UV):
+	@$(NEED_PYTHON)
+	@$(PYTHON) -m venv .local/uv
+	@.local/uv/bin/python -m pip install --quiet --disable-pip-version-check uv==0.13.9
+
+NEED_PYTHON = test -n "$(PYTHON)" || { \
+  echo 'Python 3.11 or newer with venv is needed (Debian and Ubuntu: apt install python3 python3-venv).' >&2; exit 1; }

@@ -1,0 +1,17 @@
+"""The environment Lambda would give; read when the package's logger and clients are made."""
+
+from __future__ import annotations
+
+import os
+
+for name in [name for name in os.environ if name.startswith("AWS_")]:
+    # Nothing of the user's account may reach a test.
+    del os.environ[name]
+os.environ.update(
+    AWS_DEFAULT_REGION="eu-west-1",
+    AWS_ACCESS_KEY_ID="testing",
+    AWS_SECRET_ACCESS_KEY="testing",
+    AWS_EC2_METADATA_DISABLED="true",
+    POWERTOOLS_SERVICE_NAME="link-webhook",
+    POWERTOOLS_METRICS_NAMESPACE="LinkWebhook/test",
+)
