@@ -28,17 +28,17 @@ import boto3
 import yaml
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
+from botocore.config import Config
 from botocore.credentials import Credentials
 
 ROOT = Path(__file__).parents[1]
 LOCAL = ROOT / ".local"
-LOG = LOCAL / "ministack.log"
 REGION = "us-east-1"
 STACK = "link-webhook"
 BUCKET = "sam-artifacts"
 START_SECONDS = 60
 DEPLOY_SECONDS = 120
-SAM_SECONDS = 600
+COMMAND_SECONDS = 600
 
 
 class CloudError(Exception):
@@ -58,16 +58,23 @@ class Cloud:
     def client(self, service: str, user: str = "root") -> Any:
         """A boto3 client as `root` (the account's owner, never checked), `operator` or `host`."""
         credentials = self._users.get(user, Credentials("test", "test"))
-        return boto3.client(
+        return boto3.client(  # type: ignore[call-overload]
             service,
             endpoint_url=self.endpoint_url,
             region_name=REGION,
             aws_access_key_id=credentials.access_key,
             aws_secret_access_key=credentials.secret_key,
+            config=Config(proxies={}),  # The user's proxy does not know our loopback.
         )
 
     def call(
-        self, method: str, path: str, body: object = None, *, credentials: Credentials | None = None, signed: bool = True
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        credentials: Credentials | None = None,
+        signed: bool = True,
     ) -> tuple[int, Any]:
         """(status, JSON) of a call of the API, signed as the operator unless told otherwise."""
         url = f"{self.endpoint_url}/restapis/{self.outputs['ApiId']}/v3/_user_request_{path}"
@@ -177,10 +184,8 @@ def _wait_until_it_answers(cloud: Cloud, process: subprocess.Popen[bytes]) -> No
 def _end(process: subprocess.Popen[bytes]) -> None:
     """Ends the process and, in its session, the functions it started."""
     process.terminate()
-    try:
+    with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
-        pass
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)
@@ -203,7 +208,7 @@ def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
     return {tag if tag in ("Ref", "Condition") else f"Fn::{tag}": value}
 
 
-_Loader.add_multi_constructor("!", _short_form)  # type: ignore[no-untyped-call]
+_Loader.add_multi_constructor("!", _short_form)
 
 
 def template() -> dict[str, Any]:
@@ -242,8 +247,10 @@ def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
         time.sleep(0.1)
     if status != "CREATE_COMPLETE":
         events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
-        reasons = [f"{e['LogicalResourceId']}: {e['ResourceStatusReason']}" for e in events if "ResourceStatusReason" in e]
-        raise CloudError(f"the stack is {status}: {'; '.join(reasons)}; see {cloud.log}")
+        reasons = [
+            f"{e['LogicalResourceId']}: {e['ResourceStatusReason']}" for e in events if "ResourceStatusReason" in e
+        ]
+        raise CloudError(f"the stack is {status}: {'; '.join(reasons)}; see {cloud.log}:\n{cloud.log_tail()}")
     _read_outputs(cloud)
 
 
@@ -266,11 +273,7 @@ def _deploy_with_sam(cloud: Cloud, parameters: Mapping[str, str]) -> None:
         ["sam", "build"],
         ["sam", "deploy", "--config-env", "local", "--parameter-overrides", *overrides],
     ):
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=SAM_SECONDS, check=False
-        )
-        if done.returncode:
-            raise CloudError(f"{' '.join(command)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-4000:]}")
+        _run(command, environment)
     _read_outputs(cloud)
 
 
@@ -290,13 +293,29 @@ def built_layer(logical_id: str, source: Path) -> Path:
         unfinished = LOCAL / "layers" / f"{logical_id}-{os.getpid()}"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
-        command = ["make", "-C", str(source), f"build-{logical_id}", f"ARTIFACTS_DIR={unfinished}", f"PYTHON={sys.executable}"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SAM_SECONDS, check=False)
-        if done.returncode:
-            raise CloudError(f"{' '.join(command)} failed:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
+        command = ["make", "-C", str(source), f"build-{logical_id}"]
+        command += [f"ARTIFACTS_DIR={unfinished}", f"PYTHON={sys.executable}"]
+        _run(command, None)
         with contextlib.suppress(OSError):
             unfinished.rename(target)
     return target
+
+
+def _run(command: list[str], environment: Mapping[str, str] | None) -> None:
+    """Runs a command that builds or deploys; its output is shown only if it fails."""
+    try:
+        subprocess.run(
+            command,
+            cwd=ROOT,
+            env=environment,
+            check=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=COMMAND_SECONDS,
+        )
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        raise CloudError(f"{error}\n{error.output}") from None
 
 
 def _zipped(folder: Path) -> bytes:
