@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,7 +50,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
     done = subprocess.run(
         [sys.executable, "-m", "tests.secrets_story", str(stored)],
         cwd=ROOT,
-        env={"PYTHONPATH": f"{ROOT / 'layers/shared'}:{ROOT}", "PATH": "/usr/bin:/bin", "POWERTOOLS_LOG_LEVEL": "DEBUG"},
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'layers/shared'}:{ROOT}", "POWERTOOLS_LOG_LEVEL": "DEBUG"},
         capture_output=True,
         timeout=120,
         check=False,

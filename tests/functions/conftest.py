@@ -38,11 +38,6 @@ os.environ.update(
     REJECTED_EVENTS_QUEUE_URL=QUEUE_URL + "rejected",
     SECRETS_KEY_ARN="alias/link-webhook",
     ALLOWED_NETWORKS="127.0.0.0/8",
-    POWERTOOLS_SERVICE_NAME="link-webhook",
-    POWERTOOLS_METRICS_NAMESPACE="LinkWebhook/test",
-    AWS_DEFAULT_REGION="eu-west-1",
-    AWS_ACCESS_KEY_ID="testing",
-    AWS_SECRET_ACCESS_KEY="testing",
 )
 
 
