@@ -226,6 +226,7 @@ class World:
             Outside(kms, "kms", self),
             Outside(self.queue, "sqs", self),
         )
+        self._indexed: dict[str, str] | None = None
         self.next_sweep = START + 60_000
         self.names: dict[str, str] = {}
         self.new_process()
@@ -254,16 +255,26 @@ class World:
             self.meanwhile.pop(number)()
 
     def on_the_wire(self, request: Any, **_: Any) -> None:
-        """Counts a request as it leaves botocore, retries included."""
+        """Counts a request as it leaves botocore, retries included, and what DynamoDB would bill for it."""
         operation = request.headers["X-Amz-Target"].decode().rpartition(".")[2]
         body = json.loads(request.body)
         self.wire[operation] += 1
         if operation == "GetItem":
-            self.wire["items read"] += 1
+            # Consistent, and below 4 KB.
+            self.wire.update({"items read": 1, "read units": 1})
         elif operation == "PutItem":
-            self.wire["items written"] += 1
+            self._written(body, 1)
         elif operation == "TransactWriteItems":
-            self.wire["items written"] += len(body["TransactItems"])
+            for write in body["TransactItems"]:
+                self._written(write.get("Put") or write["Delete"], 2)
+
+    def _written(self, write: dict[str, Any], each: int) -> None:
+        item = write.get("Item", {})
+        self.wire.update({"items written": 1, "write units": each * -(-max(1, size(item)) // 1024)})
+        if write["TableName"] == self.settings.locks_table:
+            # The index is written only when its key comes, goes or changes; a change is two writes.
+            before, self._indexed = self._indexed, item.get("due_at")
+            self.wire["write units"] += 0 if before == self._indexed else 2 if before and self._indexed else 1
 
     # What happens to it
 
@@ -399,6 +410,22 @@ class World:
         """The registered endpoints' names."""
         items = self._dynamodb.scan(TableName=self.settings.endpoints_table)["Items"]
         return {self.name(item["endpoint_id"]["S"]) for item in items}
+
+
+def size(item: dict[str, Any]) -> int:
+    """Bytes of an item as DynamoDB counts them: names, values, 3 for a map or list and 1 for each member."""
+
+    def of(typed: dict[str, Any]) -> int:
+        ((kind, value),) = typed.items()
+        if kind == "M":
+            return 3 + len(value) + size(value)
+        if kind == "L":
+            return 3 + len(value) + sum(of(member) for member in value)
+        if kind == "N":
+            return len(value) // 2 + 1
+        return 1 if kind == "BOOL" else len(value.encode() if isinstance(value, str) else value)
+
+    return sum(len(name.encode()) + of(typed) for name, typed in item.items())
 
 
 class Table:

@@ -14,7 +14,7 @@ from link import lock
 from link.endpoint import NEVER, Claim, Endpoint, Resource, Status
 from link.errors import Contended
 from link.lock import Cause, Locks, Step
-from tests.world import START, VirtualClock, create_tables, settings
+from tests.world import START, VirtualClock, create_tables, settings, size
 
 CAUSE = Cause("report", "event-1")
 ACTIVE = Endpoint(joined=START, status=Status.ACTIVATED, reported=Status.ACTIVATED, epoch=1, sequence=1)
@@ -95,21 +95,6 @@ def test_three_endpoints_with_leases_cost_one_write_unit() -> None:
         Resource("floating-ip-203.0.113.7", 1000, "n" * 12, 1, ids[0], "", START, dict.fromkeys(ids, e))
     )
     assert size(item) <= 1024
-
-
-def size(value: Any) -> int:
-    """Bytes of an item as DynamoDB counts them."""
-    total = 0
-    for name, typed in value.items():
-        ((kind, content),) = typed.items()
-        total += len(name.encode())
-        total += {
-            "S": lambda c: len(c.encode()),
-            "N": lambda c: len(c) // 2 + 1,
-            "BOOL": lambda c: 1,
-            "M": lambda c: 3 + len(c) + size(c),
-        }[kind](content)
-    return total
 
 
 def test_a_stale_writer_loses_and_learns_who_won(locks: Locks) -> None:
