@@ -183,7 +183,8 @@ def _host_problem(host: str) -> str:
     if "%" in host:
         return f"host {shown} has an escape or a zone: write a plain name or address"
     if host.startswith("["):
-        return "" if literal(host[1:-1]) else f"host {shown} is not an IPv6 address: write it like [2001:db8::1]"
+        valid = ":" in host and literal(host[1:-1]) is not None
+        return "" if valid else f"host {shown} is not an IPv6 address: write it like [2001:db8::1]"
     if not _NAME.fullmatch(host):
         return f"host {shown} is not a host name: letters, digits, - and _, at most 63 a label and 253 in all"
     return ""

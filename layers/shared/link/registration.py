@@ -34,7 +34,7 @@ _RESERVED = re.compile(
     "|x-link-webhook-.*|webhook-.*"
 )
 _SURROGATE = re.compile("[\ud800-\udfff]")
-_JSON_TYPES = {dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
+_JSON_TYPES = {type(None): "null", dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
 
 _FIELDS = ("plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds")
 _CONFIG_FIELDS = ("url", "resource_id", "secret", "headers")

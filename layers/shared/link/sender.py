@@ -29,11 +29,9 @@ from link.settings import Network, SettingsError
 RETRY_AFTER_SECONDS = 600
 ADDRESSES = 8
 """At most this many addresses of a name are tried: each gets its share of the time."""
-HEAD_BYTES = 65_536
-"""More than this is not read of an answer: status lines and headers, the informational ones included."""
 WIRE_BUDGET = 262_144
 WAKE_UP_COST = 256
-"""Each byte received costs one, each wake-up for some as much as this: floods end and so do trickles."""
+"""All that is read of a connection: a byte costs one, waking up for some as much as this. Floods and trickles end."""
 INFORMATIONAL = 8
 
 _STATUS = re.compile(rb"HTTP/1\.[0-9] ([1-9][0-9]{2})(?![^ \r])")
@@ -81,6 +79,7 @@ class Sender:
             return Result(Kind.REFUSED, "header_invalid")
         request = _request(target, body, headers)
 
+        # The reason, should it break from here on.
         stage = "dns"
         try:
             infos = _look_up(target, until)
@@ -291,15 +290,11 @@ def _head(lines: Iterator[bytes]) -> tuple[int, bytes]:
 
 def _lines(wire: _Plain | _Tls) -> Iterator[bytes]:
     """The lines of an answer, as far as they are read."""
-    unread, left = b"", HEAD_BYTES
-    while left >= 0:
-        received = wire.receive()
-        if not received:
-            raise ConnectionResetError
-        left -= len(received)
+    unread = b""
+    while received := wire.receive():
         *lines, unread = (unread + received).split(b"\n")
         yield from lines
-    raise _Malformed
+    raise ConnectionResetError
 
 
 def _seconds(retry_after: bytes) -> int | None:
