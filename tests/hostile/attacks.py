@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import itertools
 import os
 import ssl
 import time
@@ -83,6 +84,17 @@ def then(*steps: Play) -> Play:
     return play
 
 
+def trickle(data: bytes) -> Play:
+    """`data` over and over, a byte every millisecond: each wakes the other side up and brings it nothing."""
+
+    def play(peer: Peer) -> None:
+        for byte in itertools.cycle(data):
+            peer.send(bytes([byte]))
+            time.sleep(0.001)
+
+    return play
+
+
 BOMB = gzip.compress(bytes(256 << 20), 9)
 """256 MiB of zeros."""
 
@@ -98,6 +110,7 @@ SHAPES = [
     Attack(
         "100 Continue flood", then(Peer.read_request, lambda p: p.flood(b"HTTP/1.1 100 Continue\r\n\r\n")), MALFORMED
     ),
+    Attack("trickle at headers", then(answers(OK), trickle(b"X-A: b\r\n")), MALFORMED),
     Attack("102 Processing drip", then(Peer.read_request, lambda p: p.drip(b"HTTP/1.1 102 P\r\n\r\n")), TIMEOUT),
     Attack("9 informational answers", answers(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 9, OK + b"\r\n"), MALFORMED),
     Attack("8 informational answers", answers(b"HTTP/1.1 103 Early Hints\r\n\r\n" * 8, OK + b"\r\n"), "delivered"),
@@ -143,6 +156,7 @@ HANDSHAKE = [
     Attack("handshake: close later", then(after_the_client_hello, Peer.close), NO_TLS, "handshake"),
     Attack("handshake: reset later", then(after_the_client_hello, Peer.reset), NO_TLS, "handshake"),
     Attack("handshake: drip", real_handshake_dripped, TLS_TIMEOUT, "handshake"),
+    Attack("handshake: trickle", trickle(b"\x16\x03\x03\x40\x00" + bytes(0x4000)), NO_TLS, "handshake"),
     Attack("handshake: flood", lambda p: p.flood(b"\x16\x03\x03\x00\x01\x00"), NO_TLS, "handshake"),
     Attack("handshake: empty records", lambda p: p.flood(b"\x16\x03\x03\x00\x00"), NO_TLS, "handshake"),
     Attack("handshake: warnings", lambda p: p.flood(b"\x15\x03\x03\x00\x02\x01\x5a"), NO_TLS, "handshake"),

@@ -37,7 +37,7 @@ def plain_requests(ca: str) -> Callable[[str], str]:
 
 
 def requests_hardened(ca: str) -> Callable[[str], str]:
-    from requests_hardened import Config, Manager  # type: ignore[import-not-found,unused-ignore]
+    from requests_hardened import Config, Manager  # type: ignore[import-not-found,import-untyped,unused-ignore]
 
     manager = Manager(
         Config(

@@ -1,0 +1,193 @@
+"""No url makes the sender connect to where it may not: real listeners count, and every connect is watched."""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from link.endpoint import Kind, Result
+from link.errors import Invalid
+from link.registration import parse
+from link.sender import Sender
+from tests.hostile.receiver import Receiver, answers
+
+REFUSED = Result(Kind.REFUSED, "address_refused")
+
+_connects: list[str] = []
+_watching = False
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if _watching and event == "socket.connect":
+        host = str(arguments[1][0])  # type: ignore[index]
+        _connects.append(host)
+        carried = ip_address(host)
+        if not (getattr(carried, "ipv4_mapped", None) or carried).is_loopback:
+            # Nothing leaves the machine, whatever a test finds out.
+            raise ConnectionRefusedError
+
+
+sys.addaudithook(_watch)
+
+
+@pytest.fixture
+def connects() -> Iterator[list[str]]:
+    """The address of every connect, also of those that were not let through."""
+    global _watching
+    _connects.clear()
+    _watching = True
+    yield _connects
+    _watching = False
+
+
+def post(url: str, *allowed: str) -> Result:
+    sender = Sender(allowed_networks=[ip_network(network) for network in allowed], seconds=1.0)
+    return sender.post(url, b"{}", {}, not_after=round(time.time() * 1000) + 10_000)
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
+    """A resolver for names: each look-up takes the next list of addresses."""
+    answers: list[list[str]] = []
+    real = socket.getaddrinfo
+
+    def getaddrinfo(host: str, port: int, **options: int) -> list[object]:
+        return [info for address in answers.pop(0) for info in real(address, port, **options)]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    yield answers
+
+
+SPELLINGS = [
+    "127.0.0.1",
+    "127.1",
+    "127.0.1",
+    "0x7f.0.0.1",
+    "0x7f.1",
+    "0x7f000001",
+    "0x7F.0X0.0.1",
+    "0177.0.0.1",
+    "00000177.1",
+    "017700000001",
+    "2130706433",
+    "localhost",
+    "LOCALHOST",
+    "[::ffff:127.0.0.1]",
+    "[::ffff:7f00:1]",
+    "[0:0:0:0:0:ffff:127.0.0.1]",
+]
+OTHER_FORBIDDEN = {
+    "0.0.0.0": "0.0.0.0/8",
+    "0": "0.0.0.0/8",
+    "127.0.0.1:9001": "127.0.0.0/8",
+    "169.254.169.254": "169.254.0.0/16",
+    "169.254.170.2": "169.254.0.0/16",
+    "0xa9fea9fe": "169.254.0.0/16",
+    "10.0.0.1": "10.0.0.0/8",
+    "172.16.0.1": "172.16.0.0/12",
+    "192.168.0.1": "192.168.0.0/16",
+    "100.64.0.1": "100.64.0.0/10",
+    "224.0.0.1": "224.0.0.0/3",
+    "255.255.255.255": "224.0.0.0/3",
+    "[::]": "::/96",
+    "[::7f00:1]": "::/96",
+    "[::ffff:10.0.0.1]": "10.0.0.0/8",
+    "[::ffff:169.254.169.254]": "169.254.0.0/16",
+    "[64:ff9b::7f00:1]": "127.0.0.0/8",
+    "[64:ff9b::a9fe:a9fe]": "169.254.0.0/16",
+    "[64:ff9b:1::1]": "64:ff9b:1::/48",
+    "[2002:7f00:1::1]": "127.0.0.0/8",
+    "[2002:a9fe:a9fe::1]": "169.254.0.0/16",
+    "[2001:0:4136:e378:8000:63bf:3fff:fdd2]": "2001::/32",
+    "[fd00:ec2::254]": "fd00:ec2::/32",
+    "[fd12:3456::1]": "fd12::/16",
+    "[fe80::1]": "fe80::/10",
+    "[fec0::1]": "fec0::/10",
+    "[ff02::1]": "ff00::/8",
+}
+
+
+@pytest.mark.parametrize("host", SPELLINGS)
+def test_loopback_is_reached_in_no_spelling_but_in_each_where_it_is_allowed(host: str, connects: list[str]) -> None:
+    with Receiver() as listener:
+        url = f"http://{host}:{listener.port}/"
+        assert post(url) == REFUSED
+        assert (listener.connections, connects) == (0, [])
+        assert post(url, "127.0.0.0/8", "::1/128").kind in (Kind.DELIVERED, Kind.NOT_SENT)
+        assert len(connects) >= 1
+        assert listener.connections == 1
+
+
+@pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]"])
+def test_loopback_of_ipv6(host: str, connects: list[str]) -> None:
+    try:
+        listener = Receiver(host="::1")
+    except OSError:
+        pytest.skip("no IPv6 here")
+    with listener:
+        url = f"http://{host}:{listener.port}/"
+        assert post(url) == post(url, "::/96") == post(url, "::/0") == REFUSED
+        assert (listener.connections, connects) == (0, [])
+        assert post(url, "::1/128").kind is Kind.DELIVERED
+
+
+@pytest.mark.parametrize(("host", "opening"), OTHER_FORBIDDEN.items())
+def test_a_forbidden_address_is_not_even_tried_and_its_allowed_twin_is(
+    host: str, opening: str, connects: list[str]
+) -> None:
+    url = f"http://{host}/"
+    assert post(url) == REFUSED
+    assert connects == []
+    assert post(url, opening).kind is Kind.NOT_SENT
+    assert len(connects) == 1
+
+
+@pytest.mark.parametrize("host", [host for host in [*SPELLINGS, *OTHER_FORBIDDEN] if host.lower() != "localhost"])
+def test_a_literal_is_refused_when_it_is_registered(host: str) -> None:
+    body = {"plugin": "webhook", "plugin_config": {"url": f"http://{host}/", "resource_id": "r", "secret": "s"}}
+    with pytest.raises(Invalid, match="may not be called"):
+        parse(body)
+
+
+@pytest.mark.parametrize("bad", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00:ec2::254", "::ffff:10.0.0.1"])
+@pytest.mark.parametrize("position", [0, 1, 2])
+def test_one_bad_address_refuses_the_whole_name(
+    bad: str, position: int, connects: list[str], resolver: list[list[str]]
+) -> None:
+    addresses = ["8.8.8.8", "2606:4700::1111"]
+    addresses.insert(position, bad)
+    resolver += [addresses, ["8.8.8.8"]]
+    assert post("http://paris.example/") == REFUSED
+    assert connects == []
+    assert post("http://paris.example/").kind is Kind.NOT_SENT
+    assert connects == ["8.8.8.8"]
+
+
+def test_a_bad_address_beyond_those_that_would_be_tried_refuses_too(
+    connects: list[str], resolver: list[list[str]]
+) -> None:
+    resolver.append([*["8.8.8.8"] * 50, "127.0.0.1"])
+    assert post("http://paris.example/") == REFUSED
+    assert connects == []
+
+
+def test_the_judged_address_is_the_connected_one(connects: list[str], resolver: list[list[str]]) -> None:
+    with Receiver() as listener:
+        # A second look-up would lead home.
+        resolver += [["8.8.8.8"], ["127.0.0.1"], ["127.0.0.1"]]
+        assert post(f"http://rebinding.example:{listener.port}/").kind is Kind.NOT_SENT
+        assert (connects, listener.connections, len(resolver)) == (["8.8.8.8"], 0, 2)
+
+
+def test_a_redirect_leads_nowhere(connects: list[str]) -> None:
+    with Receiver() as inner:
+        redirect = answers(b"HTTP/1.1 307 T\r\nLocation: %s\r\n\r\n" % inner.url.encode())
+        with Receiver(redirect) as outer:
+            assert post(outer.url, "127.0.0.0/8") == Result(Kind.ANSWERED, "redirect", 307)
+        assert (len(connects), inner.connections) == (1, 0)
+        assert post(inner.url, "127.0.0.0/8").kind is Kind.DELIVERED
