@@ -67,6 +67,10 @@ class Cloud:
             config=Config(proxies={}),  # The user's proxy does not know our loopback.
         )
 
+    def api_url(self) -> str:
+        """Where the API is; the output ApiUrl is a name that only AWS resolves."""
+        return f"{self.endpoint_url}/restapis/{self.outputs['ApiId']}/v3/_user_request_"
+
     def call(
         self,
         method: str,
@@ -77,7 +81,7 @@ class Cloud:
         signed: bool = True,
     ) -> tuple[int, Any]:
         """(status, JSON) of a call of the API, signed as the operator unless told otherwise."""
-        url = f"{self.endpoint_url}/restapis/{self.outputs['ApiId']}/v3/_user_request_{path}"
+        url = self.api_url() + path
         data = b"" if body is None else json.dumps(body).encode()
         request = AWSRequest(method=method, url=url, data=data, headers={"Content-Type": "application/json"})
         if signed:

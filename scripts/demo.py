@@ -20,7 +20,7 @@ from typing import Any
 
 from standardwebhooks import Webhook as StandardWebhook
 
-from scripts.cloud import Cloud, local_cloud
+from scripts.cloud import REGION, Cloud, local_cloud
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "layers/shared"))
 
@@ -214,7 +214,7 @@ class Director:
             "resource_id": RESOURCE,
             "reported_at": time.time_ns() // 1_000_000,
         }
-        answer = self.cloud.client("events").put_events(
+        answer = self.cloud.client("events", "host").put_events(
             Entries=[
                 {
                     "EventBusName": self.cloud.outputs["EventBusName"],
@@ -255,7 +255,9 @@ class Director:
         def refreshed(arrivals: list[Arrival]) -> bool:
             return any(a.headers["X-Link-Webhook-Reason"] == "refresh" for a in arrivals[before:])
 
-        self.cloud.client("lambda").invoke(FunctionName=self.cloud.outputs["RefreshFunctionName"], Payload=event_bytes())
+        self.cloud.client("lambda").invoke(
+            FunctionName=self.cloud.outputs["RefreshFunctionName"], Payload=event_bytes()
+        )
         with self.receiver.changed:
             while not refreshed(self.receiver.arrivals):
                 if not self.receiver.changed.wait(until - time.monotonic()):
@@ -309,6 +311,54 @@ def event_bytes() -> bytes:
     return (EVENTS / "schedule_tick.json").read_bytes()
 
 
+def by_hand(cloud: Cloud, receiver_url: str) -> str:
+    """Shell commands that register an endpoint and report for it, with nothing but curl (7.75 or newer)."""
+    operator, host = (f"{keys.access_key}:{keys.secret_key}" for keys in map(cloud.credentials, ("operator", "host")))
+    body = api_body("create")
+    body["plugin_config"] |= {"url": receiver_url, "resource_id": RESOURCE, "secret": SECRETS["paris"]}
+    detail = '{\\"endpoint_id\\":\\"\'$PARIS\'\\",\\"status\\":\\"ACTIVATED\\"}'
+    entry = {"EventBusName": cloud.outputs["EventBusName"], "Source": "link", "DetailType": "Endpoint Status Change"}
+    entries = json.dumps({"Entries": [{**entry, "Detail": "DETAIL"}]}).replace("DETAIL", detail)
+    return f"""\
+API={cloud.api_url()}
+operator() {{ curl -sS --aws-sigv4 aws:amz:{REGION}:execute-api --user {operator} "$@"; echo; }}
+host() {{ curl -sS --aws-sigv4 aws:amz:{REGION}:events --user {host} "$@"; echo; }}
+
+# Register an endpoint and remember its id.
+PARIS=$(operator $API/endpoints -H 'Content-Type: application/json' \\
+  --data '{json.dumps(body)}' | grep -o 'vip-[0-9a-f-]*')
+
+# Report for it, as its host.
+host {cloud.endpoint_url}/ -H 'X-Amz-Target: AWSEvents.PutEvents' -H 'Content-Type: application/x-amz-json-1.1' \\
+  --data '{entries}'
+
+# Look at it, and take it away again.
+operator $API/endpoints/$PARIS
+operator -X DELETE $API/endpoints/$PARIS
+"""
+
+
+def serve(cloud: Cloud) -> int:
+    """Leaves the cloud running, and prints every webhook that arrives, until Ctrl-C."""
+    receiver = Receiver()
+    print(f"The local cloud is at {cloud.endpoint_url}, a receiver at {receiver.url}. By hand, in another shell:\n")
+    print(by_hand(cloud, receiver.url))
+    say("waiting for webhooks; Ctrl-C ends the local cloud")
+    shown = 0
+    try:
+        while True:
+            with receiver.changed:
+                receiver.changed.wait_for(lambda seen=shown: len(receiver.arrivals) > seen)
+                arrivals, shown = receiver.arrivals[shown:], len(receiver.arrivals)
+            for a in arrivals:
+                names = ("Epoch", "Sequence", "Reason", "Attempt")
+                say(f"{a.body.decode()} {' '.join(a.headers[f'X-Link-Webhook-{name}'] for name in names)}")
+    except KeyboardInterrupt:
+        return 0
+    finally:
+        receiver.close()
+
+
 def say(text: str) -> None:
     print(f"· {text}", flush=True)
 
@@ -334,7 +384,9 @@ def main() -> int:
             return 1
         finally:
             receiver.close()
-        arrivals, secrets = seed(options.fault, receiver.arrivals, SECRETS) if options.fault else (receiver.arrivals, SECRETS)
+        arrivals, secrets = (
+            seed(options.fault, receiver.arrivals, SECRETS) if options.fault else (receiver.arrivals, SECRETS)
+        )
         timeline(director.story, arrivals, secrets)
         problems = judge(director.story, arrivals, secrets)
     for problem in problems:

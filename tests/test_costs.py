@@ -37,7 +37,7 @@ def heartbeat() -> tuple[World, Callable[[], object]]:
 
 
 def leased_heartbeat() -> tuple[World, Callable[[], object]]:
-    world, paris, london = running(lease_seconds=3600)
+    world, paris, _ = running(lease_seconds=3600)
     return world, lambda: world.report(paris, "ACTIVATED")
 
 

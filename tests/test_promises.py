@@ -104,7 +104,7 @@ def test_promise_2_fencing() -> None:
 
 def test_promise_3_nothing_is_lost() -> None:
     """A receiver that is down gets what it missed, the STANDBY too; a superseded status is not repeated."""
-    world, paris, london = running()
+    world, paris, _ = running()
     world.receiver.always = Result(Kind.NOT_SENT, "connect")
     world.report(paris, "FAILING")
     world.settle(300_000)
@@ -149,13 +149,13 @@ def test_promise_4_order() -> None:
 
 def test_promise_5_break_before_make() -> None:
     """The new holder's ACTIVATED comes after the old one's STANDBY, or a second after its first attempt."""
-    world, paris, london = running()
+    world, paris, _ = running()
     world.report(paris, "FAILING")
     world.settle(5_000)
     assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
 
     # Its receiver does not answer: the handover waits a second from the first attempt, and no longer.
-    world, paris, london = running()
+    world, paris, _ = running()
     world.receiver.always = HANGS
     reported_at = world.clock.now()
     world.report(paris, "FAILING")
@@ -209,7 +209,7 @@ def test_promise_7_liveness() -> None:
 
 def test_promise_8_refresh() -> None:
     """The holder is told again once per interval, the standby never; a refresh is a message of its own."""
-    world, paris, london = running(refresh_ms=120_000)
+    world, paris, _ = running(refresh_ms=120_000)
     before = len(world.receiver.requests)
     world.settle(10 * 120_000)
     refreshes = world.receiver.requests[before:]

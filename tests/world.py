@@ -106,9 +106,7 @@ class Receiver:
             return Result(Kind.TOO_LATE, "claim_ending")
         self.world.clock.at += self.takes_ms
         endpoint_id = json.loads(body)["endpoint_id"]
-        seen = parse_and_validate_webhook(
-            self.secrets[endpoint_id], headers, body, now=self.world.clock.now() // 1000
-        )
+        seen = parse_and_validate_webhook(self.secrets[endpoint_id], headers, body, now=self.world.clock.now() // 1000)
         answer = self.always or (self.answers.pop(0) if self.answers else Result(Kind.DELIVERED, "", 204))
         self.requests.append(
             Request(
@@ -179,7 +177,7 @@ class VirtualQueue:
         self.messages: list[tuple[int, int, dict[str, Any]]] = []
         self.rejected: list[dict[str, Any]] = []
 
-    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> None:  # noqa: N803
+    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> None:
         if QueueUrl == "rejected":
             self.rejected.append(json.loads(MessageBody))
         else:
@@ -402,7 +400,10 @@ class World:
     def changes(self) -> list[list[dict[str, str]]]:
         """The changes in each row of the audit, oldest first, as plain values."""
         return [
-            [{name: next(iter(value.values())) for name, value in change["M"].items()} for change in item["changes"]["L"]]
+            [
+                {name: next(iter(value.values())) for name, value in change["M"].items()}
+                for change in item["changes"]["L"]
+            ]
             for item in self.transitions()
         ]
 
@@ -509,4 +510,3 @@ def create_tables(dynamodb: Any, settings: Settings) -> None:
         AttributeDefinitions=attributes(resource_id="S", version="N"),
         KeySchema=key(resource_id="HASH", version="RANGE"),
     )
-

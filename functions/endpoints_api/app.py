@@ -25,7 +25,11 @@ CLOCK = Clock()
 _DYNAMODB = aws.client("dynamodb")
 plugin.register("webhook", WebhookFactory(Vault(aws.client("kms"), SETTINGS), SETTINGS, CLOCK))
 CONTROL = ControlPlane(
-    Locks(_DYNAMODB, SETTINGS, CLOCK), Registry(_DYNAMODB, SETTINGS), Queues(aws.client("sqs"), SETTINGS), SETTINGS, CLOCK
+    Locks(_DYNAMODB, SETTINGS, CLOCK),
+    Registry(_DYNAMODB, SETTINGS),
+    Queues(aws.client("sqs"), SETTINGS),
+    SETTINGS,
+    CLOCK,
 )
 app = APIGatewayRestResolver()
 
@@ -61,7 +65,9 @@ def failover(endpoint_id: str) -> Response[str]:
         raise Invalid({"body": ['is not a JSON object: send {"to": id}, or nothing']})
     to = body.get("to")
     if to is not None and not isinstance(to, str):
-        raise Invalid({"to": [f"{str(to)[:80]!r} is not an endpoint's id, e.g. vip-95f26078-bd86-4bfd-a119-f4f476e91565"]})
+        raise Invalid(
+            {"to": [f"{str(to)[:80]!r} is not an endpoint's id, e.g. vip-95f26078-bd86-4bfd-a119-f4f476e91565"]}
+        )
     CONTROL.failover(_checked(endpoint_id), _request_id(), to=to)
     return _answer(204)
 

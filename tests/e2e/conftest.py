@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from link.lock import from_item
 from link.endpoint import Resource
+from link.lock import from_item
 from scripts import demo
 from scripts.cloud import Cloud, local_cloud
 from tests.receiver import LoopbackReceiver
@@ -61,7 +61,9 @@ class Site:
 
     def sweep(self) -> None:
         """Runs the scheduled function now."""
-        answer = self.cloud.client("lambda").invoke(FunctionName=self.cloud.outputs["RefreshFunctionName"], Payload="{}")
+        answer = self.cloud.client("lambda").invoke(
+            FunctionName=self.cloud.outputs["RefreshFunctionName"], Payload="{}"
+        )
         assert "FunctionError" not in answer, answer["Payload"].read()
 
     def resource(self) -> Resource:
@@ -73,10 +75,14 @@ class Site:
 
     def transitions(self) -> list[dict[str, Any]]:
         """The audit of the resource, oldest first."""
-        pages = self.cloud.client("dynamodb").get_paginator("query").paginate(
-            TableName=self.cloud.outputs["TransitionsTableName"],
-            KeyConditionExpression="resource_id = :r",
-            ExpressionAttributeValues={":r": {"S": self.resource_id}},
+        pages = (
+            self.cloud.client("dynamodb")
+            .get_paginator("query")
+            .paginate(
+                TableName=self.cloud.outputs["TransitionsTableName"],
+                KeyConditionExpression="resource_id = :r",
+                ExpressionAttributeValues={":r": {"S": self.resource_id}},
+            )
         )
         return [item for page in pages for item in page["Items"]]
 

@@ -45,7 +45,13 @@ def reconciler(cloud: Cloud, settings: Settings, *, dynamodb: Any = None, post: 
 
 
 def work(
-    cloud: Cloud, environment: dict[str, str], resource_id: str, endpoint_ids: list[str], barrier: Any, rounds: int, done: Any
+    cloud: Cloud,
+    environment: dict[str, str],
+    resource_id: str,
+    endpoint_ids: list[str],
+    barrier: Any,
+    rounds: int,
+    done: Any,
 ) -> None:
     """One process: its threads report ACTIVATED for their endpoints, every round when all are there."""
     made = reconciler(cloud, load(environment))

@@ -41,7 +41,9 @@ def test_the_operator_may_call_the_api_and_nothing_else(cloud: Cloud) -> None:
             KeyId=cloud.outputs["SecretsKeyArn"], Plaintext=b"x", EncryptionContext={"purpose": "webhook-config"}
         ),
         "report for a host": lambda: cloud.client("events", "operator").put_events(
-            Entries=[{"EventBusName": cloud.outputs["EventBusName"], "Source": "link", "DetailType": "x", "Detail": "{}"}]
+            Entries=[
+                {"EventBusName": cloud.outputs["EventBusName"], "Source": "link", "DetailType": "x", "Detail": "{}"}
+            ]
         ),
     }
     for what, attempt in attempts.items():
@@ -82,8 +84,10 @@ def test_what_can_never_succeed_ends_in_the_rejected_events_queue(
     status_queue = site.cloud.outputs["StatusQueueUrl"]
     eventually(
         "the handler succeeded: nothing is left to retry",
-        lambda: set(sqs.get_queue_attributes(QueueUrl=status_queue, AttributeNames=attributes)["Attributes"].values())
-        == {"0"},
+        lambda: (
+            set(sqs.get_queue_attributes(QueueUrl=status_queue, AttributeNames=attributes)["Attributes"].values())
+            == {"0"}
+        ),
     )
 
 

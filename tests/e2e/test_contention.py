@@ -10,7 +10,7 @@ from link.endpoint import Resource, Status
 from link.lock import Cause, Locks
 from link.settings import load
 from tests.e2e import reporters
-from tests.e2e.conftest import Site, eventually
+from tests.e2e.conftest import Site
 
 ENDPOINTS = 32
 ROUNDS = int(os.environ.get("CONTENTION_ROUNDS", "10"))

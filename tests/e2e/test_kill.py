@@ -45,7 +45,7 @@ def test_a_process_killed_in_the_middle_of_a_delivery_loses_nothing(site: Site) 
     # The dead process's claim lasts 15 s; its wake-up or the sweep's brings the next one.
     site.sweep()
     for one, endpoint_id, moment in zip(sites, ids, MOMENTS, strict=True):
-        eventually(f"delivered, killed {moment}", lambda: not one.resource().endpoints[endpoint_id].owed)
+        eventually(f"delivered, killed {moment}", lambda one=one, id=endpoint_id: not one.resource().endpoints[id].owed)
         told = [r.brief() for r in site.receiver.requests]
         requests = [brief for brief in told if brief[0] == endpoint_id and brief[-1] != "refresh"]
         assert set(requests) == {(endpoint_id, "ACTIVATED", 1, 1, "elected")}

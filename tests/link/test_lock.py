@@ -161,7 +161,7 @@ def test_losing_for_ten_seconds_is_an_error(locks: Locks, dynamodb: Recorder) ->
         clock.at += 1_000
         return Step(replace(resource, epoch=-1), False)
 
-    with pytest.raises(Contended, match="ip: 1[01] conditional writes lost in 10 s"):
+    with pytest.raises(Contended, match=r"ip: 1[01] conditional writes lost in 10 s"):
         slow.update("ip", overtaken, CAUSE)
 
 

@@ -72,6 +72,8 @@ def test_every_problem_is_told_at_once() -> None:
         load({**ENV, "LOCKS_TABLE": "", "REQUIRE_HTTPS": "1", "HANDOVER_TIMEOUT": "1d"})
 
 
-@pytest.mark.parametrize(("text", "milliseconds"), [("250ms", 250), ("1.5s", 1500), ("5m", 300_000), ("1h1s", 3_601_000)])
+@pytest.mark.parametrize(
+    ("text", "milliseconds"), [("250ms", 250), ("1.5s", 1500), ("5m", 300_000), ("1h1s", 3_601_000)]
+)
 def test_go_durations(text: str, milliseconds: int) -> None:
     assert duration_ms(text) == milliseconds

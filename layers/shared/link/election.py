@@ -116,9 +116,7 @@ def elect(resource: Resource, now: int) -> Resource:
 
 def is_candidate(e: Endpoint) -> bool:
     """Whether the end of its lease matters."""
-    return (
-        e.reported is Status.ACTIVATED and e.status in (Status.ACTIVATED, Status.STANDBY) and not e.deleting
-    )
+    return e.reported is Status.ACTIVATED and e.status in (Status.ACTIVATED, Status.STANDBY) and not e.deleting
 
 
 def _grant(resource: Resource, ready: Iterable[str], reason: Reason, now: int) -> Resource:
@@ -162,9 +160,7 @@ def register(resource: Resource, endpoint_id: str, endpoint: Endpoint) -> Resour
     if endpoint.host and any(e.host == endpoint.host for e in alive):
         raise Conflict("An endpoint with the same election key already exists on that host")
     if len(alive) >= MAX_ENDPOINTS_PER_RESOURCE:
-        raise Conflict(
-            f"Too many endpoints for this resource: {len(alive)}, max allowed: {MAX_ENDPOINTS_PER_RESOURCE}"
-        )
+        raise Conflict(f"Too many endpoints for this resource: {len(alive)}, max allowed: {MAX_ENDPOINTS_PER_RESOURCE}")
     return _with(resource, endpoint_id, endpoint)
 
 

@@ -123,7 +123,7 @@ class Kind(StrEnum):
     MAYBE_RECEIVED = "maybe_received"
     """Bytes left, no answer came: repeated after a backoff, the receiver may see it twice."""
     REFUSED = "refused"
-    """The address may not be called, or its certificate is wrong: repeated until the DNS or the registration is mended."""
+    """The address may not be called, or its certificate is wrong: repeated until DNS or registration are mended."""
     UNREADABLE = "unreadable"
     """Registration or secret could not be read: repeated; never sent unsigned."""
     TOO_LATE = "too_late"

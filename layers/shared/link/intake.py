@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Any
 
 from link.endpoint import Status
@@ -74,7 +74,7 @@ def _envelope_time(event: dict[str, Any]) -> int:
     value = event.get("time")
     try:
         moment = datetime.fromisoformat(value)  # type: ignore[arg-type]
-        at = round((moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() * 1000)
+        at = round((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
     except (TypeError, ValueError, OverflowError):
         at = -1
     if at not in MILLISECONDS:

@@ -128,9 +128,7 @@ class Reconciler:
         if owed_since:
             metric("UndeliveredSeconds", (self._clock.now() - min(owed_since)) / 1000, unit=MetricUnit.Seconds)
 
-    def _run(
-        self, resource_id: str, trigger: Trigger, seconds_left: Callable[[], float], sends: Sends
-    ) -> Resource:
+    def _run(self, resource_id: str, trigger: Trigger, seconds_left: Callable[[], float], sends: Sends) -> Resource:
         outcomes: list[Outcome] = []
         known: Resource | None = None
         report = trigger.report
