@@ -61,9 +61,7 @@ def test_the_second_joins_as_standby_with_the_current_epoch() -> None:
     assert (r.holder, state(r)["london"]) == ("paris", (STANDBY, 1, 1, "joined"))
 
 
-@pytest.mark.parametrize(
-    ("status", "became", "reason"), [(STANDBY, STANDBY, "demoted"), (FAILING, FAILING, "failing")]
-)
+@pytest.mark.parametrize(("status", "became", "reason"), [(STANDBY, STANDBY, "demoted"), (FAILING, FAILING, "failing")])
 def test_a_holder_that_gives_up_is_followed_at_once(status: Status, became: Status, reason: str) -> None:
     r = report(resource(paris=holder(), london=waiting()), "paris", status)
     assert (r.holder, r.epoch) == ("london", 2)

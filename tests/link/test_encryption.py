@@ -12,9 +12,7 @@ from link.encryption import Sealed, Vault
 from link.errors import Invalid
 from tests.world import settings
 
-SEALED = Sealed(
-    secrets=({"value": "s3cret-é", "from": 1, "until": None},), headers={"Authorization": "Bearer marker"}
-)
+SEALED = Sealed(secrets=({"value": "s3cret-é", "from": 1, "until": None},), headers={"Authorization": "Bearer marker"})
 BOUND = {"endpoint_id": "vip-1", "resource_id": "ip", "url": "https://receiver.example.com/hook"}
 
 

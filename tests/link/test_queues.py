@@ -23,7 +23,7 @@ class Sqs:
     def __init__(self) -> None:
         self.batches: list[list[dict[str, Any]]] = []
 
-    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
         assert QueueUrl == "wake-up"
         self.batches.append(Entries)
         return {"Failed": [{"Id": "3"}]} if len(self.batches) == 2 else {}
