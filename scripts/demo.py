@@ -92,6 +92,12 @@ class Receiver:
         self._server.shutdown()
         self._server.server_close()
 
+    def news(self, seen: int) -> list[Arrival]:
+        """Waits for more than the first `seen` arrivals, for as long as it takes."""
+        with self.changed:
+            self.changed.wait_for(lambda: len(self.arrivals) > seen)
+            return self.arrivals[seen:]
+
     def wait_for(self, what: str, condition: Callable[[list[Arrival]], bool]) -> None:
         """Waits until the arrivals fulfil the condition."""
         with self.changed:
@@ -347,9 +353,8 @@ def serve(cloud: Cloud) -> int:
     shown = 0
     try:
         while True:
-            with receiver.changed:
-                receiver.changed.wait_for(lambda seen=shown: len(receiver.arrivals) > seen)
-                arrivals, shown = receiver.arrivals[shown:], len(receiver.arrivals)
+            arrivals = receiver.news(shown)
+            shown += len(arrivals)
             for a in arrivals:
                 names = ("Epoch", "Sequence", "Reason", "Attempt")
                 say(f"{a.body.decode()} {' '.join(a.headers[f'X-Link-Webhook-{name}'] for name in names)}")
