@@ -36,7 +36,7 @@ def test_no_receiver_holds_or_fills_or_heats_the_sender(
 ) -> None:
     figures = under_way[attack.name, transport].result()
 
-    assert figures.outcome == attack.expected
+    assert figures.outcome in attack.expected.split(" or ")
     assert figures.seconds <= SECONDS + SCHEDULING_SECONDS
     assert figures.mb <= MB
     assert figures.cpu <= CPU

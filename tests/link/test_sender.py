@@ -191,6 +191,23 @@ def test_a_resolver_that_never_answers_costs_the_attempts_time_and_no_more(
     answer.set()
 
 
+@pytest.mark.parametrize("transport", ["plain", "handshake"])
+def test_waking_us_up_for_nothing_ends_the_attempt(authority: Authority, transport: str) -> None:
+    def trickle(peer: Peer) -> None:
+        peer.connection.recv(65_536)
+        peer.send(b"HTTP/1.1 200 OK\r\n" if transport == "plain" else b"\x16\x03\x03\x40\x00")
+        while True:
+            peer.send(b"\0")
+            time.sleep(0.0002)
+
+    patient = Sender(allowed_networks=[LOOPBACK], seconds=20)
+    tls = None if transport == "plain" else authority.server_context()
+    with Receiver(trickle, tls=tls, in_handshake=transport == "handshake") as receiver:
+        result = post(patient, receiver.url)
+    expected = (Kind.MAYBE_RECEIVED, "malformed") if transport == "plain" else (Kind.NOT_SENT, "tls")
+    assert (result.kind, result.reason) == expected
+
+
 def resolving_to(*addresses: tuple[str, int]) -> Callable[..., list[object]]:
     infos = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
     return lambda *arguments, **options: list(infos)
