@@ -12,10 +12,11 @@ READY := ready-$(word 2,$(FOUND))
 DEV := .local/dev/$(READY)
 CLOUD := .local/cloud/$(READY)
 SAM := .local/sam/$(READY)
+HOSTILE := .local/hostile/$(READY)
 UV := .local/uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite build lock clean
+.PHONY: help demo demo-sam local test lint bite hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -24,6 +25,8 @@ help:
 	@echo 'make local     the local cloud, left running until Ctrl-C'
 	@echo 'make test      every test'
 	@echo 'make bite      break each promise and see its test turn red'
+	@echo 'make hostile   what each attack costs the sender and two other clients (4 minutes)'
+	@echo 'make fuzz      10,000 cases of each fuzz test'
 	@echo 'make lint      ruff, mypy, sam validate'
 	@echo 'make build     sam build'
 	@echo 'make lock      resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
@@ -53,13 +56,19 @@ lint: $(DEV) $(SAM)
 bite: $(DEV)
 	@.local/dev/bin/python -m tests.bite
 
+hostile: $(HOSTILE)
+	@.local/hostile/bin/python -m tests.hostile
+
+fuzz: $(DEV)
+	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py
+
 # The layers' makefiles call python3: it is the environment's.
 build: $(SAM)
 	@PATH="$(CURDIR)/.local/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam build
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
-	@for name in dev cloud sam; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in dev cloud sam hostile; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,6 +6,7 @@ at any point, or have something else happen there. One thread, so moto's missing
 
 from __future__ import annotations
 
+import functools
 import heapq
 import itertools
 import json
@@ -26,7 +27,7 @@ from link.encryption import Vault
 from link.endpoint import NEVER, Kind, Resource, Result, Status
 from link.errors import Rejected
 from link.intake import parse
-from link.lock import SHARDS, Cause, Locks
+from link.lock import Cause, Locks, due_shard
 from link.queues import Queues
 from link.reconcile import Reconciler, Sends, Trigger
 from link.registry import Registry
@@ -207,18 +208,18 @@ class World:
         self.clock = VirtualClock()
         self.receiver = Receiver(self)
         self.queue = VirtualQueue(self)
-        self._dynamodb = boto3.client("dynamodb", region_name="eu-west-1")
-        kms = boto3.client("kms", region_name="eu-west-1")
+        self._dynamodb, kms = _client("dynamodb"), _client("kms")
+        _watching[0] = self
+        keys = kms.list_keys()["Keys"]
         self.settings = settings(
             f"-{next(_serial)}",
-            secrets_key_arn=kms.create_key()["KeyMetadata"]["Arn"],
+            # moto takes longer to make a key than for all the rest.
+            secrets_key_arn=keys[0]["KeyArn"] if keys else kms.create_key()["KeyMetadata"]["Arn"],
             refresh_ms=self.refresh_ms,
             handover_ms=self.handover_ms,
             max_endpoints=0,
         )
         create_tables(self._dynamodb, self.settings)
-        for client in (self._dynamodb, kms):
-            client.meta.events.register_first("before-send", self.on_the_wire)
         self._clients = (
             Outside(self._dynamodb, "dynamodb", self),
             Outside(kms, "kms", self),
@@ -372,10 +373,10 @@ class World:
     def sweep(self) -> None:
         """What the scheduled function does."""
         now = self.clock.now()
-        for shard in range(SHARDS):
-            for resource_id, due_at in self.locks.due(shard, now + NEAR_MS):
-                delay = max(0, (due_at - now) // 1000)
-                self.queue.put({"resource_id": resource_id, "due_at": due_at}, now + delay * 1000)
+        # The other shards hold other resources, of which there are none here.
+        for resource_id, due_at in self.locks.due(due_shard(RESOURCE), now + NEAR_MS):
+            delay = max(0, (due_at - now) // 1000)
+            self.queue.put({"resource_id": resource_id, "due_at": due_at}, now + delay * 1000)
 
     # What is to be seen
 
@@ -459,6 +460,17 @@ def tables(world: World) -> Tables:
         Table(world._dynamodb, world.settings.locks_table, "resource_id"),
         Table(world._dynamodb, world.settings.endpoints_table, "endpoint_id"),
     )
+
+
+_watching: list[World] = [None]  # type: ignore[list-item]
+
+
+@functools.cache
+def _client(service: str) -> Any:
+    """One client for all worlds, because making one takes longer than most worlds last; the newest world counts."""
+    client = boto3.client(service, region_name="eu-west-1")
+    client.meta.events.register_first("before-send", lambda **sent: _watching[0].on_the_wire(**sent))
+    return client
 
 
 def settings(suffix: str = "", **more: Any) -> Settings:
