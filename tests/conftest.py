@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     # Nothing of the user's account may reach a test.
@@ -15,3 +16,10 @@ os.environ.update(
     POWERTOOLS_SERVICE_NAME="link-webhook",
     POWERTOOLS_METRICS_NAMESPACE="LinkWebhook/test",
 )
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """Prints the figures that tests recorded, e.g. how many fault points were tried."""
+    for report in terminalreporter.stats.get("passed", []):
+        for name, value in report.user_properties:
+            terminalreporter.write_line(f"{report.nodeid.rpartition('::')[2]}: {value} {name}")

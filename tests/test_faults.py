@@ -123,5 +123,4 @@ def test_a_crash_at_any_external_call_loses_nothing(scenario: Scenario, record_p
         except AssertionError as error:
             raise AssertionError(f"after a crash at point {point}, {faultless.points[point]}: {error}") from error
     assert tried == number > 40
-    record_property("fault points", number)
-    print(f"{scenario.__name__}: {number} fault points, each tried")
+    record_property("fault points, each tried", number)

@@ -178,6 +178,8 @@ def test_promise_6_convergence() -> None:
         reported = {world.name(i): e.reported for i, e in world.resource().endpoints.items()}
         assert reported == {"paris": "FAILING", "london": "STANDBY"}
         assert world.holder() is None and world.receiver.active() is None
+        messages = [r.message_id for r in world.receiver.requests]
+        assert len(messages) == len(set(messages)), "nothing is told twice"
         world.report(ids["paris"], "ACTIVATED")
         world.report(ids["london"], "ACTIVATED")
         world.settle(75_000)

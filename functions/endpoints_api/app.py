@@ -19,11 +19,12 @@ from link.lock import Locks
 from link.queues import Queues
 from link.registry import Registry
 from link.telemetry import logger
+from link.webhook import PLUGIN
 
 SETTINGS = settings.load(os.environ)
 CLOCK = Clock()
 _DYNAMODB = aws.client("dynamodb")
-plugin.register("webhook", WebhookFactory(Vault(aws.client("kms"), SETTINGS), SETTINGS, CLOCK))
+plugin.register(PLUGIN, WebhookFactory(Vault(aws.client("kms"), SETTINGS), SETTINGS, CLOCK))
 CONTROL = ControlPlane(
     Locks(_DYNAMODB, SETTINGS, CLOCK),
     Registry(_DYNAMODB, SETTINGS),

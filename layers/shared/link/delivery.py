@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -133,11 +132,6 @@ def election_key(stored: StorablePluginConfig) -> str:
 
 def error_code(error: Exception) -> str:
     """One word for an AWS error, without the request in it."""
-    response: Mapping[str, Any] = getattr(error, "response", {})
+    # A timeout has the attribute, too, and None in it.
+    response: Mapping[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code") or type(error).__name__)
-
-
-def shown(url: str) -> str:
-    """All of a url that may be logged: scheme and host."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}"

@@ -10,9 +10,10 @@ from link.delivery import WebhookFactory
 from link.encryption import Vault
 from link.lock import Locks
 from link.queues import Queues
-from link.reconcile import PLUGIN, Reconciler
+from link.reconcile import Reconciler
 from link.registry import Registry
 from link.sender import Sender
+from link.webhook import PLUGIN
 
 SETTINGS = settings.load(os.environ)
 CLOCK = Clock()

@@ -29,12 +29,12 @@ from link.queues import Queues
 from link.registry import Registry
 from link.settings import Settings
 from link.telemetry import MetricUnit, logger, metric
+from link.webhook import PLUGIN
 
 CLAIM_SECONDS_LEFT = 12
 """An attempt with its reads and its outcome's commit takes up to this much of the invocation."""
 WAIT_IN_PLACE_MS = 1_000
 """SQS delays have whole seconds: whoever is woken up to one early waits for the rest."""
-PLUGIN = "webhook"
 
 
 class Sends:

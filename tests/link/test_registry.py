@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+from link.plugin import StorablePluginConfig
+from link.registry import Registry, from_item, to_item
+from tests.world import START, create_tables, settings
+
+PARIS = StorablePluginConfig(
+    endpoint_id="vip-1",
+    revision=1,
+    plugin="webhook",
+    resource_id="ip ü",
+    url="https://receiver.example.com/hook",
+    ciphertext=b"\x00\xff",
+    header_names=("Authorization", "X-Site"),
+    checks=({"type": "TCP", "host": "203.0.113.7", "port": 443},),
+    healthcheck_interval=10,
+    host="paris",
+    priority=-5,
+    lease_seconds=30,
+    created_at=START,
+)
+
+
+class Table:
+    """The endpoints table, counting its reads."""
+
+    def __init__(self) -> None:
+        self.client = boto3.client("dynamodb", region_name="eu-west-1")
+        create_tables(self.client, settings())
+        self.reads = 0
+
+    def put(self, row: StorablePluginConfig) -> None:
+        self.client.put_item(TableName=settings().endpoints_table, Item=to_item(row))
+
+    def get_item(self, **arguments: Any) -> Any:
+        assert arguments["ConsistentRead"]
+        self.reads += 1
+        return self.client.get_item(**arguments)
+
+    def get_paginator(self, name: str) -> Any:
+        return self.client.get_paginator(name)
+
+
+@pytest.fixture
+def table():
+    with mock_aws():
+        yield Table()
+
+
+@pytest.mark.parametrize("row", [PARIS, replace(PARIS, lease_seconds=None, checks=(), header_names=(), host="")])
+def test_a_row_comes_back_as_it_was_written(row: StorablePluginConfig, table: Table) -> None:
+    table.put(row)
+    assert Registry(table, settings()).get("vip-1") == row  # type: ignore[arg-type]
+    assert from_item(to_item(row)) == row
+
+
+def test_a_row_that_is_not_there(table: Table) -> None:
+    registry = Registry(table, settings())  # type: ignore[arg-type]
+    assert registry.get("vip-1") is None
+    assert registry.at_revision("vip-1", 1) is None
+
+
+def test_a_remembered_row_serves_only_at_its_revision(table: Table) -> None:
+    registry = Registry(table, settings())  # type: ignore[arg-type]
+    table.put(PARIS)
+    assert registry.at_revision("vip-1", 1) == registry.at_revision("vip-1", 1) == PARIS
+    assert table.reads == 1
+    changed = replace(PARIS, revision=2, url="https://other.example.com/")
+    table.put(changed)
+    assert registry.at_revision("vip-1", 2) == changed
+    assert registry.at_revision("vip-1", 1) is None, "whoever claimed for the old revision sends nothing"
+
+
+def test_scan_and_count_see_every_row(table: Table) -> None:
+    rows = {f"vip-{n}": replace(PARIS, endpoint_id=f"vip-{n}") for n in range(5)}
+    for row in rows.values():
+        table.put(row)
+    registry = Registry(table, settings())  # type: ignore[arg-type]
+    assert {row.endpoint_id: row for row in registry.scan()} == rows
+    assert registry.count() == 5
