@@ -27,21 +27,13 @@ FUNCTIONS = {
 SECONDS_OF_A_DAY = 86_400
 
 RECONCILES = {
-    "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem"},
+    "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
     "TransitionsTable": {"dynamodb:PutItem"},
     "EndpointsTable": {"dynamodb:GetItem", "dynamodb:DeleteItem"},
     "SecretsKey": {"kms:Decrypt"},
     "WakeUpQueue": {"sqs:SendMessage"},
 }
 CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
-REGISTERS = {
-    "dynamodb:GetItem",
-    "dynamodb:PutItem",
-    "dynamodb:UpdateItem",
-    "dynamodb:DeleteItem",
-    "dynamodb:Scan",
-    "dynamodb:BatchGetItem",
-}
 MAY: dict[str, dict[str, set[str]]] = {
     "EndpointStatusFunction": {**RECONCILES, "RejectedEventsQueue": {"sqs:SendMessage"}, "StatusQueue": CONSUME},
     "ReconcileFunction": {**RECONCILES, "WakeUpQueue": {"sqs:SendMessage"} | CONSUME},
@@ -51,9 +43,9 @@ MAY: dict[str, dict[str, set[str]]] = {
         "RefreshDeadLetterQueue": {"sqs:SendMessage"},  # Lambda's own, for a sweep that failed
     },
     "EndpointsApiFunction": {
-        "LocksTable": REGISTERS,
-        "EndpointsTable": REGISTERS,
-        "TransitionsTable": {"dynamodb:PutItem", "dynamodb:Query"},
+        "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"},
+        "EndpointsTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Scan"},
+        "TransitionsTable": {"dynamodb:PutItem"},
         "SecretsKey": {"kms:Encrypt"},
         "WakeUpQueue": {"sqs:SendMessage"},
     },

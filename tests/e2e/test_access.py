@@ -105,3 +105,18 @@ def test_the_same_event_ten_times_sends_one_webhook(site: Site) -> None:
         (paris, "ACTIVATED", 1, 1, "elected"),
         (paris, "STANDBY", 1, 2, "demoted"),
     ]
+
+
+def test_the_api_has_the_permissions_for_everything_it_offers(site: Site) -> None:
+    paris, london = site.register("paris"), site.register("london")
+    site.report(paris, "ACTIVATED")
+    site.receiver.wait_for(lambda requests: len(requests) == 1)
+    call = site.cloud.call
+    listed = {e["id"]: e["status"] for e in call("GET", "/endpoints")[1]["endpoints"]}
+    assert (listed[paris], listed[london]) == ("ACTIVATED", "BOOTING")
+    assert call("GET", f"/endpoints/{paris}")[1]["endpoint"]["status"] == "ACTIVATED"
+    assert call("POST", f"/endpoints/{paris}/failover")[0] == 409
+    assert call("DELETE", f"/endpoints/{london}") == (204, "")
+    assert call("DELETE", f"/endpoints/{paris}?force=true") == (204, "")
+    assert site.resource().endpoints == {}
+    assert site.resource().epoch == 1, "the item stays"
