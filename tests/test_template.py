@@ -377,5 +377,5 @@ def test_what_is_tested_is_what_is_shipped() -> None:
         dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / file).read_text(), re.MULTILINE))
         for file in ("layers/dependencies/requirements.txt", "requirements/dev.txt")
     )
-    assert {"boto3", "requests", "aws-lambda-powertools"} <= shipped.keys()
+    assert {"boto3", "certifi", "aws-lambda-powertools"} <= shipped.keys()
     assert shipped == {name: tested.get(name) for name in shipped}
