@@ -16,21 +16,22 @@ HOSTILE := .local/hostile/$(READY)
 UV := .local/uv/bin/uv
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite hostile fuzz build lock clean
+.PHONY: help demo demo-sam local test lint bite contention hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo      the story on the template deployed to a local cloud'
-	@echo 'make demo-sam  the same through the real sam build and sam deploy'
-	@echo 'make local     the local cloud, left running until Ctrl-C'
-	@echo 'make test      every test'
-	@echo 'make bite      break each promise and see its test turn red'
-	@echo 'make hostile   what each attack costs the sender and two other clients (4 minutes)'
-	@echo 'make fuzz      10,000 cases of each fuzz test'
-	@echo 'make lint      ruff, mypy, sam validate'
-	@echo 'make build     sam build'
-	@echo 'make lock      resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
-	@echo 'make clean     remove everything that was made here'
+	@echo 'make demo       the story on the template deployed to a local cloud'
+	@echo 'make demo-sam   the same through the real sam build and sam deploy'
+	@echo 'make local      the local cloud, left running until Ctrl-C'
+	@echo 'make test       every test'
+	@echo 'make bite       break each promise and see its test turn red'
+	@echo 'make contention 32 endpoints report at once, 50 rounds on the local cloud'
+	@echo 'make hostile    what each attack costs the sender and two other clients (4 minutes)'
+	@echo 'make fuzz       10,000 cases of each fuzz test'
+	@echo 'make lint       ruff, mypy, sam validate'
+	@echo 'make build      sam build'
+	@echo 'make lock       resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
+	@echo 'make clean      remove everything that was made here'
 
 demo: $(CLOUD)
 	@.local/cloud/bin/python -m scripts.demo
@@ -55,6 +56,9 @@ lint: $(DEV) $(SAM)
 
 bite: $(DEV)
 	@.local/dev/bin/python -m tests.bite
+
+contention: $(DEV) $(CLOUD)
+	@CONTENTION_ROUNDS=50 .local/dev/bin/python -m pytest -q tests/e2e/test_contention.py
 
 hostile: $(HOSTILE)
 	@.local/hostile/bin/python -m tests.hostile

@@ -41,6 +41,22 @@ def leased_heartbeat() -> tuple[World, Callable[[], object]]:
     return world, lambda: world.report(paris, "ACTIVATED")
 
 
+def minute_of_heartbeats() -> tuple[World, Callable[[], object]]:
+    world, *hosts = running(lease_seconds=60)
+
+    def minutes(number: int) -> None:
+        for beat in range(3 * number):
+            if beat:
+                world.settle(20_000)
+            for host in hosts:
+                world.report(host, "ACTIVATED")
+
+    minutes(2)
+    world.settle(20_000)
+    world.new_process()
+    return world, lambda: minutes(1)
+
+
 def duplicate() -> tuple[World, Callable[[], object]]:
     world, paris, _ = running()
     at = world.resource().endpoints[paris].reported_at
@@ -77,11 +93,13 @@ def nothing() -> tuple[World, Callable[[], object]]:
 
 
 COLUMNS = ("items read", "items written", "read units", "write units", "SendMessage", "Decrypt", "POSTs")
+# Leases are looked at once each, however often they are renewed: one wake-up a minute here.
 # A change, a handover and a failover have one follow-up of 1 read and 1 item in them: the wake-up that would have been
 # needed after a crash.
 PATHS = {
     "heartbeat": (heartbeat, (1, 1, 1, 1, 0, 0, 0)),
     "heartbeat with a lease": (leased_heartbeat, (1, 1, 1, 1, 0, 0, 0)),
+    "a minute of it: six heartbeats, leases of 60 s": (minute_of_heartbeats, (7, 7, 7, 9, 1, 0, 0)),
     "duplicate or late event": (duplicate, (1, 0, 1, 0, 0, 0, 0)),
     "change of status, one webhook": (one_webhook, (3, 4, 3, 10, 1, 1, 1)),
     "handover, two webhooks": (handover, (4, 5, 4, 11, 1, 2, 2)),
