@@ -378,7 +378,7 @@ def test_a_2xx_for_an_older_status_leaves_the_newer_one_owed() -> None:
 
 def test_a_failure_waits_for_the_backoff() -> None:
     e = outcome(CLAIMED, Kind.NOT_SENT)
-    assert (e.claim, e.owed, e.next_attempt_at, e.failure) == (None, True, NOW + 4000, "why")
+    assert (e.claim, e.owed, e.next_attempt_at, e.failure) == (None, True, NOW + 4000, "not_sent why")
 
 
 def test_a_failure_of_an_older_status_does_not_delay_the_newer_one() -> None:

@@ -91,7 +91,7 @@ def test_a_registration_that_cannot_be_read_is_a_failed_attempt(world: World, mo
     with monkeypatch.context() as refusing:
         refusing.setattr("link.registry.Registry.at_revision", refuse)
         world.report(paris, "ACTIVATED")
-        assert world.resource().endpoints[paris].failure == "registration_unreadable_ThrottlingException"
+        assert world.resource().endpoints[paris].failure == "unreadable registration_unreadable_ThrottlingException"
     world.settle(60_000)
     e = world.resource().endpoints[paris]
     assert (e.owed, e.failure) == (False, "")
@@ -101,7 +101,7 @@ def test_a_registration_that_is_gone_is_a_failed_attempt(world: World) -> None:
     paris = world.register("paris")
     world._dynamodb.delete_item(TableName=world.settings.endpoints_table, Key={"endpoint_id": {"S": paris}})
     world.report(paris, "ACTIVATED")
-    assert world.resource().endpoints[paris].failure == "registration_missing"
+    assert world.resource().endpoints[paris].failure == "unreadable registration_missing"
 
 
 def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

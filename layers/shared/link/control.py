@@ -14,7 +14,7 @@ from typing import Any
 from link import election
 from link.clock import Clock
 from link.delivery import election_key
-from link.endpoint import Endpoint, Resource
+from link.endpoint import NEXT_STEPS, Endpoint, Kind, Resource
 from link.errors import Conflict, NotFound
 from link.lock import Cause, Committed, Locks, Step
 from link.plugin import StorablePluginConfig, factory
@@ -136,7 +136,7 @@ def is_endpoint_id(text: str) -> bool:
 
 
 def shown(row: StorablePluginConfig, entry: Endpoint) -> dict[str, Any]:
-    """LinK's JSON of an endpoint, with host, priority and lease_seconds added. Never url, headers or secret."""
+    """LinK's JSON of an endpoint; host, priority, lease_seconds and delivery are ours. Never url, headers or secret."""
     view: dict[str, Any] = {"id": row.endpoint_id, "status": entry.status}
     if row.checks:
         view["checks"] = list(row.checks)
@@ -147,7 +147,31 @@ def shown(row: StorablePluginConfig, entry: Endpoint) -> dict[str, Any]:
         "host": row.host,
         "priority": row.priority,
         "lease_seconds": row.lease_seconds,
+        "delivery": _delivery(entry),
     }
+    return view
+
+
+def _delivery(entry: Endpoint) -> dict[str, Any] | None:
+    """What the endpoint's receiver was told last, or is still owed. Times are Unix milliseconds."""
+    if not entry.sequence:
+        return None
+    view: dict[str, Any] = {
+        "status": entry.wire,
+        "epoch": entry.epoch,
+        "sequence": entry.sequence,
+        "reason": entry.reason,
+        "announced_at": entry.announced_at,
+        "delivered_at": None if entry.owed else entry.delivered_at,
+    }
+    # A refresh can fail, too: then nothing is owed, but the receiver has not heard of it lately.
+    if entry.failure:
+        view |= {
+            "attempt": entry.attempt,
+            "failure": entry.failure,
+            "next_attempt_at": entry.next_attempt_at,
+            "next_step": NEXT_STEPS[Kind(entry.failure.partition(" ")[0])],
+        }
     return view
 
 

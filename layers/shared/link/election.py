@@ -316,7 +316,7 @@ def outcome(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource
         wait = backoff(e.attempt, jitter)
         if o.result.status_code in (429, 503) and o.result.retry_after_seconds is not None:
             wait = max(wait, min(BACKOFF_CAP_MS, o.result.retry_after_seconds * 1000))
-        e = replace(e, next_attempt_at=now + wait, failure=o.result.reason)
+        e = replace(e, next_attempt_at=now + wait, failure=str(o.result))
     return _with(resource, o.endpoint_id, e)
 
 

@@ -71,7 +71,7 @@ class Endpoint:
     attempt: int = 0
     next_attempt_at: int = 0
     failure: str = ""
-    """Reason of the last failed attempt of this sequence; empty once it succeeded."""
+    """Kind and reason of this sequence's last failed attempt, "not_sent dns"; empty once it succeeded."""
     claim: Claim | None = None
     believed_until: int | None = None
     """Until when its receiver must be assumed to believe it active; None: it does not."""
@@ -112,22 +112,34 @@ class Resource:
 
 
 class Kind(StrEnum):
-    """How an attempt ended; each kind says what happens next."""
+    """How an attempt ended. `NEXT_STEPS` says what follows."""
 
     DELIVERED = "delivered"
     """Answered with 200-299."""
     ANSWERED = "answered"
-    """Answered with another status: repeated after a backoff."""
+    """Answered with another status."""
     NOT_SENT = "not_sent"
-    """No byte left (DNS, connect, TLS): repeated after a backoff."""
+    """No byte left: DNS, connect, TLS."""
     MAYBE_RECEIVED = "maybe_received"
-    """Bytes left, no answer came: repeated after a backoff, the receiver may see it twice."""
+    """Bytes left, no answer came."""
     REFUSED = "refused"
-    """The address may not be called, or its certificate is wrong: repeated until DNS or registration are mended."""
+    """Address, certificate or stored registration do not allow it."""
     UNREADABLE = "unreadable"
-    """Registration or secret could not be read: repeated; never sent unsigned."""
+    """Registration or secret could not be read; never sent unsigned."""
     TOO_LATE = "too_late"
-    """The claim was about to end before a byte left: not an attempt, a new claim follows."""
+    """The claim was about to end before a byte left: not an attempt."""
+
+
+_REPEATED = "repeated with backoff, at most 10 minutes apart, until it gets its 2xx"
+NEXT_STEPS = {
+    Kind.DELIVERED: "nothing is owed any more",
+    Kind.ANSWERED: f"{_REPEATED}; mend the receiver",
+    Kind.NOT_SENT: f"{_REPEATED}; mend the receiver's name, port or TLS",
+    Kind.MAYBE_RECEIVED: f"{_REPEATED}; the receiver may see it twice",
+    Kind.REFUSED: f"{_REPEATED}; mend DNS, certificate, registration or AllowedNetworks",
+    Kind.UNREADABLE: f"{_REPEATED}; give the function its KMS key and tables, or register the endpoint again",
+    Kind.TOO_LATE: "claimed anew within a second",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +150,11 @@ class Result:
     reason: str = ""
     status_code: int | None = None
     retry_after_seconds: int | None = None
+
+    def __str__(self) -> str:
+        """Kind and reason in one line.
+
+        >>> str(Result(Kind.NOT_SENT, "dns")), str(Result(Kind.DELIVERED))
+        ('not_sent dns', 'delivered')
+        """
+        return f"{self.kind} {self.reason}".rstrip()

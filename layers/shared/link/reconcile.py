@@ -20,7 +20,7 @@ from link import election
 from link.clock import Clock
 from link.delivery import error_code
 from link.election import Delivery, Outcome
-from link.endpoint import NEVER, Kind, Reason, Resource, Result, Status
+from link.endpoint import NEVER, NEXT_STEPS, Kind, Reason, Resource, Result, Status
 from link.errors import Rejected
 from link.intake import Report
 from link.lock import Cause, Committed, Locks, Step
@@ -225,6 +225,7 @@ class Reconciler:
             result=result.kind,
             result_reason=result.reason,
             status_code=result.status_code,
+            next_step=NEXT_STEPS[result.kind],
         )
         metric("Webhooks", result=result.kind, reason=result.reason or result.kind)
         if result.kind is Kind.REFUSED:

@@ -36,8 +36,18 @@ def endpoint(id: str, status: str, **more: Any) -> dict[str, Any]:
         "host": "",
         "priority": 0,
         "lease_seconds": None,
+        "delivery": None,
         **more,
     }
+
+
+def undated(view: dict[str, Any]) -> dict[str, Any]:
+    """A view of an endpoint without the times of its delivery."""
+    return {**view, "delivery": {k: v for k, v in view["delivery"].items() if not k.endswith("_at")}}
+
+
+def told(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
+    return {"status": status, "epoch": epoch, "sequence": sequence, "reason": reason}
 
 
 def report(deployment: Deployment, *names: str) -> None:
@@ -123,9 +133,12 @@ def test_too_many_endpoints(deployment: Deployment, monkeypatch: pytest.MonkeyPa
 def test_show_and_list(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     report(deployment, "status_winner", "status_loser")
-    paris, london = endpoint(PARIS, "ACTIVATED"), endpoint(LONDON, "STANDBY")
-    assert call(deployment, "show") == (200, {"endpoint": paris})
-    assert call(deployment, "list") == (200, {"endpoints": [paris, london]})
+    paris = endpoint(PARIS, "ACTIVATED", delivery=told("ACTIVATED", 1, 1, "elected"))
+    london = endpoint(LONDON, "STANDBY", delivery=told("STANDBY", 1, 1, "joined"))
+    status, body = call(deployment, "show")
+    assert (status, undated(body["endpoint"])) == (200, paris)
+    status, body = call(deployment, "list")
+    assert (status, [undated(each) for each in body["endpoints"]]) == (200, [paris, london])
 
 
 def test_list_of_nothing(deployment: Deployment) -> None:
@@ -152,7 +165,8 @@ def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deploym
     assert call(deployment, "delete") == (204, "")
     assert call(deployment, "show") == (404, {"error": "Endpoint not found"})
     assert call(deployment, "delete")[0] == 404
-    assert call(deployment, "list")[1]["endpoints"] == [endpoint(LONDON, "ACTIVATED")]
+    (left,) = call(deployment, "list")[1]["endpoints"]
+    assert undated(left) == endpoint(LONDON, "ACTIVATED", delivery=told("ACTIVATED", 2, 2, "elected"))
     before = len(deployment.receiver.requests)
     deployment.invoke("reconcile", event("wake_up"))
     assert [request.brief() for request in deployment.receiver.requests[before:]] == [
