@@ -14,6 +14,9 @@ CLOUD := .local/cloud/$(READY)
 SAM := .local/sam/$(READY)
 HOSTILE := .local/hostile/$(READY)
 UV := .local/uv/bin/uv
+# SAM keeps its notes here and not in the home; it sends nothing.
+export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
+export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
 .PHONY: help demo demo-sam local test lint bite contention hostile fuzz build lock clean
@@ -52,7 +55,7 @@ lint: $(DEV) $(SAM)
 	@.local/dev/bin/python -m ruff check .
 	@.local/dev/bin/python -m ruff format --check .
 	@.local/dev/bin/python -m mypy
-	@SAM_CLI_TELEMETRY=0 AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
+	@AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 
 bite: $(DEV)
 	@.local/dev/bin/python -m tests.bite
@@ -68,7 +71,7 @@ fuzz: $(DEV)
 
 # The layers' makefiles call python3: it is the environment's.
 build: $(SAM)
-	@PATH="$(CURDIR)/.local/sam/bin:$$PATH" SAM_CLI_TELEMETRY=0 sam build
+	@PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt

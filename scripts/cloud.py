@@ -262,7 +262,9 @@ def _deploy_with_sam(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     """The real thing, from .local/sam."""
     environment = {
         "PATH": f"{LOCAL / 'sam/bin'}:{os.environ['PATH']}",
-        "HOME": os.environ.get("HOME", str(LOCAL)),
+        # SAM keeps its notes in the home.
+        "HOME": str(LOCAL),
+        "__SAM_CLI_APP_DIR": str(LOCAL / "sam-notes"),
         "LANG": "C.UTF-8",
         "AWS_ENDPOINT_URL": cloud.endpoint_url,
         "AWS_ACCESS_KEY_ID": "test",
