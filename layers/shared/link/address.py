@@ -137,8 +137,8 @@ def target(url: str) -> Target:
 def literal(host: str) -> Address | None:
     """The address a host is, in any spelling the resolver takes for one; None for a name.
 
-    >>> literal("0x7f.1"), literal("2130706433"), literal("::ffff:10.0.0.1"), literal("10.example")
-    (IPv4Address('127.0.0.1'), IPv4Address('127.0.0.1'), IPv6Address('::ffff:a00:1'), None)
+    >>> literal("0x7f.1"), literal("2130706433"), literal("fe80:0::1"), literal("10.example")
+    (IPv4Address('127.0.0.1'), IPv4Address('127.0.0.1'), IPv6Address('fe80::1'), None)
     """
     try:
         return IPv6Address(host) if ":" in host else IPv4Address(socket.inet_aton(host))
