@@ -244,9 +244,35 @@ _SHORT = {
     "believed_until": "b",
     "deleting": "d",
 }
-_DEFAULTS = {f.name: f.default for f in fields(Endpoint)}
-_TEXTS = {"host", "reason", "failure"}
-_STATUSES = {"reported", "status"}
+
+
+def _number(value: int) -> Item:
+    return {"N": str(value)}
+
+
+def _text(value: str) -> Item:
+    # str: an enum's member is stored as what it is equal to.
+    return {"S": str(value)}
+
+
+def _claim(claim: Claim) -> Item:
+    return {"M": {"t": _text(claim.token), "u": _number(claim.until), "s": _number(claim.sequence)}}
+
+
+def _read_claim(stored: Item) -> Claim:
+    claim = stored["M"]
+    return Claim(claim["t"]["S"], int(claim["u"]["N"]), int(claim["s"]["N"]))
+
+
+_FORMS: dict[str, tuple[Callable[[Any], Item], Callable[[Item], Any]]] = {
+    **dict.fromkeys(_SHORT, (_number, lambda stored: int(stored["N"]))),
+    **dict.fromkeys(("host", "reason", "failure"), (_text, lambda stored: stored["S"])),
+    **dict.fromkeys(("reported", "status"), (_text, lambda stored: Status(stored["S"]))),
+    "deleting": (lambda value: {"BOOL": value}, lambda stored: stored["BOOL"]),
+    "claim": (_claim, _read_claim),
+}
+_WRITE = [(f.name, _SHORT[f.name], f.default, _FORMS[f.name][0]) for f in fields(Endpoint)]
+_READ = {short: (name, _FORMS[name][1]) for name, short in _SHORT.items()}
 
 
 def due_shard(resource_id: str) -> int:
@@ -288,34 +314,14 @@ def from_item(item: Item) -> Resource:
 
 
 def _entry_to_item(e: Endpoint) -> Item:
-    item: Item = {}
-    for name, short in _SHORT.items():
-        value = getattr(e, name)
-        if value == _DEFAULTS[name]:
-            continue
-        if isinstance(value, Claim):
-            claim = {"t": {"S": value.token}, "u": {"N": str(value.until)}, "s": {"N": str(value.sequence)}}
-            item[short] = {"M": claim}
-        elif isinstance(value, bool):
-            item[short] = {"BOOL": value}
-        else:
-            item[short] = {"N": str(value)} if isinstance(value, int) else {"S": str(value)}
-    return item
+    return {short: write(value) for name, short, default, write in _WRITE if (value := getattr(e, name)) != default}
 
 
 def _entry_from_item(item: Item) -> Endpoint:
-    values: dict[str, Any] = {}
-    for name, short in _SHORT.items():
-        if short not in item:
-            continue
-        stored = item[short]
-        if name == "claim":
-            claim = stored["M"]
-            values[name] = Claim(claim["t"]["S"], int(claim["u"]["N"]), int(claim["s"]["N"]))
-        elif name == "deleting":
-            values[name] = stored["BOOL"]
-        elif name in _STATUSES:
-            values[name] = Status(stored["S"])
-        else:
-            values[name] = stored["S"] if name in _TEXTS else int(stored["N"])
+    values = {}
+    for short, stored in item.items():
+        # A newer version's attribute is none of ours.
+        if short in _READ:
+            name, read = _READ[short]
+            values[name] = read(stored)
     return Endpoint(**values)

@@ -147,7 +147,8 @@ class Reconciler:
                 stays = True
             due = election.next_due(known, self._refresh_ms())
             if sends.under_way:
-                until_due = (due - now) / 1000 if may_claim and due != NEVER else seconds_left()
+                # An attempt ends by itself: when the time is over there is nothing to do but to wait for it.
+                until_due = (due - now) / 1000 if may_claim and due != NEVER else max(1.0, seconds_left())
                 outcomes = sends.wait(until_due)
             elif stays and may_claim and due - now <= WAIT_IN_PLACE_MS:
                 self._clock.pause(max(0, due - now) / 1000)

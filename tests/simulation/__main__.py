@@ -1,0 +1,213 @@
+"""`make simulate SEEDS=1000`: random histories, every one a seed. `--scopes`: every plan of faults over the scenarios.
+`--rules`: the rules that look too careful, each replaced by the simpler one, must be found out.
+
+Exit 1 when a promise was broken (or a rule's variant was not), with the trace of the first history that broke it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from tests.simulation.cloud import simulated
+from tests.simulation.histories import SCENARIOS, Plan, Told, planned, plans, random_history
+
+ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+CHUNK = 50
+RULE_SEEDS = 100_000
+RULE_SECONDS = 600
+
+
+class Sum:
+    """What many histories came to."""
+
+    def __init__(self) -> None:
+        self.histories = self.calls = self.requests = 0
+        self.faults: Counter[str] = Counter()
+        self.broken: list[tuple[object, str]] = []
+
+    def add(self, name: object, told: Told) -> None:
+        self.histories += 1
+        self.calls += told.calls
+        self.requests += told.requests
+        self.faults += told.faults
+        if told.broken:
+            self.broken.append((name, told.broken))
+
+    def merge(self, other: Sum) -> None:
+        self.histories += other.histories
+        self.calls += other.calls
+        self.requests += other.requests
+        self.faults += other.faults
+        self.broken += other.broken
+
+    def __str__(self) -> str:
+        kinds: Counter[str] = Counter()
+        for fault, number in self.faults.items():
+            kinds[fault.partition(" at ")[0]] += number
+        counted = ", ".join(f"{number:,} × {kind}" for kind, number in kinds.most_common())
+        return (
+            f"{self.histories:,} histories, {self.calls:,} external calls, {self.requests:,} webhooks; "
+            f"faults: {counted or 'none'}; promises broken: {len(self.broken)}"
+        )
+
+
+def seeds(chunk: Iterable[int]) -> Sum:
+    """The histories of some seeds."""
+    result = Sum()
+    with simulated():
+        for seed in chunk:
+            result.add(seed, random_history(seed))
+    gc.collect()
+    return result
+
+
+def scope(work: tuple[str, list[Plan], bool]) -> Sum:
+    """A scenario under each of the plans, and under each that adds one more fault if `deeper`."""
+    scenario, chunk, deeper = work
+    result = Sum()
+    with simulated():
+        for plan in chunk:
+            told, seen = planned(scenario, plan)
+            result.add((scenario, plan), told)
+            for longer in plans(seen, plan) if deeper else ():
+                result.add((scenario, longer), planned(scenario, longer)[0])
+    gc.collect()
+    return result
+
+
+def everywhere(work: Iterable[tuple[object, ...]], task: object, *, first: bool = False) -> Sum:
+    """Does the work on every core; until the first broken promise if that is all that is asked."""
+    result, began = Sum(), time.monotonic()
+    # Cycles are few here, and looking for them costs a tenth of the time.
+    with ProcessPoolExecutor(os.cpu_count(), initializer=gc.disable) as pool:
+        todo: Iterator[tuple[object, ...]] = iter(work)
+        running = [pool.submit(task, one) for one in itertools.islice(todo, 2 * (os.cpu_count() or 1))]  # type: ignore[arg-type]
+        while running:
+            result.merge(running.pop(0).result())
+            if first and result.broken:
+                break
+            running += [pool.submit(task, one) for one in itertools.islice(todo, 1)]  # type: ignore[arg-type]
+            if sys.stderr.isatty():
+                rate = result.histories / (time.monotonic() - began)
+                print(f"\r{result.histories:,} histories, {rate:,.0f} a second ", end="", file=sys.stderr)
+        for one in running:
+            one.cancel()
+    if sys.stderr.isatty():
+        print("\r", end="", file=sys.stderr)
+    return result
+
+
+def chunks(numbers: range) -> Iterator[range]:
+    for start in range(numbers.start, numbers.stop, CHUNK):
+        yield range(start, min(start + CHUNK, numbers.stop))
+
+
+def scopes(depth: int) -> Iterator[tuple[str, list[Plan], bool]]:
+    """Every plan of up to `depth` faults, in pieces."""
+    with simulated():
+        lengths = {scenario: planned(scenario, ())[1] for scenario in SCENARIOS}
+    for scenario, seen in lengths.items():
+        yield scenario, [()], False
+        for plan in plans(seen):
+            yield scenario, [plan], depth > 1
+
+
+def trace(name: object) -> list[str]:
+    """The readable trace of a history."""
+    with simulated():
+        if isinstance(name, tuple):
+            told, _ = planned(name[0], name[1], traced=True)
+        else:
+            told = random_history(int(str(name)), traced=True)
+    return told.trace or []
+
+
+def report(result: Sum, began: float) -> int:
+    seconds = time.monotonic() - began
+    print(f"{result}; {seconds:.0f} s, {result.histories / seconds:,.0f} a second")
+    for name, broken in result.broken[:10]:
+        print(f"  {name}: {broken}")
+    if result.broken:
+        print(f"\nThe trace of {result.broken[0][0]}:")
+        print("\n".join(trace(result.broken[0][0])))
+    return 1 if result.broken else 0
+
+
+def rules() -> int:
+    """Applies every variant to a copy of the core and counts the histories until it is found out."""
+    escaped = 0
+    for rule in tomllib.loads((HERE / "rules.toml").read_text())["rule"]:
+        with tempfile.TemporaryDirectory(prefix="link-rule-") as folder:
+            core = Path(folder) / "link"
+            shutil.copytree(ROOT / "layers/shared/link", core, ignore=shutil.ignore_patterns("__pycache__"))
+            patched(core / rule["file"], rule["patch"])
+            if "also" in rule:
+                patched(core / rule["also"], rule["also_patch"])
+            done = subprocess.run(
+                [sys.executable, "-m", "tests.simulation", "--seeds", str(RULE_SEEDS), "--first"],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
+                capture_output=True,
+                text=True,
+                timeout=RULE_SECONDS,
+                check=False,
+            )
+        lines = done.stdout.splitlines()
+        if done.returncode not in (0, 1) or not lines:
+            raise SystemExit(f"{rule['rule']}: ended with {done.returncode}\n{done.stdout}{done.stderr}")
+        found = done.returncode == 1
+        escaped += not found
+        how = f"{lines[1].strip()[:110]}" if found else "NOT FOUND OUT"
+        print(f"{'found' if found else 'ESCAPED':8} {rule['rule']} [{rule['variant']}]: {how}", flush=True)
+    print(f"{escaped} escaped")
+    return 1 if escaped else 0
+
+
+def patched(file: Path, patches: list[list[str]]) -> None:
+    """Replaces texts of which each is there exactly once."""
+    text = file.read_text()
+    for old, new in patches:
+        if text.count(old) != 1:
+            raise SystemExit(f"{file.name}: {old!r} is there {text.count(old)} times: mend the patch")
+        text = text.replace(old, new)
+    file.write_text(text)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5_000, metavar="N", help="random histories to play")
+    parser.add_argument("--from", type=int, default=0, dest="start", metavar="SEED", help="the first seed")
+    parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
+    parser.add_argument("--seed", type=int, help="play one history and print its trace")
+    parser.add_argument(
+        "--scopes", type=int, choices=(1, 2), metavar="FAULTS", help="every plan of up to 1 or 2 faults"
+    )
+    parser.add_argument("--rules", action="store_true", help="see every simpler rule found out")
+    args = parser.parse_args()
+    began = time.monotonic()
+    if args.seed is not None:
+        print("\n".join(trace(args.seed)))
+        return 0
+    if args.rules:
+        return rules()
+    if args.scopes:
+        return report(everywhere(scopes(args.scopes), scope, first=args.first), began)
+    return report(everywhere(chunks(range(args.start, args.start + args.seeds)), seeds, first=args.first), began)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

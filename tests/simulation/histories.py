@@ -1,0 +1,351 @@
+"""What happens to a resource: random histories by seed, and small scenarios for every plan of up to two faults."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from link.control import ControlPlane
+from link.endpoint import Status
+from link.errors import Conflict
+from tests.simulation import cloud as simulation
+from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, Cloud
+from tests.simulation.promises import Broken
+from tests.world import RESOURCE, START
+
+A, S, F = Status.ACTIVATED, Status.STANDBY, Status.FAILING
+CHAOS_MS = 90_000
+"""Faults and happenings fall into this; afterwards everything is well and the truth has to come out."""
+CALM_MS = 80_000
+"""How long that may take when nothing went wrong: a report that was late, and a sweep."""
+RECOVERY_MS = 500_000
+"""How long after the last fault: a message comes back after 180 s, a receiver is asked again after at most 256 s."""
+SOON_MS = 270_000
+"""The same after one or two faults: nobody waits that long for a receiver."""
+REFRESH_MS = 120_000
+
+
+@dataclass
+class Host:
+    """A host, its current registration if it has one, and what an operator wants of it."""
+
+    name: str
+    lease: int | None = None
+    priority: int = 0
+    skew: int = 0
+    id: str | None = None
+    whole_seconds: bool = False
+
+
+@dataclass
+class Story:
+    """The hosts and operators of one resource, at work in a cloud."""
+
+    cloud: Cloud
+    hosts: dict[str, Host] = field(default_factory=dict)
+    deleted: set[str] = field(default_factory=set)
+    commands: int = 0
+
+    def host(self, name: str, **more: Any) -> Host:
+        self.hosts[name] = Host(name, **more)
+        return self.hosts[name]
+
+    def register(self, name: str) -> None:
+        """Repeated until it is answered; a host that is registered already finds its id by name."""
+        host = self.hosts[name]
+        body = {
+            "plugin": "webhook",
+            "plugin_config": {
+                "url": "http://receiver.example.com/hook",
+                "resource_id": RESOURCE,
+                "secret": f"secret-{name}",
+            },
+            "host": name,
+            "priority": host.priority,
+        } | ({} if host.lease is None else {"lease_seconds": host.lease})
+
+        def done(answer: Any) -> None:
+            if isinstance(answer, dict):
+                host.id = answer["id"]
+            elif host.id is None:
+                # It may be there although nobody said so.
+                entries = self.cloud.promises.resource.endpoints
+                host.id = next((i for i, e in entries.items() if e.host == name and not e.deleting), None)
+                if host.id is None:
+                    self.register(name)
+
+        self.cloud.operator(lambda control: control.create(body, "register"), done)
+
+    def report(self, name: str, status: Status, *, ago: int = 0, delay: int = 0) -> None:
+        host = self.hosts[name]
+        at = self.cloud.now + host.skew - ago
+        if host.whole_seconds:
+            at -= at % 1000
+        if host.id is not None:
+            self.cloud.report(host.id, status, at=at, delay=delay)
+
+    def fail_over(self, name: str, to: str | None = None) -> None:
+        host, target = self.hosts[name], self.hosts[to].id if to else None
+        if host.id is None or (to and target is None):
+            return
+        endpoint_id = host.id
+        self.commands += 1
+        command = f"failover-{self.commands}"
+
+        def done(answer: Any) -> None:
+            if isinstance(answer, Conflict):
+                promises = self.cloud.promises
+                promises.hold(3, command not in promises.commands, command, "was carried out and refused:", answer)
+
+        self.cloud.operator(lambda control: control.failover(endpoint_id, command, to=target), done)
+
+    def delete(self, name: str) -> None:
+        """Repeated until the endpoint is gone."""
+        host = self.hosts[name]
+        if host.id is None:
+            return
+        endpoint_id, host.id = host.id, None
+        self.deleted.add(endpoint_id)
+
+        def call() -> None:
+            def delete(control: ControlPlane) -> str:
+                control.delete(endpoint_id, "delete")
+                return "done"
+
+            self.cloud.operator(delete, done)
+
+        def done(answer: Any) -> None:
+            if answer is None:
+                self.cloud.at(1_000, call)
+
+        call()
+
+
+@dataclass
+class Told:
+    """What a history came to."""
+
+    broken: str | None
+    calls: int
+    faults: Counter[str]
+    requests: int
+    trace: list[str] | None
+
+
+def play(cloud: Cloud, tell: Callable[[Story], None], *, recovery_ms: int, and_refresh: bool) -> Told:
+    """One history from its beginning until the truth has come out, and one refresh more."""
+    simulation.enter(cloud)
+    story = Story(cloud)
+    broken = None
+    try:
+        tell(story)
+        cloud.run(START + CHAOS_MS)
+        cloud.fault = lambda number, what: None
+        cloud.run(START + CHAOS_MS + CALM_MS)
+        while cloud.faults and cloud.now < cloud.last_fault + recovery_ms:
+            cloud.run(cloud.last_fault + recovery_ms)
+        cloud.promises.settled(story.deleted)
+        if and_refresh:
+            _refreshed(cloud)
+    except Broken as error:
+        broken = str(error)
+        cloud.note(f"BROKEN: {broken}")
+    return Told(broken, cloud.calls, cloud.faults, len(cloud.promises.requests), cloud.trace)
+
+
+def _refreshed(cloud: Cloud) -> None:
+    """In peace, the holder is told again when its time has come, and nobody else is told anything."""
+    promises, before = cloud.promises, len(cloud.promises.requests)
+    holder = promises.resource.holder
+    since = cloud.now
+    cloud.run(cloud.now + cloud.settings.refresh_ms + 62_000)
+    later = promises.requests[before:]
+    if promises.resource.holder == holder:
+        promises.hold(8, all(r.endpoint_id == holder and r.reason == "refresh" for r in later), later)
+        promises.hold(8, bool(later) == (holder is not None), "no refresh since", since - START, "of", holder)
+
+
+# Random histories
+
+
+def random_history(seed: int, *, traced: bool = False) -> Told:
+    """The history of a seed: the same at every run."""
+    draw = random.Random(seed)
+    slowest = draw.choice((0, 3, 30, 300))
+    chance = draw.choice((0.0, 0.0, 0.01, 0.03, 0.1))
+    bad_receiver = draw.choice((0.0, 0.0, 0.1, 0.5)) if chance else 0.0
+
+    def fault(number: int, what: str) -> str | None:
+        if what == "post":
+            return draw.choice(RECEIVER_FAULTS) if draw.random() < max(chance, bad_receiver) else None
+        return draw.choice(FAULTS) if draw.random() < chance else None
+
+    cloud = Cloud(
+        seed=seed,
+        fault=fault,
+        latency=lambda: 1 + int(draw.random() * slowest),
+        call_ms=2 * (1 + slowest),
+        skews=draw.choice(((0,), (-1_000, 0, 1_000))),
+        duplicates=draw.choice((0.0, 0.2)),
+        handover_ms=draw.choice((0, 1_000, 1_000, 5_000)),
+        refresh_ms=draw.choice((REFRESH_MS, 5 * REFRESH_MS)),
+        traced=traced,
+    )
+
+    def tell(story: Story) -> None:
+        names = ["paris", "london", "berlin"][: draw.choice((2, 2, 2, 3))]
+        for name in names:
+            story.host(
+                name,
+                lease=draw.choice((None, None, 20)),
+                priority=draw.choice((0, 0, 5)),
+                skew=draw.choice((0, 0, -900, 900)),
+                whole_seconds=draw.random() < 0.2,
+            )
+            story.register(name)
+        # Many things at the same moments: that is where they meet.
+        moments = [1_000 + int(draw.random() * 60_000) for _ in range(draw.choice((1, 2, 4, 8)))]
+        for _ in range(draw.choice((2, 4, 6, 9))):
+            _happening(story, draw, names, draw.choice(moments) + draw.choice((0, 0, 0, 1, 40, 700)))
+        for name in names:
+            if story.hosts[name].lease:
+                _heartbeats(story, draw, name)
+        # So that most histories have somebody ready.
+        if draw.random() < 0.6:
+            story.cloud.at(500, lambda: [story.report(name, A) for name in names])  # type: ignore[func-returns-value]
+
+    return play(cloud, tell, recovery_ms=RECOVERY_MS, and_refresh=draw.random() < 0.2)
+
+
+def _happening(story: Story, draw: random.Random, names: list[str], at: int) -> None:
+    name, other = draw.sample(names, 2)
+    what = draw.choices(("report", "fail over", "delete"), (8, 2, 1))[0]
+    if what == "report":
+        status, delay = draw.choice((A, A, S, F)), draw.choice((0, 0, 0, 30, 3_000, 40_000))
+        story.cloud.at(at, lambda: story.report(name, status, delay=delay))
+    elif what == "fail over":
+        to = draw.choice((None, other))
+        story.cloud.at(at, lambda: story.fail_over(name, to))
+        if draw.random() < 0.5:
+            # Somebody writes right after it.
+            story.cloud.at(at + draw.choice((0, 20, 60)), lambda: story.report(other, A))
+    else:
+        again = draw.choice((None, 0, 50, 5_000))
+        story.cloud.at(at, lambda: story.delete(name))
+        if again is not None:
+            story.cloud.at(at + again, lambda: story.register(name))
+
+
+def _heartbeats(story: Story, draw: random.Random, name: str) -> None:
+    """Every 8 s for a while; most hosts fall silent before the end."""
+    at, last = 1_000 + int(draw.random() * 8_000), draw.choice((20_000, 50_000, 80_000))
+    while at < last:
+        story.cloud.at(at, lambda: story.report(name, A, delay=draw.choice((0, 0, 500))))
+        at += 8_000
+
+
+# Small scenarios
+
+
+def boot_race(story: Story) -> None:
+    _two(story)
+    _at(story, 1_000, lambda: (story.report("paris", A), story.report("london", A)))
+
+
+def handover(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: story.report("paris", F))
+
+
+def failover(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: story.fail_over("paris"))
+
+
+def lease_end_and_heartbeat(story: Story) -> None:
+    _two(story, lease=5)
+    _at(story, 1_000, lambda: story.report("paris", A))
+    _at(story, 1_500, lambda: story.report("london", A))
+    _at(story, 5_995, lambda: story.report("paris", A))
+    _at(story, 6_400, lambda: story.report("london", A))
+
+
+def delete_the_holder(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: (story.delete("paris"), story.report("paris", A), story.report("london", A)))
+
+
+def delete_the_demoted(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: story.report("paris", S))
+    _at(story, 3_008, lambda: story.delete("paris"))
+
+
+def flapping(story: Story) -> None:
+    _two_up(story)
+    for i, status in enumerate((F, A, F, A)):
+        _at(story, 3_000 + 30 * i, lambda status=status: story.report("paris", status))  # type: ignore[misc]
+
+
+def register_delete_register(story: Story) -> None:
+    story.host("paris"), story.host("london")
+    story.register("paris")
+    _at(story, 500, lambda: story.report("paris", A))
+    _at(story, 1_000, lambda: story.delete("paris"))
+    _at(story, 1_010, lambda: (story.register("paris"), story.register("london")))
+    _at(story, 2_000, lambda: (story.report("london", A), story.report("paris", A)))
+
+
+SCENARIOS: dict[str, Callable[[Story], None]] = {
+    "boot race": boot_race,
+    "handover": handover,
+    "failover": failover,
+    "lease end and heartbeat": lease_end_and_heartbeat,
+    "delete the holder": delete_the_holder,
+    "delete the demoted": delete_the_demoted,
+    "flapping": flapping,
+    "register, delete, register": register_delete_register,
+}
+
+
+def _two(story: Story, **more: Any) -> None:
+    for name in ("paris", "london"):
+        story.host(name, **more)
+        story.register(name)
+
+
+def _two_up(story: Story) -> None:
+    _two(story)
+    _at(story, 1_000, lambda: story.report("paris", A))
+    _at(story, 2_000, lambda: story.report("london", A))
+
+
+def _at(story: Story, at: int, happening: Callable[[], object]) -> None:
+    story.cloud.at(at, lambda: (happening(), None)[1])
+
+
+Plan = tuple[tuple[int, str], ...]
+
+
+def planned(scenario: str, plan: Plan, *, traced: bool = False) -> tuple[Told, list[str]]:
+    """A scenario with a fault at each of the plan's calls; also what every call was."""
+    at, seen = dict(plan), []
+
+    def fault(number: int, what: str) -> str | None:
+        seen.append(what)
+        return at.get(number)
+
+    cloud = Cloud(fault=fault, refresh_ms=5 * REFRESH_MS, traced=traced)
+    told = play(cloud, SCENARIOS[scenario], recovery_ms=SOON_MS, and_refresh=len(plan) < 2)
+    return told, seen
+
+
+def plans(seen: list[str], after: Plan = ()) -> Iterator[Plan]:
+    """Every plan that adds one fault behind those of `after` to the calls seen."""
+    first = after[-1][0] + 1 if after else 0
+    for number in range(first, len(seen)):
+        for kind in RECEIVER_FAULTS if seen[number] == "post" else FAULTS:
+            yield (*after, (number, kind))

@@ -1,0 +1,268 @@
+"""The promises, checked at every write, at every byte that leaves and at the end of a history.
+
+What is expected comes from what hosts reported, what operators asked and what went over the wire. From the code under
+test only the stored item's form is taken.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from link.endpoint import NEVER, Endpoint, Resource, Status
+from link.lock import from_item
+from tests.world import RESOURCE, START
+
+if TYPE_CHECKING:
+    from tests.simulation.cloud import Cloud, Connection, Process
+
+RANK = {Status.ACTIVATED: 0, Status.STANDBY: 1, Status.FAILING: 2}
+ATTEMPT_MS = 5_000
+PROMPT_MS = 2_500
+PROMPT_CALLS = 20
+"""Within this and the time of so many calls, without any fault, a lease's end is seen and a status is told."""
+SWEEP_MS = 75_000
+"""Within this whatever was lost is found: a sweep, and an invocation."""
+
+
+class Broken(BaseException):
+    """A promise, and how it was broken. The code under test must not catch it."""
+
+
+@dataclass
+class Wire:
+    """One request as the receiver can read it."""
+
+    endpoint_id: str
+    status: str
+    epoch: int
+    sequence: int
+    reason: str
+    sent_at: int
+
+
+class Promises:
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.broken: str | None = None
+        self.resource = Resource(RESOURCE)
+        self.reports: dict[str, list[tuple[int, int, Status]]] = defaultdict(list)
+        self.epochs: dict[int, str] = {}
+        self.commands: set[str] = set()
+        self.changed_at: dict[str, int] = {}
+        self.requests: list[Wire] = []
+        self.delivered_at: dict[str, int] = {}
+        self.slot: str | None = None
+        self._highest = 0
+        self._applied: dict[str, int] = defaultdict(int)
+        self._last: dict[str, Wire] = {}
+        self._told: dict[tuple[str, int], tuple[str, int]] = {}
+        self._flying: dict[str, tuple[Connection, Wire]] = {}
+        self._believed: dict[str, int | None] = {}
+        """Endpoints whose receiver was told ACTIVATED: when its STANDBY was claimed, by the claimer's clock."""
+        self._called_at: dict[int, int] = {}
+
+    def hold(self, promise: int, holds: bool, *says: object) -> None:
+        if not holds and self.broken is None:
+            self.broken = f"promise {promise} at {(self._cloud.now - START) / 1000:.3f}: {' '.join(map(str, says))}"
+        if self.broken is not None:
+            raise Broken(self.broken)
+
+    # What the world does
+
+    def reported(self, endpoint_id: str, status: Status, at: int) -> None:
+        self.reports[endpoint_id].append((at, RANK[status], status))
+
+    def calling(self, process: Process, arguments: dict[str, Any]) -> None:
+        """No time has passed since the code looked at its clock."""
+        self._called_at[id(process)] = self._cloud.now + process.skew
+
+    # Every write
+
+    def written(self, items: dict[str, Any]) -> None:
+        settings = self._cloud.settings
+        if settings.locks_table not in items:
+            return
+        old, new = self.resource, from_item(items[settings.locks_table])
+        row = items.get(settings.transitions_table)
+        self.resource = new
+        process = self._cloud.current.process
+        called_at = self._called_at[id(process)]
+        if self._cloud.trace is not None:
+            self._cloud.note(f"writes {new.version}: {shown(new)}")
+
+        self.hold(2, new.version == old.version + 1, "version", old.version, "->", new.version)
+        active = [i for i, e in new.endpoints.items() if e.status is Status.ACTIVATED]
+        self.hold(1, active == ([new.holder] if new.holder else []), "active", active, "holder", new.holder)
+        granted = new.holder is not None and (new.holder != old.holder or new.epoch != old.epoch)
+        self.hold(2, new.epoch == old.epoch + granted, "epoch", old.epoch, "->", new.epoch, "holder", new.holder)
+        if granted:
+            self.hold(2, self.epochs.setdefault(new.epoch, new.holder or "") == new.holder, "shared", new.epoch)
+            self._lease_is_on(new, called_at)
+        for i, e in new.endpoints.items():
+            was = old.endpoints.get(i)
+            if was is None or was.status is not e.status:
+                self.changed_at[i] = self._cloud.now
+                if was is not None:
+                    changes = [c["M"] for c in row["changes"]["L"]] if row else []
+                    told = any(c["endpoint_id"]["S"] == i and c["to"]["S"] == e.status for c in changes)
+                    self.hold(3, told, "no row in the audit for", i, was.status, "->", e.status)
+            claimed = e.claim is not None and (was is None or was.claim is None or was.claim.token != e.claim.token)
+            if claimed and e.status is not Status.ACTIVATED and self._believed.get(i, 0) is None:
+                self._believed[i] = called_at
+        self._in_time(old)
+        if row is not None and row["cause"]["M"]["kind"]["S"] == "failover":
+            command = row["cause"]["M"]["id"]["S"]
+            self.hold(3, command not in self.commands, "the command was carried out twice:", command)
+            self.commands.add(command)
+
+    def _lease_is_on(self, new: Resource, called_at: int) -> None:
+        holder = new.endpoints[new.holder or ""]
+        ready = [at for at, _, status in self.reports[new.holder or ""] if status is Status.ACTIVATED]
+        self.hold(6, bool(ready), new.holder, "never asked for it")
+        if holder.lease_seconds is not None:
+            self.hold(6, called_at < max(ready) + holder.lease_seconds * 1000, new.holder, "has been silent too long")
+
+    def _in_time(self, before: Resource) -> None:
+        """A holder whose lease has ended does not go on for long."""
+        holder = before.endpoints.get(before.holder or "")
+        if holder is not None and holder.lease_expires_at is not None:
+            self._prompt(holder.lease_expires_at, f"the lease of {before.holder} ended long ago")
+
+    def _prompt(self, since: int, says: str) -> None:
+        cloud = self._cloud
+        if cloud.faults:
+            self.hold(7, cloud.now <= max(since, cloud.last_fault) + SWEEP_MS, says)
+        else:
+            self.hold(7, cloud.now <= since + PROMPT_MS + PROMPT_CALLS * cloud.call_ms, says)
+
+    # Every byte
+
+    def sent(self, connection: Connection, request: bytes) -> None:
+        """The bytes of one request leave."""
+        cloud = self._cloud
+        wire = connection.wire = read(request, cloud.now)
+        i = wire.endpoint_id
+        cloud.note(f"sends {i} {wire.status} epoch {wire.epoch} sequence {wire.sequence} {wire.reason}")
+        last = self._last.get(i)
+        self.hold(4, last is None or wire.sequence >= last.sequence, wire, "after", last)
+        _, other = self._flying.get(i, (None, None))
+        self.hold(4, other is None or cloud.now >= other.sent_at + ATTEMPT_MS, wire, "while under way:", other)
+        same = self._told.setdefault((i, wire.sequence), (wire.status, wire.epoch))
+        self.hold(3, same == (wire.status, wire.epoch), wire, "was", same)
+        if wire.status == "ACTIVATED":
+            self.hold(
+                2, self.epochs.get(wire.epoch) == i, wire, "but the epoch is that of", self.epochs.get(wire.epoch)
+            )
+            self._broken_before(wire, cloud.now + cloud.current.process.skew)
+            self._believed[i] = None
+        else:
+            self.hold(8, wire.reason != "refresh", wire)
+        self._last[i] = wire
+        self._flying[i] = (connection, wire)
+        self.requests.append(wire)
+
+    def _broken_before(self, wire: Wire, local_now: int) -> None:
+        for o, claimed_at in self._believed.items():
+            if o == wire.endpoint_id:
+                continue
+            waited = claimed_at is not None and local_now >= claimed_at + self._cloud.settings.handover_ms
+            self.hold(5, waited, wire, "while the receiver believes", o, "active, its STANDBY claimed at", claimed_at)
+            other = self._flying.get(o)
+            under_way = other is not None and other[1].status == "ACTIVATED"
+            self.hold(
+                5, not under_way or wire.sent_at >= other[1].sent_at + ATTEMPT_MS, wire, "while under way:", other
+            )  # type: ignore[index]
+
+    def arrived(self, connection: Connection, taken: bool) -> None:
+        """The receiver has read a request, and keeps its rule if it took it in."""
+        wire = connection.wire
+        i = wire.endpoint_id
+        if self._cloud.trace is not None:
+            self._cloud.note(f"{i} {wire.status} {wire.sequence} {'is taken in' if taken else 'is not taken in'}")
+        if not taken:
+            return
+        if not self._cloud.faults and wire.sequence > self._applied[i]:
+            self._prompt(self.changed_at[i], f"{i} was told late")
+        self.delivered_at[i] = self._cloud.now
+        if wire.status == "STANDBY":
+            self._believed.pop(i, None)
+        if wire.sequence < self._applied[i]:
+            return
+        self._applied[i] = wire.sequence
+        if wire.status == "ACTIVATED":
+            if wire.epoch >= self._highest:
+                self.slot, self._highest = i, wire.epoch
+        elif self.slot == i:
+            self.slot = None
+
+    def hung_up(self, connection: Connection) -> None:
+        for i, (c, _) in list(self._flying.items()):
+            if c is connection:
+                del self._flying[i]
+
+    # The end
+
+    def time_passed(self) -> None:
+        self._in_time(self.resource)
+
+    def settled(self, deleted: set[str]) -> None:
+        """Nothing is under way, and everyone knows the truth."""
+        cloud, resource = self._cloud, self.resource
+        rows = {key[0][1] for key in cloud.store.tables[cloud.settings.endpoints_table]}
+        self.hold(3, rows == set(resource.endpoints), "rows", rows, "entries", set(resource.endpoints))
+        gone = deleted & set(resource.endpoints)
+        self.hold(3, not gone, "deleted, and still there:", gone)
+        for i, e in resource.endpoints.items():
+            self.hold(3, e.delivered_sequence == e.sequence, i, "is owed", e)
+            newest = max(self.reports[i], default=None)
+            known = (e.reported_at, RANK[e.reported], e.reported) if e.reported is not None else None
+            self.hold(6, known == newest, i, "reported", newest, "and is known as", known)
+        ready = [i for i, e in resource.endpoints.items() if self._is_ready(i, e.lease_seconds)]
+        self.hold(7, resource.holder in (ready or [None]), "ready", ready, "holder", resource.holder)
+        for i, e in resource.endpoints.items():
+            if i != resource.holder and self.reports[i]:
+                newest_status = max(self.reports[i])[2]
+                wanted = {Status.STANDBY if i in ready else newest_status}
+                if newest_status is Status.ACTIVATED and i not in ready:
+                    # Its lease ended; BOOTING, if it had ended before the report came.
+                    wanted = {Status.FAILING, Status.BOOTING}
+                self.hold(6, e.status in wanted, i, "is", e.status, "and should be", wanted)
+        self.hold(3, self.slot == resource.holder, "the receiver believes", self.slot, "holder", resource.holder)
+
+    def _is_ready(self, endpoint_id: str, lease_seconds: int | None) -> bool:
+        reports = self.reports[endpoint_id]
+        if not reports or max(reports)[2] is not Status.ACTIVATED:
+            return False
+        return lease_seconds is None or self._cloud.now < max(reports)[0] + lease_seconds * 1000
+
+
+def read(request: bytes, now: int) -> Wire:
+    """The parts of a request that the receiver's rule needs."""
+    head, _, body = request.partition(b"\r\n\r\n")
+    fields = dict(line.split(": ", 1) for line in head.decode().split("\r\n")[1:])
+    text = body.decode()
+    return Wire(
+        endpoint_id=text.split('"', 4)[3],
+        status="ACTIVATED" if text.endswith('"status":"ACTIVATED"}') else "STANDBY",
+        epoch=int(fields["X-Link-Webhook-Epoch"]),
+        sequence=int(fields["X-Link-Webhook-Sequence"]),
+        reason=fields["X-Link-Webhook-Reason"],
+        sent_at=now,
+    )
+
+
+def shown(resource: Resource) -> str:
+    """An item in one line of a trace."""
+
+    def second(at: int) -> str:
+        return "ever" if at == NEVER else f"{(at - START) / 1000:.3f}"
+
+    def entry(i: str, e: Endpoint) -> str:
+        claim = f" claim until {second(e.claim.until)}" if e.claim else ""
+        believed = "" if e.believed_until is None else f" believed until {second(e.believed_until)}"
+        return f"{i[:12]} {e.status} {e.delivered_sequence}/{e.sequence}{claim}{believed}{' deleting' * e.deleting}"
+
+    due = "-" if resource.due_at is None else second(resource.due_at)
+    return f"epoch {resource.epoch} due {due}; " + "; ".join(entry(i, e) for i, e in resource.endpoints.items())
