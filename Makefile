@@ -19,7 +19,7 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
 export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite contention hostile fuzz build lock clean
+.PHONY: help demo demo-sam local test lint bite contention simulate simulate-scopes simulate-rules hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,6 +30,9 @@ help:
 	@echo 'make bite       break each promise and see its test turn red'
 	@echo 'make contention 32 endpoints report at once, 50 rounds on the local cloud'
 	@echo 'make hostile    what each attack costs the sender and two other clients (4 minutes)'
+	@echo 'make simulate   SEEDS=5000 random histories of crashes, pauses and lost answers'
+	@echo 'make simulate-scopes FAULTS=1  every plan of up to 1 or 2 faults over the small scenarios'
+	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out'
 	@echo 'make fuzz       10,000 cases of each fuzz test'
 	@echo 'make lint       ruff, mypy, sam validate'
 	@echo 'make build      sam build'
@@ -65,6 +68,17 @@ contention: $(DEV) $(CLOUD)
 
 hostile: $(HOSTILE)
 	@.local/hostile/bin/python -m tests.hostile
+
+SEEDS ?= 5000
+simulate: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --seeds $(SEEDS)
+
+FAULTS ?= 1
+simulate-scopes: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --scopes $(FAULTS)
+
+simulate-rules: $(DEV)
+	@.local/dev/bin/python -m tests.simulation.rules
 
 fuzz: $(DEV)
 	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py

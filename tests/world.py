@@ -33,6 +33,7 @@ from link.reconcile import Reconciler, Sends, Trigger
 from link.registry import Registry
 from link.settings import Settings
 from link.webhook import parse_and_validate_webhook
+from tests.simulation.store import Keys, Store
 
 START = 1_795_435_200_000
 """2026-11-23T12:00:00Z."""
@@ -194,6 +195,8 @@ class World:
 
     refresh_ms: int = 300_000
     handover_ms: int = 1_000
+    in_memory: bool = False
+    """With the simulation's store and keys in place of moto's, which take a hundred times as long."""
     crash_at: int | None = None
     """Number of the point at which the process is lost."""
     meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
@@ -208,18 +211,21 @@ class World:
         self.clock = VirtualClock()
         self.receiver = Receiver(self)
         self.queue = VirtualQueue(self)
-        self._dynamodb, kms = _client("dynamodb"), _client("kms")
         _watching[0] = self
-        keys = kms.list_keys()["Keys"]
         self.settings = settings(
             f"-{next(_serial)}",
-            # moto takes longer to make a key than for all the rest.
-            secrets_key_arn=keys[0]["KeyArn"] if keys else kms.create_key()["KeyMetadata"]["Arn"],
+            secrets_key_arn="key" if self.in_memory else _key(),
             refresh_ms=self.refresh_ms,
             handover_ms=self.handover_ms,
             max_endpoints=0,
         )
-        create_tables(self._dynamodb, self.settings)
+        self._dynamodb: Any
+        kms: Any
+        if self.in_memory:
+            self._dynamodb, kms = Store(self.settings), Keys()
+        else:
+            self._dynamodb, kms = _client("dynamodb"), _client("kms")
+            create_tables(self._dynamodb, self.settings)
         self._clients = (
             Outside(self._dynamodb, "dynamodb", self),
             Outside(kms, "kms", self),
@@ -471,6 +477,14 @@ def _client(service: str) -> Any:
     client = boto3.client(service, region_name="eu-west-1")
     client.meta.events.register_first("before-send", lambda **sent: _watching[0].on_the_wire(**sent))
     return client
+
+
+def _key() -> str:
+    """A key of moto's: it takes longer to make one than for all the rest."""
+    kms = _client("kms")
+    keys = kms.list_keys()["Keys"]
+    arn: str = keys[0]["KeyArn"] if keys else kms.create_key()["KeyMetadata"]["Arn"]
+    return arn
 
 
 def settings(suffix: str = "", **more: Any) -> Settings:

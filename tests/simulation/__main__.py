@@ -1,7 +1,6 @@
-"""`make simulate SEEDS=1000`: random histories, every one a seed. `--scopes`: every plan of faults over the scenarios.
-`--rules`: the rules that look too careful, each replaced by the simpler one, must be found out.
+"""`make simulate`: random histories, every one a seed. `make simulate-scopes`: every plan of faults over the scenarios.
 
-Exit 1 when a promise was broken (or a rule's variant was not), with the trace of the first history that broke it.
+Exit 1 when a promise was broken, with the trace of the first history that broke it.
 """
 
 from __future__ import annotations
@@ -10,25 +9,16 @@ import argparse
 import gc
 import itertools
 import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import time
-import tomllib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from pathlib import Path
 
 from tests.simulation.cloud import simulated
 from tests.simulation.histories import SCENARIOS, Plan, Told, planned, plans, random_history
 
-ROOT = Path(__file__).parents[2]
-HERE = Path(__file__).parent
 CHUNK = 50
-RULE_SEEDS = 100_000
-RULE_SECONDS = 600
 
 
 class Sum:
@@ -147,46 +137,6 @@ def report(result: Sum, began: float) -> int:
     return 1 if result.broken else 0
 
 
-def rules() -> int:
-    """Applies every variant to a copy of the core and counts the histories until it is found out."""
-    escaped = 0
-    for rule in tomllib.loads((HERE / "rules.toml").read_text())["rule"]:
-        with tempfile.TemporaryDirectory(prefix="link-rule-") as folder:
-            core = Path(folder) / "link"
-            shutil.copytree(ROOT / "layers/shared/link", core, ignore=shutil.ignore_patterns("__pycache__"))
-            patched(core / rule["file"], rule["patch"])
-            if "also" in rule:
-                patched(core / rule["also"], rule["also_patch"])
-            done = subprocess.run(
-                [sys.executable, "-m", "tests.simulation", "--seeds", str(RULE_SEEDS), "--first"],
-                cwd=ROOT,
-                env={**os.environ, "PYTHONPATH": folder, "PYTHONDONTWRITEBYTECODE": "1"},
-                capture_output=True,
-                text=True,
-                timeout=RULE_SECONDS,
-                check=False,
-            )
-        lines = done.stdout.splitlines()
-        if done.returncode not in (0, 1) or not lines:
-            raise SystemExit(f"{rule['rule']}: ended with {done.returncode}\n{done.stdout}{done.stderr}")
-        found = done.returncode == 1
-        escaped += not found
-        how = f"{lines[1].strip()[:110]}" if found else "NOT FOUND OUT"
-        print(f"{'found' if found else 'ESCAPED':8} {rule['rule']} [{rule['variant']}]: {how}", flush=True)
-    print(f"{escaped} escaped")
-    return 1 if escaped else 0
-
-
-def patched(file: Path, patches: list[list[str]]) -> None:
-    """Replaces texts of which each is there exactly once."""
-    text = file.read_text()
-    for old, new in patches:
-        if text.count(old) != 1:
-            raise SystemExit(f"{file.name}: {old!r} is there {text.count(old)} times: mend the patch")
-        text = text.replace(old, new)
-    file.write_text(text)
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5_000, metavar="N", help="random histories to play")
@@ -196,14 +146,11 @@ def main() -> int:
     parser.add_argument(
         "--scopes", type=int, choices=(1, 2), metavar="FAULTS", help="every plan of up to 1 or 2 faults"
     )
-    parser.add_argument("--rules", action="store_true", help="see every simpler rule found out")
     args = parser.parse_args()
     began = time.monotonic()
     if args.seed is not None:
         print("\n".join(trace(args.seed)))
         return 0
-    if args.rules:
-        return rules()
     if args.scopes:
         return report(everywhere(scopes(args.scopes), scope, first=args.first), began)
     return report(everywhere(chunks(range(args.start, args.start + args.seeds)), seeds, first=args.first), began)

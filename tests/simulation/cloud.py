@@ -41,7 +41,7 @@ from tests.world import RESOURCE, START, settings
 
 FAULTS = ("crash before", "crash after", "pause", "slow", "lost answer", "error", "conflict")
 """What can happen at a call of AWS: the process dies before or after it took place; the process stops for minutes
-before it; it takes seconds; it took place but nobody hears of it; it did not take place; a transaction is in the way."""
+before it; it takes seconds; it took place, unheard of; it did not take place; a transaction is in its way."""
 RECEIVER_FAULTS = ("crash before", "crash after", "pause", "slow", "unreachable", "fails", "busy", "hangs", "deaf")
 """What can happen at a POST: as above, and after a pause the bytes take seconds; no connection; 500; 503 with
 Retry-After; no answer though it was taken in, or though it was not."""

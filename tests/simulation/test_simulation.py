@@ -1,0 +1,74 @@
+"""Some seconds of the simulator in every test run; `make simulate` and `make simulate-scopes` are the long ones."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from unittest import mock
+
+import pytest
+
+from link import election
+from link.election import claim_due, due
+from link.endpoint import Resource
+from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, simulated
+from tests.simulation.histories import SCENARIOS, planned, plans, random_history
+
+SEEDS = 3_000
+PARTS = 6
+
+
+@pytest.fixture(autouse=True)
+def edges() -> Iterator[None]:
+    with simulated():
+        yield
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_random_histories_keep_every_promise(part: int) -> None:
+    kinds: Counter[str] = Counter()
+    for seed in range(part, SEEDS, PARTS):
+        told = random_history(seed)
+        assert told.broken is None, f"python -m tests.simulation --seed {seed}"
+        kinds.update({fault.partition(" at ")[0]: n for fault, n in told.faults.items()})
+    assert {*FAULTS, *RECEIVER_FAULTS} <= set(kinds), "a kind of fault that was never tried"
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_every_single_fault_in_a_small_scenario(scenario: str) -> None:
+    told, seen = planned(scenario, ())
+    assert told.broken is None
+    assert told.requests >= 2
+    assert len(seen) > 20
+    for plan in plans(seen):
+        told, _ = planned(scenario, plan)
+        assert told.broken is None, plan
+        assert told.faults.total() >= 1, f"{plan} was not reached"
+
+
+def test_a_seed_is_the_same_history_every_time() -> None:
+    first, second = random_history(3, traced=True), random_history(3, traced=True)
+    assert first.trace == second.trace
+    assert first.trace
+
+
+@pytest.mark.parametrize(
+    ("promise", "name", "instead"),
+    [
+        (3, "CLAIM_MS", 0),
+        (4, "due", lambda resource, i, refresh_ms: due(unclaimed(resource), i, refresh_ms)),
+        (5, "claim_due", lambda *args, **more: claim_due(*args, **{**more, "handover_ms": -10_000})),
+        (6, "supersedes", lambda endpoint, status, at: True),
+        (7, "NEAR_MS", 0),
+    ],
+)
+def test_it_sees_a_broken_promise(promise: int, name: str, instead: object) -> None:
+    with mock.patch.object(election, name, instead):
+        told = next((told for told in map(random_history, range(1_000)) if told.broken), None)
+    assert told is not None
+    assert str(told.broken).startswith(f"promise {promise} ")
+
+
+def unclaimed(resource: Resource) -> Resource:
+    return replace(resource, endpoints={i: replace(e, claim=None) for i, e in resource.endpoints.items()})
