@@ -13,13 +13,14 @@ DEV := .local/dev/$(READY)
 CLOUD := .local/cloud/$(READY)
 SAM := .local/sam/$(READY)
 HOSTILE := .local/hostile/$(READY)
+MUTATION := .local/mutation/$(READY)
 UV := .local/uv/bin/uv
 # SAM keeps its notes here and not in the home; it sends nothing.
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
 export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite contention simulate simulate-scopes simulate-rules hostile fuzz build lock clean
+.PHONY: help demo demo-sam local test lint bite contention storm simulate simulate-scopes simulate-rules mutate hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,10 +31,12 @@ help:
 	@echo 'make bite       break each promise and see its test turn red'
 	@echo 'make contention 32 endpoints report at once, 50 rounds on the local cloud'
 	@echo 'make hostile    what each attack costs the sender and two other clients (4 minutes)'
+	@echo 'make storm      processes that are killed and stopped, AWS unwell: two minutes each'
 	@echo 'make simulate   SEEDS=5000 random histories of crashes, pauses and lost answers'
 	@echo 'make simulate-scopes FAULTS=1  every plan of up to 1 or 2 faults over the small scenarios'
 	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out'
 	@echo 'make fuzz       10,000 cases of each fuzz test'
+	@echo 'make mutate     every mutant of the core must turn a test red (half an hour)'
 	@echo 'make lint       ruff, mypy, sam validate'
 	@echo 'make build      sam build'
 	@echo 'make lock       resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
@@ -69,6 +72,9 @@ contention: $(DEV) $(CLOUD)
 hostile: $(HOSTILE)
 	@.local/hostile/bin/python -m tests.hostile
 
+storm: $(DEV) $(CLOUD)
+	@STORM_SECONDS=120 .local/dev/bin/python -m pytest -q -rA tests/e2e/test_storm.py | grep -v '^{\|^null'
+
 SEEDS ?= 5000
 simulate: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --seeds $(SEEDS)
@@ -83,13 +89,16 @@ simulate-rules: $(DEV)
 fuzz: $(DEV)
 	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py
 
+mutate: $(MUTATION)
+	@.local/mutation/bin/python -m tests.mutation
+
 # The layers' makefiles call python3: it is the environment's.
 build: $(SAM)
 	@PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
-	@for name in dev cloud sam hostile; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in dev cloud sam hostile mutation; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.server
 import json
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -35,10 +36,13 @@ class Received:
 
 @dataclass
 class LoopbackReceiver:
-    """Answers `status` to every POST. Use as a context manager."""
+    """Answers `status` to every POST, or what `answer` says, after `takes()` seconds. Use as a context manager."""
 
     status: int = 204
+    answer: Callable[[], int] | None = None
+    takes: Callable[[], float] = lambda: 0.0
     requests: list[Received] = field(default_factory=list)
+    answers: list[int] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __enter__(self) -> LoopbackReceiver:
@@ -48,9 +52,12 @@ class LoopbackReceiver:
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 with receiver.changed:
+                    status = receiver.answer() if receiver.answer else receiver.status
                     receiver.requests.append(Received(self.path, list(self.headers.items()), body))
+                    receiver.answers.append(status)
                     receiver.changed.notify_all()
-                self.send_response(receiver.status)
+                time.sleep(receiver.takes())
+                self.send_response(status)
                 self.end_headers()
 
             def log_message(self, *args: object) -> None:
@@ -59,6 +66,9 @@ class LoopbackReceiver:
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
             request_queue_size = 128
+
+            def handle_error(self, *_: object) -> None:
+                pass  # Whoever hung up did not want the answer.
 
         self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()

@@ -1,0 +1,62 @@
+"""One process of a storm: applies the reports that come in on stdin, a thread each, and tells on stdout how it went.
+
+In: `{"number", "endpoint_id", "resource_id", "status", "at"}`, a line each; the order to start with is the first.
+Out: `{"number", "error", "tries"}`; an error is what Lambda would answer with a repetition of the message.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+from link.endpoint import Status
+from link.intake import Report
+from link.lock import Committed, Locks
+from link.settings import load
+from scripts.cloud import Cloud
+from tests.e2e.reporters import reconciler
+
+INVOCATION_SECONDS = 30.0
+
+
+def main() -> None:
+    # Metrics go to stdout, too, in pieces.
+    answers, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    order = json.loads(sys.stdin.readline())
+    cloud = Cloud(order["endpoint_url"], Path(os.devnull), 0)
+    made = reconciler(cloud, load(order["environment"]))
+    tries = threading.local()
+    update = Locks.update
+
+    def counted(self: Locks, *args: Any, **more: Any) -> Committed:
+        committed = update(self, *args, **more)
+        tries.most = max(tries.most, committed.tries)
+        return committed
+
+    Locks.update = counted  # type: ignore[method-assign]
+
+    def handle(line: str) -> None:
+        asked = json.loads(line)
+        tries.most = 0
+        report = Report(
+            asked["endpoint_id"], Status(asked["status"]), asked["at"], asked["resource_id"], None, str(asked["number"])
+        )
+        error = ""
+        try:
+            made.receive(report, lambda: INVOCATION_SECONDS)
+        except Exception as failed:
+            error = f"{type(failed).__name__}: {failed}"
+        # One write, so that lines of two threads do not mix.
+        os.write(answers, json.dumps({"number": asked["number"], "error": error, "tries": tries.most}).encode() + b"\n")
+
+    for line in sys.stdin:
+        threading.Thread(target=handle, args=(line,), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main()

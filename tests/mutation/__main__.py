@@ -1,0 +1,177 @@
+"""`make mutate`: Cosmic Ray's mutants of the core, each given to the tests. `--module lock` for one module.
+
+A mutant is the module with one operator, constant or decision changed. The tests run in a fork of a process that
+has imported everything slow already, first the module's own, then those of the whole. Survivors stand with their
+explanation in survivors.toml; exit 1 when one does not, when one that is explained was killed, or below the score.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import difflib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+# Slow to import and the same for every mutant. Nothing of ours may be imported here.
+import boto3
+import greenlet
+import hypothesis.stateful
+import moto.dynamodb.models
+import moto.kms.models
+import pytest
+import standardwebhooks
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import single_metric
+from cosmic_ray.mutating import mutate_code
+from cosmic_ray.plugins import get_operator, operator_names
+
+PRELOADED = (boto3, greenlet, hypothesis, moto, standardwebhooks, Logger, single_metric)
+ROOT = Path(__file__).parents[2]
+CORE = ROOT / "layers/shared/link"
+SURVIVORS = Path(__file__).parent / "survivors.toml"
+SCORE = 0.95
+SECONDS = 90
+TESTS = {
+    "election": [["tests/link/test_election.py"], ["tests/mutation/test_histories.py", "tests/test_model.py"]],
+    "lock": [["tests/link/test_lock.py"], ["tests/mutation/test_histories.py", "tests/test_promises.py"]],
+    "reconcile": [
+        ["tests/link/test_reconcile.py"],
+        ["tests/mutation/test_histories.py", "tests/test_promises.py", "tests/functions", "tests/link/test_control.py"],
+        ["tests/test_costs.py", "tests/test_faults.py"],
+    ],
+    "webhook": [["tests/link/test_webhook.py"], ["tests/mutation/test_histories.py"]],
+}
+EQUIVALENT = {
+    "core/VariableInserter",  # These two need to be told what to insert.
+    "core/VariableReplacer",
+    # What we compare by identity are None, booleans and members of an enum: equality is the same.
+    "core/ReplaceComparisonOperator_Is_Eq",
+    "core/ReplaceComparisonOperator_IsNot_NotEq",
+}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    module: str
+    operator: str
+    occurrence: int
+    source: str
+    change: str
+    """The changed lines, before and after."""
+
+
+def mutants(module: str) -> Iterator[Mutant]:
+    """Every mutant of a module that is another program."""
+    source = (CORE / f"{module}.py").read_text()
+    original, seen = meaning(source), set()
+    for name in sorted(set(operator_names()) - EQUIVALENT):
+        operator = get_operator(name)()
+        for occurrence in range(10_000):
+            mutated = mutate_code(source, operator, occurrence)
+            if mutated is None:
+                break
+            try:
+                means = meaning(mutated)
+            except SyntaxError:
+                continue
+            if means != original and means not in seen:
+                seen.add(means)
+                yield Mutant(module, name.removeprefix("core/"), occurrence, mutated, difference(source, mutated))
+
+
+def meaning(source: str) -> str:
+    """What a module does: without the annotations, which nobody evaluates."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef):
+            node.returns = None
+        elif isinstance(node, ast.AnnAssign):
+            node.annotation = ast.Constant(None)
+    return ast.dump(tree)
+
+
+def difference(before: str, after: str) -> str:
+    lines = difflib.ndiff(before.splitlines(), after.splitlines())
+    changed = [line for line in lines if line[0] in "+-"]
+    return " => ".join(line[2:].strip() for line in changed)
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether every test stays green."""
+    with tempfile.TemporaryDirectory(prefix="link-mutant-") as folder:
+        core = Path(folder) / "link"
+        shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("__pycache__"))
+        (core / f"{mutant.module}.py").write_text(mutant.source)
+        return all(passes(Path(folder), tests) for tests in TESTS[mutant.module])
+
+
+def passes(folder: Path, tests: list[str]) -> bool:
+    """Whether these tests are green with the core in the folder. Nobody else's state is touched: a fork runs them."""
+    child = os.fork()
+    if child == 0:
+        # A mutant that never ends is killed by its alarm.
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(SECONDS)
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 1)
+        os.dup2(nowhere, 2)
+        os.chdir(ROOT)
+        sys.dont_write_bytecode = True
+        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"pythonpath=. {folder}"]
+        os._exit(int(pytest.main([*options, "--no-header", "--tb=no", *tests])))
+    _, status = os.waitpid(child, 0)
+    if os.WIFEXITED(status) and os.WEXITSTATUS(status) not in (0, 1, 2):
+        raise SystemExit(f"{tests}: pytest ended with {os.WEXITSTATUS(status)}, not with a verdict")
+    return os.WIFEXITED(status) and os.WEXITSTATUS(status) == 0
+
+
+def explained() -> dict[tuple[str, str], str]:
+    entries = tomllib.loads(SURVIVORS.read_text()).get("survivor", [])
+    return {(entry["module"], entry["change"]): entry["why"] for entry in entries}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.mutation")
+    parser.add_argument("--module", choices=TESTS, action="append", help="only this module")
+    parser.add_argument("--list", action="store_true", help="name the mutants and end")
+    args = parser.parse_args()
+    began, why, poor = time.monotonic(), explained(), 0
+    for module in args.module or TESTS:
+        for tests in TESTS[module]:
+            if not args.list and not passes(ROOT / "layers/shared", tests):
+                raise SystemExit(f"{tests}: red without any mutant")
+        all_of_it = list(mutants(module))
+        if args.list:
+            print("\n".join(f"{m.module} {m.operator} {m.occurrence}: {m.change}" for m in all_of_it))
+            continue
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            alive = [m for m, lives in zip(all_of_it, pool.map(survives, all_of_it), strict=True) if lives]
+        score = 1 - len(alive) / len(all_of_it)
+        print(f"{module}: {len(all_of_it)} mutants, {len(alive)} survived, {score:.1%} killed", flush=True)
+        changes = {(m.module, m.change) for m in alive}
+        for m in alive:
+            print(
+                f"  {'explained' if (m.module, m.change) in why else 'SURVIVED'} {m.operator}: {m.change}", flush=True
+            )
+        gone = [change for of, change in why if of == module and (of, change) not in changes]
+        for change in gone:
+            print(f"  KILLED, and explained: {change}")
+        poor += score < SCORE or bool(gone) or any((m.module, m.change) not in why for m in alive)
+    print(f"{time.monotonic() - began:.0f} s")
+    return 1 if poor else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
