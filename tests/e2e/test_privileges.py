@@ -1,0 +1,157 @@
+"""What each function's role is let do and denied, tried with its own credentials, and what a forged write is worth."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from scripts.cloud import REGION, Cloud
+from tests.e2e.conftest import Site, eventually
+
+READ = {"locks: read", "endpoints: read"}
+WRITE = {"locks: write", "transitions: write"}
+MAY = {
+    "EndpointStatusFunctionName": READ | WRITE | {"endpoints: delete", "decrypt", "wake up", "reject"},
+    "ReconcileFunctionName": READ | WRITE | {"endpoints: delete", "decrypt", "wake up"},
+    "RefreshFunctionName": {"locks: due", "wake up"},
+    "EndpointsApiFunctionName": READ
+    | WRITE
+    | {"locks: batch", "endpoints: write", "endpoints: delete", "endpoints: scan", "encrypt", "wake up"},
+}
+"""ADR 11's table, in words. Everything else in `attempts` has to be denied."""
+PURPOSE = {"purpose": "webhook-config"}
+
+
+def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> dict[str, Callable[[], Any]]:
+    """Everything that somebody with a function's credentials could want. None of it touches what others use."""
+    out = cloud.outputs
+    tables = {"locks": "LocksTableName", "endpoints": "EndpointsTableName", "transitions": "TransitionsTableName"}
+    keys: dict[str, dict[str, Any]] = {
+        "locks": {"resource_id": {"S": "nobody's"}},
+        "endpoints": {"endpoint_id": {"S": "nobody's"}},
+        "transitions": {"resource_id": {"S": "nobody's"}, "version": {"N": "1"}},
+    }
+    dynamodb, kms, sqs = client("dynamodb"), client("kms"), client("sqs")
+    tried: dict[str, Callable[[], Any]] = {}
+    for name, output in tables.items():
+        table, key = out[output], keys[name]
+        tried |= {
+            f"{name}: read": lambda table=table, key=key: dynamodb.get_item(TableName=table, Key=key),
+            f"{name}: write": lambda table=table, key=key: dynamodb.put_item(TableName=table, Item=key),
+            f"{name}: delete": lambda table=table, key=key: dynamodb.delete_item(TableName=table, Key=key),
+            f"{name}: scan": lambda table=table: dynamodb.scan(TableName=table),
+            f"{name}: batch": lambda table=table, key=key: dynamodb.batch_get_item(
+                RequestItems={table: {"Keys": [key]}}
+            ),
+            f"{name}: drop": lambda table=table: dynamodb.delete_table(TableName=table),
+        }
+    due = {":shard": {"N": "0"}, ":until": {"N": "0"}}
+    message = json.dumps({"resource_id": "nobody's", "due_at": 0})
+    context = {**PURPOSE, "endpoint_id": "nobody's"}
+    tried |= {
+        "locks: due": lambda: dynamodb.query(
+            TableName=out["LocksTableName"],
+            IndexName="due",
+            KeyConditionExpression="due_shard = :shard AND due_at <= :until",
+            ExpressionAttributeValues=due,
+        ),
+        "decrypt": lambda: kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=context),
+        "decrypt for another purpose": lambda: kms.decrypt(
+            CiphertextBlob=ciphertext, EncryptionContext={"purpose": "x"}
+        ),
+        "decrypt for no purpose": lambda: kms.decrypt(CiphertextBlob=ciphertext),
+        "encrypt": lambda: kms.encrypt(KeyId=out["SecretsKeyArn"], Plaintext=b"x", EncryptionContext=context),
+        "encrypt for no purpose": lambda: kms.encrypt(KeyId=out["SecretsKeyArn"], Plaintext=b"x"),
+        "disable the key": lambda: kms.disable_key(KeyId=out["SecretsKeyArn"]),
+        "wake up": lambda: sqs.send_message(QueueUrl=out["WakeUpQueueUrl"], MessageBody=message),
+        "reject": lambda: sqs.send_message(QueueUrl=out["RejectedEventsQueueUrl"], MessageBody="{}"),
+        "report": lambda: sqs.send_message(QueueUrl=out["StatusQueueUrl"], MessageBody="{}"),
+        "read the rejected": lambda: sqs.receive_message(QueueUrl=out["RejectedEventsQueueUrl"]),
+        "put events": lambda: client("events").put_events(
+            Entries=[{"EventBusName": out["EventBusName"], "Source": "x", "DetailType": "x", "Detail": "{}"}]
+        ),
+        "invoke": lambda: client("lambda").invoke(FunctionName=out["RefreshFunctionName"]),
+        "list roles": lambda: client("iam").list_roles(),
+        "list buckets": lambda: client("s3").list_buckets(),
+    }
+    return tried
+
+
+def as_role(cloud: Cloud, function: str) -> Callable[[str], Any]:
+    """Clients with the credentials of a function's role."""
+    configuration = cloud.client("lambda").get_function_configuration(FunctionName=cloud.outputs[function])
+    assumed = cloud.client("sts").assume_role(RoleArn=configuration["Role"], RoleSessionName="tried")["Credentials"]
+
+    def client(service: str) -> Any:
+        return boto3.client(  # type: ignore[call-overload]
+            service,
+            endpoint_url=cloud.endpoint_url,
+            region_name=REGION,
+            aws_access_key_id=assumed["AccessKeyId"],
+            aws_secret_access_key=assumed["SecretAccessKey"],
+            aws_session_token=assumed["SessionToken"],
+            config=Config(proxies={}, retries={"total_max_attempts": 1}),
+        )
+
+    return client
+
+
+@pytest.mark.parametrize("function", MAY)
+def test_a_function_is_denied_whatever_it_does_not_need(cloud: Cloud, function: str) -> None:
+    context = {**PURPOSE, "endpoint_id": "nobody's"}
+    sealed = cloud.client("kms").encrypt(
+        KeyId=cloud.outputs["SecretsKeyArn"], Plaintext=b"nothing", EncryptionContext=context
+    )
+    allowed = set()
+    tried = attempts(cloud, as_role(cloud, function), sealed["CiphertextBlob"])
+    for what, attempt in tried.items():
+        try:
+            attempt()
+        except ClientError as error:
+            assert "AccessDenied" in error.response["Error"]["Code"], f"{what}: {error}"
+        else:
+            allowed.add(what)
+    assert allowed == MAY[function]
+    assert len(tried) - len(allowed) > 20
+
+
+def test_what_whoever_writes_the_tables_gets_is_nothing_secret(site: Site) -> None:
+    """Moved ciphertext, edited url, edited lock item, forged wake-up: the webhook goes unsent, and says why."""
+    paris, mallory = site.register("paris"), site.register("mallory")
+    dynamodb, table = site.cloud.client("dynamodb"), site.cloud.outputs["EndpointsTableName"]
+
+    def row(endpoint_id: str) -> dict[str, Any]:
+        item: dict[str, Any] = dynamodb.get_item(TableName=table, Key={"endpoint_id": {"S": endpoint_id}})["Item"]
+        return item
+
+    # Paris' secret under Mallory's id, and Paris' webhook to Mallory's receiver.
+    dynamodb.put_item(TableName=table, Item=row(mallory) | {"ciphertext": row(paris)["ciphertext"]})
+    elsewhere = {"S": site.receiver.url.replace("/hook", "/mallory")}
+    dynamodb.put_item(TableName=table, Item=row(paris) | {"url": elsewhere})
+    # The lock item says that Mallory is active and is owed its webhook, and a message asks for it.
+    locks = site.cloud.outputs["LocksTableName"]
+    item = dynamodb.get_item(TableName=locks, Key={"resource_id": {"S": site.resource_id}})["Item"]
+    now = time.time_ns() // 1_000_000
+    item["endpoints"]["M"][mallory]["M"] |= {"s": {"S": "ACTIVATED"}, "r": {"S": "ACTIVATED"}, "sq": {"N": "7"}}
+    item["version"] = {"N": str(int(item["version"]["N"]) + 1)}
+    dynamodb.put_item(TableName=locks, Item=item | {"holder": {"S": mallory}, "epoch": {"N": "7"}})
+    forged = json.dumps({"resource_id": site.resource_id, "due_at": now})
+    site.cloud.client("sqs").send_message(QueueUrl=site.cloud.outputs["WakeUpQueueUrl"], MessageBody=forged)
+    site.report(paris, "ACTIVATED")
+
+    eventually(
+        "both are tried and fail",
+        lambda: all(
+            site.resource().endpoints[i].failure.startswith("unreadable secret_unreadable") for i in (paris, mallory)
+        ),
+    )
+    assert site.receiver.requests == []
+    # Whoever may write the lock item decides who is active; that is said in the README, and no secret.
+    assert site.resource().holder == mallory
