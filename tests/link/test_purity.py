@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
+import importlib
+import inspect
 import sys
 from pathlib import Path
 
@@ -10,12 +13,13 @@ import pytest
 
 import link
 
+CORE = Path(link.__file__).parent
 PURE = {"address", "election", "endpoint", "errors", "intake", "registration", "settings", "webhook"}
 
 
 @pytest.mark.parametrize("name", sorted(PURE))
 def test_a_pure_module_imports_the_standard_library_only(name: str) -> None:
-    tree = ast.parse((Path(link.__file__).parent / f"{name}.py").read_text())
+    tree = ast.parse((CORE / f"{name}.py").read_text())
     imported = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom):
@@ -25,3 +29,17 @@ def test_a_pure_module_imports_the_standard_library_only(name: str) -> None:
         package, _, rest = module.partition(".")
         assert package in sys.stdlib_module_names or (package == "link" and rest in PURE), module
     assert not {"time", "socket", "os", "random"} & imported or name == "address"
+
+
+MUTABLE = {"ActiveSlot"}
+WITH_VALUES = sorted(file.stem for file in CORE.glob("*.py") if "\n@dataclass" in file.read_text())
+
+
+@pytest.mark.parametrize("module", WITH_VALUES)
+def test_a_value_cannot_be_changed_and_takes_no_attribute_it_does_not_have(module: str) -> None:
+    found = inspect.getmembers(importlib.import_module(f"link.{module}"), inspect.isclass)
+    values = {name: one for name, one in found if dataclasses.is_dataclass(one)}
+    assert values
+    for name, one in values.items():
+        assert one.__dataclass_params__.frozen or name in MUTABLE, name
+        assert "__slots__" in vars(one), name

@@ -171,6 +171,7 @@ OLD, NEW, LATER = (
         pytest.param([NEW, OLD], 3 * DAY - 1, ["o", "n"], id="both, the older first, until it expires"),
         pytest.param([NEW, OLD], 3 * DAY, ["n"], id="only the newer from that moment on"),
         pytest.param([OLD], 3 * DAY, [], id="none left"),
+        pytest.param([OLD], 3 * DAY + 1, [], id="nor later"),
         pytest.param([LATER], DAY, ["l"], id="a clock behind the registering one still has a secret"),
     ],
 )
@@ -320,7 +321,8 @@ STANDARD = ["webhook-id", "webhook-timestamp", "webhook-signature"]
         pytest.param(with_(X_Link_Webhook_Sequence="4"), "mismatch", id="sequence raised"),
         pytest.param(with_(webhook_id=f"{PARIS}_8_3"), "bad_signature", id="id forged"),
         pytest.param(with_(webhook_id=f"{PARIS}_7_3\ud800"), "bad_signature", id="id not even Unicode"),
-        pytest.param(with_(webhook_timestamp=str(NOW + 1)), "mismatch", id="standard timestamp differs"),
+        pytest.param(with_(webhook_timestamp=str(NOW + 1)), "mismatch", id="standard timestamp later"),
+        pytest.param(with_(webhook_timestamp=str(NOW - 1)), "mismatch", id="standard timestamp earlier"),
         pytest.param(with_(webhook_signature="v1,"), "bad_signature", id="standard signature empty"),
         pytest.param(with_(webhook_signature="v1,é"), "bad_signature", id="standard signature not ASCII"),
         pytest.param(mixed(*STANDARD), "mismatch", id="headers of two attempts mixed"),
@@ -343,6 +345,45 @@ def test_refuses(tamper, code):
     with pytest.raises(WebhookError) as refused:
         received(headers, body)
     assert refused.value.code == code
+
+
+LONG = "1" + 50 * "x"
+
+
+@pytest.mark.parametrize(
+    ("tamper", "message"),
+    [
+        (by(timestamp=NOW + 301), "301 s ahead, at most 300 s are: compare clocks"),
+        (by(timestamp=NOW - 301), "301 s old, at most 300 s are accepted"),
+        (with_(X_Link_Webhook_Timestamp=LONG), f"{LONG[:40]!r} is not Unix seconds in up to 12 digits"),
+        (with_(X_Link_Webhook_Epoch=LONG), f"X-Link-Webhook-Epoch is {LONG[:40]!r}, the signed webhook-id says 7"),
+        (
+            signed_anew(webhook.payload(PARIS, RESOURCE, "webhook", LONG)),
+            f"status: {LONG[:40]!r} is neither ACTIVATED nor STANDBY",
+        ),
+    ],
+)
+def test_a_refusal_says_how_far_off_it_is(tamper, message):
+    body, headers = sent()
+
+    headers, body = tamper(headers, body)
+
+    with pytest.raises(WebhookError) as refused:
+        received(headers, body)
+    assert str(refused.value).endswith(message)
+
+
+def test_the_characters_beside_the_surrogates_stay():
+    body = webhook.payload(PARIS, "\ud7ff\ue000", "webhook", "STANDBY")
+
+    assert json.loads(body)["resource_id"] == "\ud7ff\ue000"
+
+
+def test_a_timestamp_cannot_be_taken_for_something_else():
+    with pytest.raises(TypeError):
+        webhook.request(ANNOUNCED, [SECRET], {}, NOW)
+    with pytest.raises(TypeError):
+        parse_and_validate_webhook(SECRET, {}, b"", NOW)
 
 
 def test_upper_case_hex_is_the_same_signature():

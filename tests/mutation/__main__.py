@@ -41,15 +41,16 @@ CORE = ROOT / "layers/shared/link"
 SURVIVORS = Path(__file__).parent / "survivors.toml"
 SCORE = 0.95
 SECONDS = 90
+PURITY = "tests/link/test_purity.py"
 TESTS = {
-    "election": [["tests/link/test_election.py"], ["tests/mutation/test_histories.py", "tests/test_model.py"]],
-    "lock": [["tests/link/test_lock.py"], ["tests/mutation/test_histories.py", "tests/test_promises.py"]],
+    "election": [["tests/link/test_election.py", PURITY], ["tests/mutation/test_histories.py", "tests/test_model.py"]],
+    "lock": [["tests/link/test_lock.py", PURITY], ["tests/mutation/test_histories.py", "tests/test_promises.py"]],
     "reconcile": [
-        ["tests/link/test_reconcile.py"],
+        ["tests/link/test_reconcile.py", PURITY],
         ["tests/mutation/test_histories.py", "tests/test_promises.py", "tests/functions", "tests/link/test_control.py"],
         ["tests/test_costs.py", "tests/test_faults.py"],
     ],
-    "webhook": [["tests/link/test_webhook.py"], ["tests/mutation/test_histories.py"]],
+    "webhook": [["tests/link/test_webhook.py", PURITY], ["tests/mutation/test_histories.py"]],
 }
 EQUIVALENT = {
     "core/VariableInserter",  # These two need to be told what to insert.

@@ -17,7 +17,7 @@ class SettingsError(Exception):
     """A variable is missing or contradicts another; the message says where it is set."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One deployment's settings. Durations are milliseconds."""
 

@@ -1,0 +1,126 @@
+"""Contention on a second engine, AWS's own: `make dynamodb-local`, where Java 17 is.
+
+DynamoDB Local listens on every address and has no option for it, so it runs, with the test, in a network namespace
+that has nothing but loopback. Its licence lets everybody fetch it and nobody pass it on.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+
+from link import plugin
+from link.clock import Clock
+from link.control import ControlPlane
+from link.delivery import WebhookFactory
+from link.encryption import Vault
+from link.lock import Locks
+from link.queues import Queues
+from link.registry import Registry
+from link.settings import load
+from tests.e2e.conftest import Site, eventually
+from tests.e2e.test_contention import test_one_holder_one_epoch_step_and_every_report_applied as contend
+from tests.receiver import LoopbackReceiver
+from tests.simulation.store import Keys
+from tests.world import create_tables, settings
+
+FOLDER = os.environ.get("DYNAMODB_LOCAL", "")
+pytestmark = pytest.mark.skipif(not FOLDER, reason="DynamoDB Local: make dynamodb-local")
+TABLES = settings("")
+ENVIRONMENT = {
+    "LOCKS_TABLE": TABLES.locks_table,
+    "ENDPOINTS_TABLE": TABLES.endpoints_table,
+    "TRANSITIONS_TABLE": TABLES.transitions_table,
+    "WAKE_UP_QUEUE_URL": "wake-up",
+    "REJECTED_EVENTS_QUEUE_URL": "rejected",
+    "SECRETS_KEY_ARN": "key",
+    "ALLOWED_NETWORKS": "127.0.0.0/8",
+}
+
+
+class Functions:
+    """The one thing that is asked of Lambda."""
+
+    def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:
+        return {"Environment": {"Variables": ENVIRONMENT}}
+
+
+class Nowhere:
+    """A queue that nobody reads."""
+
+    def send_message(self, **_: Any) -> None:
+        pass
+
+
+@dataclass
+class Engine:
+    """DynamoDB Local in the place of the local cloud; keys and queues are in memory."""
+
+    endpoint_url: str
+    outputs: dict[str, str] = field(
+        default_factory=lambda: {
+            "LocksTableName": TABLES.locks_table,
+            "TransitionsTableName": TABLES.transitions_table,
+            "ReconcileFunctionName": "reconcile",
+        }
+    )
+
+    def client(self, service: str, user: str = "root") -> Any:
+        if service != "dynamodb":
+            return {"kms": Keys, "sqs": Nowhere, "lambda": Functions}[service]()
+        return boto3.client(
+            "dynamodb",
+            endpoint_url=self.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+            config=Config(proxies={}, max_pool_connections=50),
+        )
+
+    def call(self, method: str, path: str, body: Any) -> tuple[int, Any]:
+        """Registers an endpoint."""
+        of, clock, dynamodb = load(ENVIRONMENT), Clock(), self.client("dynamodb")
+        plugin.register("webhook", WebhookFactory(Vault(Keys(), of), of, clock))  # type: ignore[arg-type]
+        queues = Queues(Nowhere(), of)  # type: ignore[arg-type]
+        control = ControlPlane(Locks(dynamodb, of, clock), Registry(dynamodb, of), queues, of, clock)
+        return 201, {"endpoint": control.create(body, "register")}
+
+
+@pytest.fixture
+def engine() -> Iterator[Engine]:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (jar,) = Path(FOLDER).resolve().rglob("DynamoDBLocal.jar")
+    command = ["java", f"-Djava.library.path={jar.parent}/DynamoDBLocal_lib", "-jar", str(jar)]
+    with tempfile.TemporaryFile() as log:
+        running = subprocess.Popen(
+            [*command, "-inMemory", "-disableTelemetry", "-port", str(port)], cwd=jar.parent, stdout=log, stderr=log
+        )
+        try:
+            engine = Engine(f"http://127.0.0.1:{port}")
+            eventually("DynamoDB Local listens", lambda: listens(port), 30)
+            create_tables(engine.client("dynamodb"), TABLES)
+            yield engine
+        finally:
+            running.kill()
+            running.wait()
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_one_holder_on_aws_own_engine(engine: Engine, receiver: LoopbackReceiver) -> None:
+    contend(Site(engine, receiver, f"ip-{uuid.uuid4()}"))  # type: ignore[arg-type]
