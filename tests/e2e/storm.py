@@ -41,6 +41,7 @@ class Pool:
     errors: Counter[str] = field(default_factory=Counter)
     told: Counter[str] = field(default_factory=Counter)
     _lock: threading.RLock = field(default_factory=threading.RLock)
+    _mail: dict[int, queue.SimpleQueue[dict[str, Any] | None]] = field(default_factory=dict)
     _number: int = 0
     _over: bool = False
 
@@ -51,7 +52,7 @@ class Pool:
 
     def __exit__(self, *_: object) -> None:
         self._over = True
-        for worker in self.workers:
+        for worker in list(self.workers):
             worker.kill()
             worker.wait()
 
@@ -65,16 +66,20 @@ class Pool:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._write(worker, {"endpoint_url": self.endpoint_url, "environment": self.environment})
+        self._mail[worker.pid] = queue.SimpleQueue()
+        self._mail[worker.pid].put({"endpoint_url": self.endpoint_url, "environment": self.environment})
         with self._lock:
             self.workers.append(worker)
-        threading.Thread(target=self._read, args=(worker,), daemon=True).start()
+        for task in (self._write, self._read):
+            threading.Thread(target=task, args=(worker,), daemon=True).start()
 
-    def _write(self, worker: subprocess.Popen[str], message: dict[str, Any]) -> None:
+    def _write(self, worker: subprocess.Popen[str]) -> None:
+        # In a thread of its own: a process that is stopped takes no more than its pipe holds.
         assert worker.stdin is not None
         with contextlib.suppress(BrokenPipeError):
-            worker.stdin.write(json.dumps(message) + "\n")
-            worker.stdin.flush()
+            while message := self._mail[worker.pid].get():
+                worker.stdin.write(json.dumps(message) + "\n")
+                worker.stdin.flush()
 
     def report(self, endpoint_id: str, resource_id: str, status: str) -> int:
         """Has one of the processes apply a report made now; returns its time."""
@@ -90,7 +95,7 @@ class Pool:
         with self._lock:
             worker = random.choice([worker for worker in self.workers if worker.poll() is None])
             self.with_whom[number] = worker.pid
-            self._write(worker, self.asked[number])
+            self._mail[worker.pid].put(self.asked[number])
 
     def _read(self, worker: subprocess.Popen[str]) -> None:
         assert worker.stdout is not None
@@ -107,8 +112,10 @@ class Pool:
                     self.tries.append(answer["tries"])
                     del self.asked[number]
         worker.wait()
+        self._mail[worker.pid].put(None)
         with self._lock:
             self.workers.remove(worker)
+            self.told["ended"] += 1
             if self._over:
                 return
             self._start()

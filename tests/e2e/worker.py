@@ -1,4 +1,4 @@
-"""One process of a storm: applies the reports that come in on stdin, a thread each, and tells on stdout how it went.
+"""One process of a storm: applies the reports that come in on stdin, side by side, and tells on stdout how it went.
 
 In: `{"number", "endpoint_id", "resource_id", "status", "at"}`, a line each; the order to start with is the first.
 Out: `{"number", "error", "tries"}`; an error is what Lambda would answer with a repetition of the message.
@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,8 @@ from scripts.cloud import Cloud
 from tests.e2e.reporters import reconciler
 
 INVOCATION_SECONDS = 30.0
+THREADS = 16
+"""The rest waits, as in a queue."""
 
 
 def main() -> None:
@@ -54,8 +57,9 @@ def main() -> None:
         # One write, so that lines of two threads do not mix.
         os.write(answers, json.dumps({"number": asked["number"], "error": error, "tries": tries.most}).encode() + b"\n")
 
-    for line in sys.stdin:
-        threading.Thread(target=handle, args=(line,), daemon=True).start()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for line in sys.stdin:
+            pool.submit(handle, line)
 
 
 if __name__ == "__main__":

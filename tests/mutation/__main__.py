@@ -34,6 +34,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import single_metric
 from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator, operator_names
+from hypothesis import Phase
 
 PRELOADED = (boto3, greenlet, hypothesis, moto, standardwebhooks, Logger, single_metric)
 ROOT = Path(__file__).parents[2]
@@ -42,16 +43,14 @@ SURVIVORS = Path(__file__).parent / "survivors.toml"
 SCORE = 0.95
 SECONDS = 90
 PURITY = "tests/link/test_purity.py"
+HISTORIES = "tests/mutation/test_histories.py"
 TESTS = {
-    "election": [["tests/link/test_election.py", PURITY], ["tests/mutation/test_histories.py", "tests/test_model.py"]],
-    "lock": [["tests/link/test_lock.py", PURITY], ["tests/mutation/test_histories.py", "tests/test_promises.py"]],
-    "reconcile": [
-        ["tests/link/test_reconcile.py", PURITY],
-        ["tests/mutation/test_histories.py", "tests/test_promises.py", "tests/functions", "tests/link/test_control.py"],
-        ["tests/test_costs.py", "tests/test_faults.py"],
-    ],
-    "webhook": [["tests/link/test_webhook.py", PURITY], ["tests/mutation/test_histories.py"]],
+    "election": [["tests/link/test_election.py", PURITY], [HISTORIES], ["tests/test_model.py"]],
+    "lock": [["tests/link/test_lock.py", PURITY], [HISTORIES], ["tests/test_promises.py"]],
+    "reconcile": [["tests/link/test_reconcile.py", PURITY], [HISTORIES], ["tests/functions", "tests/test_costs.py"]],
+    "webhook": [["tests/link/test_webhook.py", PURITY], [HISTORIES]],
 }
+"""The quick ones first: most mutants are dead within a second."""
 EQUIVALENT = {
     "core/VariableInserter",  # These two need to be told what to insert.
     "core/VariableReplacer",
@@ -130,6 +129,10 @@ def passes(folder: Path, tests: list[str]) -> bool:
         os.dup2(nowhere, 2)
         os.chdir(ROOT)
         sys.dont_write_bytecode = True
+        # It is enough that one example fails.
+        quick = hypothesis.settings(phases=[Phase.explicit, Phase.generate], database=None, derandomize=True)
+        hypothesis.settings.register_profile("mutation", quick)
+        hypothesis.settings.load_profile("mutation")
         options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"pythonpath=. {folder}"]
         os._exit(int(pytest.main([*options, "--no-header", "--tb=no", *tests])))
     _, status = os.waitpid(child, 0)

@@ -1,4 +1,4 @@
-"""A second of the simulator, for mutants."""
+"""Some seconds of the simulator, for mutants."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ def test_some_histories() -> None:
     with simulated():
         for scenario in SCENARIOS:
             assert planned(scenario, ())[0].broken is None
-        for seed in range(150):
+        for seed in range(300):
             assert random_history(seed).broken is None
