@@ -147,6 +147,13 @@ def test_a_report_that_can_never_be_applied_is_rejected(name: str, at: int, code
     assert rejected.value.code == code
 
 
+def test_a_report_from_the_future_is_told_how_far_it_is_ahead() -> None:
+    with pytest.raises(Rejected) as rejected:
+        report(resource(it=waiting()), "it", STANDBY, NOW + 60_001)
+    said = f"reported_at {NOW + 60_001} is 60001 ms ahead of us, at most 60000 are accepted: set the host's clock"
+    assert str(rejected.value) == said
+
+
 def test_a_report_a_minute_ahead_is_accepted() -> None:
     assert report(resource(paris=endpoint()), "paris", ACTIVATED, at=NOW + 60_000).holder == "paris"
 
@@ -326,9 +333,19 @@ def test_a_repeated_standby_does_not_extend_the_wait() -> None:
     assert r.endpoints["paris"].believed_until == NOW + 300
 
 
-def test_a_claim_counts_the_attempt_and_plans_the_next_in_case_nobody_comes_back() -> None:
-    e = claim(resource(it=waiting(sequence=2, attempt=2))).endpoints["it"]
-    assert (e.attempt, e.next_attempt_at) == (3, NOW + 3_000)
+@pytest.mark.parametrize(("attempt", "wait"), [(0, 750), (1, 1_500), (2, 3_000), (3, 6_000)])
+def test_a_claim_counts_the_attempt_and_plans_the_next_in_case_nobody_comes_back(attempt: int, wait: int) -> None:
+    e = claim(resource(it=waiting(sequence=2, attempt=attempt))).endpoints["it"]
+    assert (e.attempt, e.next_attempt_at) == (attempt + 1, NOW + wait)
+
+
+def test_a_new_status_starts_counting_attempts_anew() -> None:
+    e = report(resource(it=holder(attempt=5)), "it", STANDBY).endpoints["it"]
+    assert (e.attempt, e.next_attempt_at, e.announced_at, e.failure) == (0, NOW, NOW, "")
+
+
+def test_bytes_leave_seven_seconds_before_the_end_of_a_claim_of_fifteen() -> None:
+    assert (election.CLAIM_MS, election.SEND_MS) == (15_000, 7_000)
 
 
 def test_an_activated_is_believed_from_its_claim_on() -> None:
@@ -399,6 +416,10 @@ def test_a_failure_of_an_older_status_does_not_delay_the_newer_one() -> None:
 def test_retry_after(status_code: int, retry_after: int | None, wait: int) -> None:
     e = outcome(CLAIMED, Kind.ANSWERED, status_code=status_code, retry_after_seconds=retry_after)
     assert e.next_attempt_at == NOW + wait
+
+
+def test_too_late_to_send_takes_the_attempt_back_whatever_its_number() -> None:
+    assert [outcome(replace(CLAIMED, attempt=n), Kind.TOO_LATE).attempt for n in (1, 2, 3, 4)] == [0, 1, 2, 3]
 
 
 def test_too_late_to_send_is_no_attempt() -> None:
