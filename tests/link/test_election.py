@@ -127,6 +127,17 @@ def test_a_late_duplicate_does_not_revive_a_lease() -> None:
     assert after.holder is None
 
 
+@pytest.mark.parametrize("status", [STANDBY, FAILING])
+def test_only_activated_renews_a_lease(status: Status) -> None:
+    after = report(resource(it=waiting(lease_seconds=10, lease_expires_at=NOW + 5)), "it", status)
+    assert after.endpoints["it"].lease_expires_at == NOW + 5
+
+
+def test_a_duplicate_from_a_host_whose_clock_is_ahead_gains_no_lease_later() -> None:
+    before = report(resource(it=endpoint(lease_seconds=10)), "it", ACTIVATED, at=NOW + 30_000)
+    assert election.report(before, "it", ACTIVATED, NOW + 30_000, NOW + 9_000) == before
+
+
 def test_a_host_whose_clock_is_ahead_gains_no_lease() -> None:
     after = report(resource(paris=endpoint(lease_seconds=10)), "paris", ACTIVATED, at=NOW + 30_000)
     assert after.endpoints["paris"].lease_expires_at == NOW + 10_000
@@ -327,6 +338,14 @@ def test_a_handover_claims_the_standby_first_and_the_activated_a_second_later() 
     assert claim(r, NOW + 1000).endpoints["london"].claim == Claim("t", NOW + 16_000, 2)
 
 
+@pytest.mark.parametrize("order", [("paris", "london"), ("london", "paris")])
+def test_without_a_handover_timeout_both_sides_are_claimed_together(order: tuple[str, str]) -> None:
+    entries = {"paris": holder(), "london": waiting()}
+    r = report(resource(**{name: entries[name] for name in order}), "paris", FAILING)
+    r = election.claim_due(r, NOW, token="t", jitter=0.5, refresh_ms=REFRESH, handover_ms=0)
+    assert [e.claim for e in r.endpoints.values()] == [Claim("t", NOW + 15_000, 2)] * 2
+
+
 def test_a_repeated_standby_does_not_extend_the_wait() -> None:
     paris = holder(status=STANDBY, sequence=2, believed_until=NOW + 300, attempt=1)
     r = claim(resource(paris=paris, london=waiting(status=ACTIVATED, sequence=2)))
@@ -465,6 +484,7 @@ def test_the_end_of_a_candidates_lease_is_due_and_of_no_one_elses() -> None:
         pytest.param(NOW + 10_000, NOW + 10_000, NOW + 30_000, True, id="raised by the message that carries it"),
         pytest.param(NOW + 10_000, NOW + 9_999, NOW + 10_000, False, id="not by an old message"),
         pytest.param(NOW + 30_000, NOW + 30_000, NOW + 30_000, True, id="woken early: once more"),
+        pytest.param(NOW + 30_000, None, NOW + 30_000, False, id="right already: whoever set it has put the message"),
     ],
 )
 def test_due_at_is_the_bookkeeping(due_at: int | None, carried: int | None, after: int, owes: bool) -> None:
@@ -488,12 +508,15 @@ def test_nothing_due_takes_the_item_out_of_the_index_when_its_message_came() -> 
 
 
 def test_every_change_of_status_is_told_with_its_reason() -> None:
-    before = resource(paris=holder(), london=waiting(), rome=waiting(lease_expires_at=NOW), oslo=waiting())
+    down = waiting(status=FAILING, reported=FAILING)
+    before = resource(paris=holder(), london=waiting(), rome=waiting(lease_expires_at=NOW), oslo=waiting(), bern=down)
     after = report(before, "paris", FAILING)
     after = report(after, "oslo", FAILING)
+    after = report(after, "bern", STANDBY)
     assert {(c.endpoint_id, c.before, c.after, c.reason, c.sequence) for c in election.changes(before, after)} == {
         ("paris", ACTIVATED, FAILING, "failing", 2),
         ("london", STANDBY, ACTIVATED, "elected", 2),
         ("rome", STANDBY, FAILING, "lease_expired", 1),
         ("oslo", STANDBY, FAILING, "failing", 1),
+        ("bern", FAILING, STANDBY, "demoted", 1),
     }
