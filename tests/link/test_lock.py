@@ -240,3 +240,119 @@ def test_reading_many_reads_all(locks: Locks) -> None:
     for name in names[:3] + names[-1:]:
         put(locks, Resource(name))
     assert locks.read_all(names).keys() == {*names[:3], names[-1]}
+
+
+# Waiting and giving up, on a clock that counts
+
+
+class Pauses(VirtualClock):
+    """Remembers its pauses, and takes `costs_ms` for everything in between."""
+
+    def __init__(self, costs_ms: int = 0) -> None:
+        super().__init__()
+        self.pauses: list[float] = []
+        self.costs_ms = costs_ms
+
+    def now(self) -> int:
+        self.at += self.costs_ms
+        return self.at
+
+    def pause(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+        super().pause(seconds)
+
+
+class Scripted:
+    """A DynamoDB client that answers one call after another from a list, the last one for ever."""
+
+    def __init__(self, *answers: Any) -> None:
+        self.answers = list(answers)
+        self.asked: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            self.asked.append(arguments)
+            answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+            if isinstance(answer, ClientError):
+                raise answer
+            return answer
+
+        return call
+
+
+@pytest.fixture
+def highest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock.random, "random", lambda: 1.0)
+
+
+def item(epoch: int = 0) -> dict[str, Any]:
+    return lock.to_item(Resource("ip", version=1, nonce="theirs", epoch=epoch))
+
+
+LOST = ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}, "Item": item()}, "PutItem")  # type: ignore[typeddict-unknown-key]
+
+
+@pytest.mark.usefixtures("highest")
+def test_pauses_double_up_to_a_fifth_of_a_second_and_end_after_ten() -> None:
+    clock = Pauses()
+    with pytest.raises(Contended, match="ip: 53 conditional writes lost in 10 s"):
+        Locks(Scripted({"Item": item()}, LOST), settings(), clock).update("ip", grow, CAUSE)  # type: ignore[arg-type]
+    assert clock.pauses == [0.05, 0.1] + [0.2] * 50
+
+
+@pytest.mark.parametrize(("costs_ms", "tries"), [(10_000, 1), (9_999, 2)])
+def test_ten_seconds_are_ten_thousand_milliseconds(costs_ms: int, tries: int) -> None:
+    clock = Pauses(costs_ms)
+    clock.pause = lambda seconds: None  # type: ignore[method-assign]
+    with pytest.raises(Contended, match=f"ip: {tries} conditional writes lost"):
+        Locks(Scripted({"Item": item()}, LOST), settings(), clock).update("ip", grow, CAUSE)  # type: ignore[arg-type]
+
+
+def unread(names: list[str], read: list[str] = ()) -> dict[str, Any]:  # type: ignore[assignment]
+    table, keys = settings().locks_table, [{"resource_id": {"S": name}} for name in names]
+    items = [lock.to_item(Resource(name, version=1)) for name in read]
+    return {"Responses": {table: items}, "UnprocessedKeys": {table: {"Keys": keys}} if keys else {}}
+
+
+@pytest.mark.usefixtures("highest")
+def test_what_dynamodb_left_unread_is_asked_for_again_a_hundred_at_a_time() -> None:
+    names = [f"ip-{n}" for n in range(250)]
+    client = Scripted(unread(names[90:100], names[:90]), unread([], names[90:190]), unread([], names[190:250]))
+    clock = Pauses()
+    found = Locks(client, settings(), clock).read_all(names)  # type: ignore[arg-type]
+    asked = [[key["resource_id"]["S"] for key in one["RequestItems"]["locks"]["Keys"]] for one in client.asked]
+    assert asked == [names[:100], names[90:190], names[190:]]
+    assert set(found) == set(names)
+    assert clock.pauses == [0.2], "only after something was left"
+
+
+@pytest.mark.usefixtures("highest")
+def test_a_table_that_leaves_everything_unread_is_given_up_after_ten_seconds() -> None:
+    clock = Pauses()
+    with pytest.raises(Contended, match="left 2 keys of a BatchGetItem unread for 10 s"):
+        Locks(Scripted(unread(["a", "b"])), settings(), clock).read_all(["a", "b"])  # type: ignore[arg-type]
+    assert clock.pauses == [0.2] * 50
+    exactly = Pauses(9_999)
+    with pytest.raises(Contended):
+        Locks(Scripted(unread(["a"])), settings(), exactly).read_all(["a"])  # type: ignore[arg-type]
+    assert len(exactly.pauses) == 1
+
+
+def test_a_refused_transaction_brings_the_winner_with_it_or_is_raised() -> None:
+    reasons = [{"Code": "ConditionalCheckFailed", "Item": item(epoch=4)}, {"Code": "None"}]
+    refused = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}
+    lost = ClientError({**refused, "CancellationReasons": reasons}, "TransactWriteItems")  # type: ignore[arg-type]
+    before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
+    client = Scripted(lost)
+    assert Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE).epoch == 4  # type: ignore[arg-type]
+    assert len(client.asked) == 1, "no second read"
+    for nothing in ([], [{"Code": "ValidationError"}, {"Code": "None"}]):
+        client = Scripted(ClientError({**refused, "CancellationReasons": nothing}, "TransactWriteItems"))  # type: ignore[arg-type]
+        with pytest.raises(ClientError):
+            Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE)  # type: ignore[arg-type]
+
+
+def test_a_resource_stays_in_its_shard_and_a_nonce_has_72_bits(locks: Locks) -> None:
+    # crc32("123456789") is 0xcbf43926, the check value in every table of CRCs.
+    assert (lock.SHARDS, lock.due_shard("123456789")) == (8, 0xCBF43926 % 8)
+    assert len(locks.update("ip", grow, CAUSE).after.nonce) == 12
