@@ -520,3 +520,8 @@ def test_every_change_of_status_is_told_with_its_reason() -> None:
         ("oslo", STANDBY, FAILING, "failing", 1),
         ("bern", FAILING, STANDBY, "demoted", 1),
     }
+
+
+def test_a_change_without_an_announcement_is_known_by_its_number_not_by_its_object() -> None:
+    before, after = (resource(it=waiting(sequence=int("1000"), status=s, reason="joined")) for s in (STANDBY, FAILING))
+    assert [c.reason for c in election.changes(before, after)] == ["lease_expired"]

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from link import reconcile
 from link.election import Outcome
 from link.endpoint import Kind, Result, Status
 from link.intake import parse
 from link.lock import Cause
 from link.reconcile import Sends, Trigger
-from tests.world import RESOURCE, World
+from tests.world import RESOURCE, START, InlineSends, World
 
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "Operation")
 
@@ -128,3 +129,174 @@ def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pyt
     with pytest.raises(RuntimeError, match="not there"):
         world.reconciler.receive(parse(world.event(paris, "ACTIVATED")), lambda: 30.0)
     assert ended.is_set()
+
+
+# How long it waits, what it counts and what it says
+
+
+class Watched(InlineSends):
+    """Sends that remember how long somebody was ready to wait for them."""
+
+    waits: list[float]
+
+    def wait(self, seconds: float) -> list[Outcome]:
+        self.waits.append(seconds)
+        return super().wait(seconds)
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> World:
+    """A world in memory that remembers its pauses, its waits and its metrics."""
+    world = World(in_memory=True)
+    world.pauses, world.metrics, Watched.waits = [], [], []  # type: ignore[attr-defined]
+    pause = world.clock.pause
+    monkeypatch.setattr(world.clock, "pause", lambda seconds: (world.pauses.append(seconds), pause(seconds)))  # type: ignore[attr-defined]
+    monkeypatch.setattr(world.reconciler, "_sends", Watched)
+    monkeypatch.setattr(
+        reconcile,
+        "metric",
+        lambda name, value=1, **more: world.metrics.append((name, value, more)),  # type: ignore[attr-defined]
+    )
+    return world
+
+
+def wake(world: World, due_at: int, seconds_left: float = 30.0) -> None:
+    trigger = Trigger(Cause("wake_up", "message"), woken_for=due_at)
+    world.reconciler.run(RESOURCE, trigger, lambda: seconds_left)
+
+
+def apply(world: World, endpoint_id: str, status: str, seconds_left: float = 30.0, at: int | None = None) -> None:
+    report = parse(world.event(endpoint_id, status, at=at))
+    world.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: seconds_left)
+
+
+@pytest.mark.parametrize(
+    ("early_ms", "pauses", "status", "messages"),
+    [
+        pytest.param(1_000, [1.0], Status.FAILING, 0, id="a second: it waits in place"),
+        pytest.param(400, [0.4], Status.FAILING, 0, id="less: it waits that long"),
+        pytest.param(0, [], Status.FAILING, 0, id="in time"),
+        pytest.param(-7, [], Status.FAILING, 0, id="late"),
+        pytest.param(1_001, [], Status.ACTIVATED, 1, id="more: it puts the message once more and ends"),
+    ],
+)
+def test_who_is_woken_early_waits_a_second_at_most(
+    quick: World, early_ms: int, pauses: list[float], status: Status, messages: int
+) -> None:
+    paris = quick.register("paris", lease_seconds=5)
+    apply(quick, paris, "ACTIVATED")
+    due_at = quick.resource().due_at
+    assert due_at == quick.resource().endpoints[paris].lease_expires_at
+    quick.queue.messages.clear()
+    quick.clock.at = due_at - early_ms
+    wake(quick, due_at)
+    assert [pause for pause in quick.pauses if pause] == pauses  # type: ignore[attr-defined]
+    assert quick.resource().endpoints[paris].status is status
+    woken_for = [message["due_at"] for _, _, message in quick.queue.messages]
+    assert woken_for.count(due_at) == messages
+
+
+@pytest.mark.parametrize(("seconds_left", "claimed"), [(12.0, True), (11.999, False)])
+def test_an_attempt_is_begun_with_twelve_seconds_left(quick: World, seconds_left: float, claimed: bool) -> None:
+    apply(quick, quick.register("paris"), "ACTIVATED", seconds_left)
+    assert bool(quick.receiver.requests) is claimed
+
+
+def test_it_waits_for_an_outcome_until_something_else_is_due(quick: World) -> None:
+    apply(quick, quick.register("paris"), "ACTIVATED")
+    # The claim ends 15 s after the commit; the POST took 20 ms of them.
+    assert Watched.waits == [15.0 - 0.02]
+
+
+@pytest.mark.parametrize(("seconds_left", "waited"), [(11.0, 11.0), (0.5, 1.0), (-60.0, 1.0)])
+def test_out_of_time_it_waits_for_the_attempt_alone(
+    quick: World, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waited: float
+) -> None:
+    left = [30.0, seconds_left]
+    start = Watched.start
+
+    def slow(self: Watched, attempt: Callable[[], Outcome]) -> None:
+        start(self, attempt)
+        # The first wait ends without an outcome, and the time is over.
+        outcomes, self._outcomes = self._outcomes, []
+        monkeypatch.setattr(Watched, "wait", lambda self, seconds: late(self, seconds, outcomes))
+
+    def late(self: Watched, seconds: float, outcomes: list[Outcome]) -> list[Outcome]:
+        Watched.waits.append(seconds)
+        if len(Watched.waits) == 1:
+            left.pop(0)
+            return []
+        self.under_way = 0
+        return outcomes
+
+    monkeypatch.setattr(Watched, "start", slow)
+    paris = quick.register("paris")
+    report = parse(quick.event(paris, "ACTIVATED"))
+    quick.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: left[0])
+    assert Watched.waits[1:] == [waited]
+    assert not quick.resource().endpoints[paris].owed
+
+
+def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World) -> None:
+    paris, london = quick.register("paris"), quick.register("london")
+    quick.receiver.always = Result(Kind.ANSWERED, "status_500", 500)
+    apply(quick, paris, "ACTIVATED")
+    apply(quick, london, "ACTIVATED")
+    quick.metrics.clear()  # type: ignore[attr-defined]
+    quick.clock.at = START + 90_002
+    wake(quick, 0)
+    (undelivered,) = [one for one in quick.metrics if one[0] == "UndeliveredSeconds"]  # type: ignore[attr-defined]
+    announced = min(e.announced_at for e in quick.resource().endpoints.values())
+    assert undelivered == ("UndeliveredSeconds", (quick.clock.at - announced) / 1000, {"unit": reconcile.MetricUnit.Seconds})
+    assert 85 < undelivered[1] < 95
+    assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics  # type: ignore[attr-defined]
+
+
+def test_a_resource_without_a_holder_is_counted_once_somebody_has_reported(quick: World) -> None:
+    paris = quick.register("paris")
+    wake(quick, 0)
+    assert quick.metrics == []  # type: ignore[attr-defined]
+    apply(quick, paris, "FAILING")
+    assert [name for name, _, _ in quick.metrics] == ["ResourcesWithoutHolder"]  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(("kind", "counted"), [(Kind.REFUSED, True), (Kind.NOT_SENT, False)])
+def test_a_refused_receiver_is_counted(quick: World, kind: Kind, counted: bool) -> None:
+    quick.receiver.always = Result(kind, "why")
+    apply(quick, quick.register("paris"), "ACTIVATED")
+    names = [name for name, _, _ in quick.metrics]  # type: ignore[attr-defined]
+    assert names.count("ReceiversRefused") == names.count("Webhooks") * counted
+    assert names.count("Webhooks") > 0
+
+
+def test_an_old_report_is_counted_and_said(quick: World, caplog: pytest.LogCaptureFixture) -> None:
+    paris = quick.register("paris")
+    with caplog.at_level(logging.INFO):
+        apply(quick, paris, "ACTIVATED", at=START)
+        assert "ReportsIgnored" not in [name for name, _, _ in quick.metrics]  # type: ignore[attr-defined]
+        apply(quick, paris, "ACTIVATED", at=START)
+    assert [name for name, _, _ in quick.metrics].count("ReportsIgnored") == 1  # type: ignore[attr-defined]
+    said = [record for record in caplog.records if record.message == "report.ignored"]
+    assert [(one.endpoint_id, one.reason) for one in said] == [(paris, "older_than_last")]  # type: ignore[attr-defined]
+
+
+def test_a_crash_in_an_attempt_says_where_and_not_what(
+    quick: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def crash(*_: object, **__: object) -> Result:
+        raise ValueError("a secret")
+
+    monkeypatch.setattr(quick.receiver, "post", crash)
+    quick.new_process()
+    monkeypatch.setattr(quick.reconciler, "_sends", Watched)
+    paris = quick.register("paris")
+    apply(quick, paris, "ACTIVATED")
+    line, *_ = [record for record in caplog.records if record.message == "webhook.crashed"]
+    assert (line.reason, line.where.rpartition("/")[2]) == ("ValueError", f"test_reconcile.py:{line_of(crash)}")  # type: ignore[attr-defined]
+    assert "a secret" not in caplog.text
+    assert quick.resource().endpoints[paris].failure == "unreadable crashed_ValueError"
+
+
+def line_of(function: Callable[..., object]) -> int:
+    """Number of the line after the `def`."""
+    return function.__code__.co_firstlineno + 1
