@@ -247,7 +247,11 @@ def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World)
     wake(quick, 0)
     (undelivered,) = [one for one in quick.metrics if one[0] == "UndeliveredSeconds"]  # type: ignore[attr-defined]
     announced = min(e.announced_at for e in quick.resource().endpoints.values())
-    assert undelivered == ("UndeliveredSeconds", (quick.clock.at - announced) / 1000, {"unit": reconcile.MetricUnit.Seconds})
+    assert undelivered == (
+        "UndeliveredSeconds",
+        (quick.clock.at - announced) / 1000,
+        {"unit": reconcile.MetricUnit.Seconds},
+    )
     assert 85 < undelivered[1] < 95
     assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics  # type: ignore[attr-defined]
 
