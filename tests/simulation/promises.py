@@ -52,7 +52,6 @@ class Promises:
         self.commands: set[str] = set()
         self.changed_at: dict[str, int] = {}
         self.requests: list[Wire] = []
-        self.delivered_at: dict[str, int] = {}
         self.slot: str | None = None
         self._highest = 0
         self._applied: dict[str, int] = defaultdict(int)
@@ -185,7 +184,6 @@ class Promises:
             return
         if not self._cloud.faults and wire.sequence > self._applied[i]:
             self._prompt(self.changed_at[i], f"{i} was told late")
-        self.delivered_at[i] = self._cloud.now
         if wire.status == "STANDBY":
             self._believed.pop(i, None)
         if wire.sequence < self._applied[i]:
