@@ -14,13 +14,14 @@ CLOUD := .local/cloud/$(READY)
 SAM := .local/sam/$(READY)
 HOSTILE := .local/hostile/$(READY)
 MUTATION := .local/mutation/$(READY)
+PERFORMANCE := .local/performance/$(READY)
 UV := .local/uv/bin/uv
 # SAM keeps its notes here and not in the home; it sends nothing.
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
 export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite contention dynamodb-local storm simulate simulate-scopes simulate-rules mutate hostile fuzz build lock clean
+.PHONY: help demo demo-sam local test lint bite contention dynamodb-local storm simulate simulate-scopes simulate-rules mutate bench cost hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -38,6 +39,8 @@ help:
 	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out'
 	@echo 'make fuzz       10,000 cases of each fuzz test'
 	@echo 'make mutate     every mutant of the core must turn a test red (half an hour)'
+	@echo 'make bench      what each path takes against the least that any implementation could'
+	@echo 'make cost       writes docs/cost.md anew from the counted calls and the prices'
 	@echo 'make lint       ruff, mypy, sam validate'
 	@echo 'make build      sam build'
 	@echo 'make lock       resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
@@ -98,13 +101,19 @@ fuzz: $(DEV)
 mutate: $(MUTATION)
 	@.local/mutation/bin/python -m tests.mutation
 
+bench: $(PERFORMANCE)
+	@PYTHONPATH=layers/shared .local/performance/bin/python -m tests.performance
+
+cost: $(DEV)
+	@.local/dev/bin/python -m tests.performance.cost docs/cost.md
+
 # The layers' makefiles call python3: it is the environment's.
 build: $(SAM)
 	@PATH="$(CURDIR)/.local/sam/bin:$$PATH" sam build
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
-	@for name in dev cloud sam hostile mutation; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in dev cloud sam hostile mutation performance; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

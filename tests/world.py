@@ -380,7 +380,7 @@ class World:
         """What the scheduled function does."""
         now = self.clock.now()
         # The other shards hold other resources, of which there are none here.
-        for resource_id, due_at in self.locks.due(due_shard(RESOURCE), now + NEAR_MS):
+        for resource_id, due_at in self.locks.due_in(due_shard(RESOURCE), now + NEAR_MS):
             delay = max(0, (due_at - now) // 1000)
             self.queue.put({"resource_id": resource_id, "due_at": due_at}, now + delay * 1000)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from link import election
+from link import election, lock
 from link.election import Outcome
 from link.endpoint import NEVER, Claim, Endpoint, Kind, Resource, Result, Status
 from link.errors import Conflict, Rejected
@@ -525,3 +526,82 @@ def test_every_change_of_status_is_told_with_its_reason() -> None:
 def test_a_change_without_an_announcement_is_known_by_its_number_not_by_its_object() -> None:
     before, after = (resource(it=waiting(sequence=int("1000"), status=s, reason="joined")) for s in (STANDBY, FAILING))
     assert [c.reason for c in election.changes(before, after)] == ["lease_expired"]
+
+
+# What is read from the table is equal to what was written, and none of it is the same object
+
+
+def stored(r: Resource) -> Resource:
+    return lock.from_item(json.loads(json.dumps(lock.to_item(r))))
+
+
+def test_a_stored_holder_is_still_the_holder() -> None:
+    r = stored(resource(paris=holder(), london=waiting()))
+    after = election.failover(r, "paris", None, "request-1", NOW)
+    assert (after.holder, after.endpoints["paris"].status) == ("london", STANDBY)
+    assert election.failover(stored(after), "paris", None, "request-1", NOW).version == after.version
+    assert election.due(r, "paris", REFRESH) == NOW - 10_000 + REFRESH
+
+
+def test_a_stored_holder_that_is_forced_out_leaves_the_lock_to_the_next() -> None:
+    after = election.delete(stored(resource(paris=holder(), london=waiting())), "paris", NOW, force=True)
+    assert (after.holder, list(after.endpoints)) == ("london", ["london"])
+
+
+def test_a_stored_host_is_still_the_same_host() -> None:
+    r = stored(resource(paris=endpoint(host="a.example")))
+    with pytest.raises(Conflict, match="already exists on that host"):
+        election.register(r, "london", endpoint(host="".join(["a.", "example"])))
+
+
+def test_a_stored_claim_is_still_its_claimers() -> None:
+    r = resource(paris=holder(sequence=1_000, claim=Claim("token-1", NOW + 15_000, 1_000)))
+    (delivery,) = election.deliveries(stored(r), "token-1")
+    assert delivery.sequence == 1_000
+    told = Outcome("paris", "token-1", int("1000"), ACTIVATED, Result(Kind.DELIVERED, status_code=204))
+    assert election.outcome(stored(r), told, NOW, 0.5).endpoints["paris"].delivered_at == NOW
+
+
+@pytest.mark.parametrize("token", ["a token less than the claim's", "z: one that is greater"])
+def test_an_outcome_of_another_claim_is_nobodys(token: str) -> None:
+    r = resource(paris=holder(claim=Claim("m", NOW + 15_000, 1)))
+    told = Outcome("paris", token, 1, ACTIVATED, Result(Kind.DELIVERED, status_code=204))
+    assert election.outcome(r, told, NOW, 0.5) == r
+
+
+@pytest.mark.parametrize(
+    ("handover_ms", "believed_until", "claimed"), [(1_000, NOW + 1_000, {"paris"}), (0, NOW, None)]
+)
+def test_the_old_holder_is_claimed_before_the_new_one(
+    handover_ms: int, believed_until: int, claimed: set[str] | None
+) -> None:
+    old = holder(status=STANDBY, reported=STANDBY, sequence=2, next_attempt_at=NOW)
+    new = waiting(status=ACTIVATED, epoch=2, sequence=2, next_attempt_at=NOW)
+    # The new one comes first in the item.
+    r = stored(replace(resource(london=new, paris=old), holder="london"))
+    r = election.claim_due(r, NOW, token="token", jitter=0.5, refresh_ms=REFRESH, handover_ms=handover_ms)
+    assert r.endpoints["paris"].believed_until == believed_until
+    assert {d.endpoint_id for d in election.deliveries(r, "token")} == (claimed or {"paris", "london"})
+
+
+@pytest.mark.parametrize(("first", "second"), [("request-b", "request-a"), ("request-a", "request-b")])
+def test_only_the_very_same_command_is_done_already(first: str, second: str) -> None:
+    r = election.failover(resource(paris=holder(), london=waiting()), "paris", None, first, NOW)
+    assert election.failover(r, "london", None, second, NOW).holder == "paris"
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 5), (-5, -1), (-1, 0), (0, 1)])
+def test_the_higher_priority_wins_though_it_joined_later(low: int, high: int) -> None:
+    r = resource(paris=waiting(priority=low, joined=NOW - 2000), london=waiting(priority=high, joined=NOW - 1000))
+    assert election.elect(r, NOW).holder == "london"
+
+
+def test_a_due_at_that_is_past_is_raised_by_whoever_comes() -> None:
+    r = replace(resource(paris=holder()), due_at=NOW - 1)
+    kept, owes = election.keep_due_at(r, NOW, carried=None, refresh_ms=REFRESH)
+    assert (kept.due_at, owes) == (NOW - 10_000 + REFRESH, False)
+
+
+def test_a_report_from_far_ahead_is_told_how_far() -> None:
+    with pytest.raises(Rejected, match=f"is {10**13 - NOW} ms ahead of us"):
+        report(resource(paris=endpoint()), "paris", ACTIVATED, at=10**13)

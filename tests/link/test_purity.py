@@ -43,3 +43,9 @@ def test_a_value_cannot_be_changed_and_takes_no_attribute_it_does_not_have(modul
     for name, one in values.items():
         assert one.__dataclass_params__.frozen or name in MUTABLE, name
         assert "__slots__" in vars(one), name
+
+
+def test_what_only_the_type_checker_knows_is_not_imported() -> None:
+    for file in CORE.glob("*.py"):
+        importlib.import_module(f"link.{file.stem}" if file.stem not in ("__init__", "process") else "link")
+    assert [name for name in sys.modules if name.startswith("mypy_boto3")] == []

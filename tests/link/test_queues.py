@@ -32,7 +32,7 @@ class Sqs:
 def test_many_wake_ups_go_ten_in_a_call_and_failures_are_counted() -> None:
     sqs = Sqs()
     due = [(f"ip-{n}", START) for n in range(25)]
-    assert Queues(sqs, settings()).wake_up_all(due, START) == 1  # type: ignore[arg-type]
+    assert Queues(sqs, settings()).wake_up_all(due, lambda: START) == (25, 1)  # type: ignore[arg-type]
     assert [len(batch) for batch in sqs.batches] == [10, 10, 5]
     woken = [json.loads(entry["MessageBody"])["resource_id"] for batch in sqs.batches for entry in batch]
     assert woken == [name for name, _ in due]

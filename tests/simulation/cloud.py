@@ -309,9 +309,9 @@ class Cloud:
         self.at(60_000, self._sweep)
 
         def work(process: Process) -> None:
-            now = process.locks._clock.now()
+            now = process.locks._clock.now
             # The other shards hold other resources, of which there are none here.
-            found = process.locks.due(due_shard(RESOURCE), now + NEAR_MS)
+            found = process.locks.due_in(due_shard(RESOURCE), now() + NEAR_MS)
             process.queues.wake_up_all(found, now)
 
         self.invoke("refresh", work, lambda: None)

@@ -7,12 +7,17 @@ from typing import Any
 import boto3
 from botocore.config import Config
 
-# Three tries of at most 3 s each. botocore's own defaults would wait four times 60 s.
+from link import VERSION
+
 _CONFIG = Config(
+    # Three tries of at most 3 s each. botocore's own defaults would wait four times 60 s.
     connect_timeout=1,
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=50,
+    # A quarter of a call's CPU: AWS checks parameters, too, and the tests' own clients do. The name is also CloudTrail's.
+    parameter_validation=False,
+    user_agent=f"link-webhook/{VERSION}",
 )
 
 

@@ -59,7 +59,8 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
     if status is Status.ACTIVATED:
         resource = elect(resource, now)
         e = resource.endpoints[endpoint_id]
-        if resource.holder != endpoint_id and e.ready(now):
+        if e.ready(now):
+            # The holder is ACTIVATED, so neither is its.
             if e.status is Status.BOOTING:
                 e = announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now)
             elif e.status is Status.FAILING:

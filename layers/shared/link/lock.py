@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import secrets
 import zlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -151,15 +151,22 @@ class Locks:
             won = _winner(error)
         return from_item(won) if won else self.read(before.resource_id)
 
-    def due(self, shard: int, until: int) -> list[tuple[str, int]]:
-        """(resource_id, due_at) of what is due by `until` in one shard. 1 Query a MiB of index."""
+    def due(self, until: int) -> Iterator[tuple[str, int]]:
+        """(resource_id, due_at) of what is due by `until`. 1 Query per shard and MiB of index."""
+        for shard in range(SHARDS):
+            yield from self.due_in(shard, until)
+
+    def due_in(self, shard: int, until: int) -> Iterator[tuple[str, int]]:
+        """The same of one shard, earliest first."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._settings.locks_table,
             IndexName=DUE_INDEX,
             KeyConditionExpression="due_shard = :shard AND due_at <= :until",
             ExpressionAttributeValues={":shard": {"N": str(shard)}, ":until": {"N": str(until)}},
         )
-        return [(item["resource_id"]["S"], int(item["due_at"]["N"])) for page in pages for item in page["Items"]]
+        for page in pages:
+            for item in page["Items"]:
+                yield item["resource_id"]["S"], int(item["due_at"]["N"])
 
     def _with_it(
         self, before: Resource, after: Resource, cause: Cause, row: Item | None

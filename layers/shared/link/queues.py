@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from link.settings import Settings
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 MESSAGE_BYTES = 262_144
 """What every SQS queue takes, whatever its own limit was raised to."""
 BATCH = 10
+WAVE = 1_000
 
 
 class Queues:
@@ -28,17 +30,28 @@ class Queues:
         """Has `reconcile` run for the resource when it is due, up to a second early."""
         self._sqs.send_message(QueueUrl=self._wake_up_url, **wake_up_message(resource_id, due_at, now))
 
-    def wake_up_all(self, due: Sequence[tuple[str, int]], now: int) -> int:
-        """The same for many (resource_id, due_at), ten in a call; returns how many SQS did not take."""
-        failed = 0
-        for start in range(0, len(due), BATCH):
+    def wake_up_all(
+        self, due: Iterable[tuple[str, int]], now: Callable[[], int], at_once: Callable[..., Iterable[int]] = map
+    ) -> tuple[int, int]:
+        """The same for many (resource_id, due_at), ten in a call; returns how many there were and SQS did not take.
+
+        `at_once` is a thread pool's `map` where that shall go faster. Holds a bounded part of `due` at any time.
+        """
+
+        def send(batch: list[tuple[str, int]]) -> int:
             entries: list[Any] = [
-                {"Id": str(i), **wake_up_message(resource_id, due_at, now)}
-                for i, (resource_id, due_at) in enumerate(due[start : start + BATCH])
+                {"Id": str(i), **wake_up_message(resource_id, due_at, now())}
+                for i, (resource_id, due_at) in enumerate(batch)
             ]
             answer = self._sqs.send_message_batch(QueueUrl=self._wake_up_url, Entries=entries)
-            failed += len(answer.get("Failed", []))
-        return failed
+            return len(answer.get("Failed", []))
+
+        woken = failed = 0
+        left = iter(due)
+        while wave := list(islice(left, WAVE)):
+            woken += len(wave)
+            failed += sum(at_once(send, [wave[start : start + BATCH] for start in range(0, len(wave), BATCH)]))
+        return woken, failed
 
     def reject(self, code: str, message: str, event: object, now: int) -> None:
         """Keeps an event that can never succeed, with the reason, cut to what SQS takes."""

@@ -31,7 +31,7 @@ def test_the_tick_leaves_alone_what_is_due_later(deployment: Deployment) -> None
 
 
 def test_what_sqs_does_not_take_fails_the_sweep(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("link.queues.Queues.wake_up_all", lambda self, due, now: len(due))
+    monkeypatch.setattr("link.queues.Queues.wake_up_all", lambda self, due, now, at_once: (len(list(due)), 1))
     item = {"resource_id": {"S": "ip"}, "due_shard": {"N": "0"}, "due_at": {"N": "1"}}
     deployment.dynamodb.put_item(TableName="locks", Item=item)
     with pytest.raises(RuntimeError, match="SQS did not take 1 of 1 wake-ups"):

@@ -1,0 +1,71 @@
+"""`python -m tests.performance.contention NUMBER`: so many reporters at once on one resource, as JSON in the last line.
+
+Each is a thread with an event of its own, all of them behind one gate; what DynamoDB refuses is tried again until it
+takes it, as in production.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+from urllib.parse import urlsplit
+
+from link import intake, lock
+from link.errors import Contended
+from tests.performance import situation
+from tests.performance.floor import PARIS, RESOURCE, URL
+from tests.performance.stub import SETTINGS, Stub
+
+ENDPOINTS = 32
+"""On the resource; beyond it, hosts report twice."""
+
+
+def crowd() -> Any:
+    """The resource with many endpoints, one of them active."""
+    items = situation.tables(situation.Status.ACTIVATED)
+    resource = lock.from_item(items[SETTINGS.locks_table])
+    paris = resource.endpoints[PARIS]
+    others = {
+        _name(n): replace(paris, host=f"host-{n}", status=situation.Status.STANDBY, believed_until=None)
+        for n in range(1, ENDPOINTS)
+    }
+    return {SETTINGS.locks_table: lock.to_item(replace(resource, endpoints={PARIS: paris, **others}))}
+
+
+def main(number: int) -> dict[str, Any]:
+    from link.process import RECONCILER
+
+    stub = Stub(urlsplit(URL).port or 0)
+    stub.seed(1, crowd())
+    gate = threading.Barrier(number)
+
+    def report(which: int) -> int:
+        event = json.loads(situation.report("ACTIVATED", _name(which % ENDPOINTS))["Records"][0]["body"])
+        # Each later than the last of its host.
+        event["detail"]["reported_at"] += which
+        gate.wait(60)
+        try:
+            RECONCILER.receive(intake.parse(event), lambda: 30.0)
+            return 0
+        except Contended:
+            return 1
+
+    stub.calls()
+    began = time.monotonic()
+    with ThreadPoolExecutor(number) as pool:
+        back = sum(pool.map(report, range(number)))
+    calls = stub.calls()
+    return {"tries": calls["PutItem"] / number, "seconds": time.monotonic() - began, "back to the queue": back}
+
+
+def _name(which: int) -> str:
+    return PARIS if which == 0 else f"vip-{which:08}-0000-4000-8000-000000000000"
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]))))

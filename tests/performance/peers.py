@@ -1,0 +1,134 @@
+"""`python -m tests.performance.peers ROUNDS`: what others take for a lock or a signature, as JSON in the last line.
+
+None of the locks elects, keeps an epoch, writes an audit or owes anybody a webhook: it is what one would start from.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import boto3
+from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
+from dynamodblock import DynamoDBLock
+from python_dynamodb_lock.python_dynamodb_lock import DynamoDBLockClient
+from standardwebhooks import Webhook
+
+from link import election, lock, webhook
+from link.clock import Clock
+from link.endpoint import Status
+from tests.performance import situation
+from tests.performance.floor import PARIS, RESOURCE, SECRET, URL
+from tests.performance.stub import SETTINGS, Stub
+from tests.performance.warm import WARM_UP, spread, timed
+
+NOW = 1_795_435_200
+
+
+def locks(stub: Stub) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
+    """(acquire, afterwards) by name."""
+    from link import aws
+
+    table = boto3.resource("dynamodb").Table("peers")
+    client = DynamoDBLockClient(boto3.resource("dynamodb"), table_name="peers")
+    other = DynamoDBLock(lock_id=RESOURCE, dynamodb_table_resource=table)
+    held: list[Any] = []
+
+    config = IdempotencyConfig(use_local_cache=False)
+    layer = DynamoDBPersistenceLayer(table_name="peers", boto3_client=boto3.client("dynamodb"))
+    number = iter(range(10**9))
+
+    @idempotent_function(data_keyword_argument="key", persistence_store=layer, config=config)
+    def once(key: str) -> bool:
+        return True
+
+    mine = lock.Locks(aws.client("dynamodb"), SETTINGS, Clock())
+    clock = Clock()
+
+    def acquire() -> None:
+        def step(resource: Any, nonce: str) -> lock.Step:
+            now = clock.now()
+            return lock.Step(election.report(resource, PARIS, Status.ACTIVATED, now, now), False)
+
+        committed = mine.update(RESOURCE, step, lock.Cause("report", "bench"))
+        assert committed.after.holder == PARIS
+
+    return {
+        "ours: elects, epoch, audit": (acquire, lambda: stub.seed(1, situation.tables(Status.FAILING))),
+        "python-dynamodb-lock 0.9.1": (
+            lambda: held.append(client.acquire_lock(RESOURCE)),
+            lambda: held.pop().release(best_effort=True) if held else None,
+        ),
+        "dynamodblock 1.0.6": (other.acquire, lambda: other.release()),
+        "Powertools idempotency": (lambda: once(key=str(next(number))), lambda: None),
+    }
+
+
+def signatures() -> dict[str, Callable[[], object]]:
+    body = webhook.payload(PARIS, RESOURCE, "webhook", Status.ACTIVATED)
+    standard = Webhook("whsec_" + base64.b64encode(SECRET.encode()).decode())
+    announcement = webhook.Announcement(
+        endpoint_id=PARIS,
+        resource_id=RESOURCE,
+        plugin="webhook",
+        status=Status.ACTIVATED,
+        epoch=7,
+        sequence=3,
+        reason="elected",
+        attempt=1,
+        refreshed_at=None,
+    )
+    sent, headers = webhook.request(announcement, [SECRET], {}, timestamp=NOW)
+
+    def verify() -> None:
+        webhook.parse_and_validate_webhook(SECRET, headers, sent, now=NOW)
+
+    # standardwebhooks reads the clock itself.
+    now = datetime.now(UTC)
+    message, names = body.decode(), ("webhook-id", "webhook-timestamp", "webhook-signature")
+    theirs = dict(zip(names, ("id", str(int(now.timestamp())), standard.sign("id", now, message)), strict=True))
+    return {
+        "ours: body, both signatures, headers": lambda: webhook.request(announcement, [SECRET], {}, timestamp=NOW),
+        "standardwebhooks: one signature": lambda: standard.sign("id", now, message),
+        "ours: verify both, ids, freshness": verify,
+        "standardwebhooks: verify one": lambda: standard.verify(message, theirs),
+    }
+
+
+def main(rounds: int) -> dict[str, Any]:
+    stub = Stub(urlsplit(URL).port or 0)
+    found: dict[str, Any] = {}
+    taken: dict[str, list[tuple[float, float]]] = {}
+    calls: dict[str, float] = {}
+    ways = locks(stub)
+    for number in range(-WARM_UP, rounds):
+        for name, (acquire, afterwards) in ways.items():
+            if name.startswith("ours"):
+                afterwards()
+            stub.calls()
+            one = timed(acquire)
+            if number >= 0:
+                taken.setdefault(name, []).append(one)
+                calls[name] = stub.calls().total()
+            if not name.startswith("ours"):
+                afterwards()
+    for name, times in taken.items():
+        cpu, wall = (spread([one[i] for one in times]) for i in (0, 1))
+        found[f"lock {name}"] = {"calls": calls[name], "cpu": cpu, "wall": wall}
+    ways2 = signatures()
+    times2: dict[str, list[float]] = {name: [] for name in ways2}
+    for _ in range(rounds):
+        for name, sign in ways2.items():
+            times2[name].append(timed(lambda sign=sign: [sign() for _ in range(20)])[0] / 20)
+    for name, values in times2.items():
+        found[f"signature {name}"] = {"cpu": spread(values)}
+    return found
+
+
+if __name__ == "__main__":
+    print(json.dumps(main(int(sys.argv[1]))))

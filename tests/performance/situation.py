@@ -1,0 +1,106 @@
+"""What the benchmarks measure: who is registered, what is in the tables, which event comes."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from link import lock, registry
+from link.endpoint import NEVER, Endpoint, Resource, Status
+from link.plugin import StorablePluginConfig
+from tests.performance.floor import PARIS, RESOURCE, SECRET, URL
+from tests.performance.stub import SETTINGS
+
+EVENTS = Path(__file__).parents[2] / "events"
+LONDON = PARIS.replace("11", "22")
+REFRESH_MS = 300_000
+_last = itertools.count(int(time.time() * 1000))
+
+
+def tables(paris: Status, *, due_in_ms: int | None = None, resource_id: str = RESOURCE, path: str = "/webhook") -> Any:
+    """paris with this status, london failing, everybody told; as the tables' items go over the wire."""
+    now = int(time.time() * 1000)
+    holds = paris is Status.ACTIVATED
+    # Told so long ago that the refresh is due when the item says.
+    told = now - REFRESH_MS + (REFRESH_MS if due_in_ms is None else due_in_ms)
+    known = Resource(
+        resource_id,
+        version=1,
+        nonce="nonce",
+        epoch=1,
+        holder=PARIS if holds else None,
+        due_at=told + REFRESH_MS if holds else None,
+        endpoints={PARIS: _entry(paris, "paris", told), LONDON: _entry(Status.FAILING, "london", told)},
+    )
+    secret = {"value": SECRET, "from": 0, "until": None}
+    row = StorablePluginConfig(
+        endpoint_id=PARIS,
+        revision=1,
+        plugin="webhook",
+        resource_id=resource_id,
+        url=URL + path,
+        # The stub's KMS hides nothing.
+        ciphertext=json.dumps({"v": 1, "secrets": [secret], "headers": {}}, separators=(",", ":")).encode(),
+        host="paris",
+    )
+    items = {SETTINGS.locks_table: lock.to_item(known), SETTINGS.endpoints_table: registry.to_item(row)}
+    return json.loads(json.dumps(items, default=lambda value: base64.b64encode(value).decode()))
+
+
+def _entry(status: Status, host: str, told: int) -> Endpoint:
+    return Endpoint(
+        joined=told,
+        revision=1,
+        host=host,
+        reported=status,
+        reported_at=told,
+        status=status,
+        sequence=1,
+        epoch=1,
+        reason="elected",
+        announced_at=told,
+        delivered_sequence=1,
+        delivered_at=told,
+        believed_until=NEVER if status is Status.ACTIVATED else None,
+    )
+
+
+def report(status: str, endpoint_id: str = PARIS) -> dict[str, Any]:
+    """An SQS batch of one status event, later than every one before."""
+    event = json.loads(json.loads((EVENTS / "status_winner.json").read_text())["Records"][0]["body"])
+    at = max(next(_last), int(time.time() * 1000))
+    event["detail"] = {"endpoint_id": endpoint_id, "status": status, "resource_id": RESOURCE, "reported_at": at}
+    return batch([json.dumps(event)])
+
+
+def wake_up(resource_id: str, due_at: int) -> str:
+    """The body of a wake-up."""
+    return json.dumps({"resource_id": resource_id, "due_at": due_at})
+
+
+def batch(bodies: list[str]) -> dict[str, Any]:
+    """The SQS event of these messages."""
+    record = json.loads((EVENTS / "wake_up.json").read_text())["Records"][0]
+    return {"Records": [{**record, "messageId": str(number), "body": body} for number, body in enumerate(bodies)]}
+
+
+def first_event(function: str) -> dict[str, Any]:
+    """What a fresh process of the function is given, and what the tables hold is `first_tables`."""
+    if function == "endpoint_status":
+        return report("ACTIVATED")
+    if function == "reconcile":
+        return batch([wake_up(RESOURCE, 0)])
+    name = "schedule_tick" if function == "refresh" else "api_show"
+    text = (EVENTS / f"{name}.json").read_text()
+    return json.loads(text.replace("vip-11111111-1111-4111-8111-111111111111", PARIS))  # type: ignore[no-any-return]
+
+
+def first_tables(function: str) -> Any:
+    """A change of holder, a refresh that is due, one to be woken up, an endpoint to be shown."""
+    if function == "endpoint_status":
+        return tables(Status.FAILING)
+    return tables(Status.ACTIVATED, due_in_ms=0 if function in ("reconcile", "refresh") else None)
