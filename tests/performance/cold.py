@@ -1,4 +1,4 @@
-"""Cold starts: a fresh process, from fork to its end, against one that imports the same packages and does the same calls."""
+"""Cold starts: a fresh process against one that imports the same packages and does the same calls."""
 
 from __future__ import annotations
 
@@ -15,7 +15,17 @@ from tests.performance.stub import ROOT, Stub
 from tests.performance.warm import compared
 
 Times = dict[str, dict[str, tuple[float, float, float]]]
-GROUPS = ("boto3", "botocore", "aws_lambda_powertools", "urllib3", "certifi", "dateutil", "jmespath", "s3transfer", "link")
+GROUPS = (
+    "boto3",
+    "botocore",
+    "aws_lambda_powertools",
+    "urllib3",
+    "certifi",
+    "dateutil",
+    "jmespath",
+    "s3transfer",
+    "link",
+)
 
 
 def measured(stub: Stub, first: dict[str, list[str]], rounds: int) -> Times:

@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 from link import intake, lock
 from link.errors import Contended
 from tests.performance import situation
-from tests.performance.floor import PARIS, RESOURCE, URL
+from tests.performance.floor import PARIS, URL
 from tests.performance.stub import SETTINGS, Stub
 
 ENDPOINTS = 32

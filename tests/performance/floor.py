@@ -59,7 +59,7 @@ class Floor:
 
 def imported(function: str) -> None:
     """The third-party packages of a function, and the trust store that its POSTs will need."""
-    import aws_lambda_powertools.utilities.typing  # noqa: F401
+    import aws_lambda_powertools.utilities.typing
     from aws_lambda_powertools import Logger
 
     Logger()

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+
 class Context:
     """What Lambda hands to a handler."""
 

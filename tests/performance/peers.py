@@ -15,11 +15,9 @@ from urllib.parse import urlsplit
 
 import boto3
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
-from dynamodblock import DynamoDBLock
-from python_dynamodb_lock.python_dynamodb_lock import DynamoDBLockClient
 from standardwebhooks import Webhook
 
-from link import election, lock, webhook
+from link import aws, election, lock, webhook
 from link.clock import Clock
 from link.endpoint import Status
 from tests.performance import situation
@@ -32,7 +30,9 @@ NOW = 1_795_435_200
 
 def locks(stub: Stub) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """(acquire, afterwards) by name."""
-    from link import aws
+    # Only in the benchmark's own environment.
+    from dynamodblock import DynamoDBLock
+    from python_dynamodb_lock.python_dynamodb_lock import DynamoDBLockClient
 
     table = boto3.resource("dynamodb").Table("peers")
     client = DynamoDBLockClient(boto3.resource("dynamodb"), table_name="peers")

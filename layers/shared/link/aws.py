@@ -15,7 +15,7 @@ _CONFIG = Config(
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=50,
-    # A quarter of a call's CPU: AWS checks parameters, too, and the tests' own clients do. The name is also CloudTrail's.
+    # A quarter of a call's CPU. AWS checks parameters, too, and the tests' clients do; CloudTrail shows the name.
     parameter_validation=False,
     user_agent=f"link-webhook/{VERSION}",
 )

@@ -1,0 +1,99 @@
+"""The budget, counted: the very calls of each path, what is printed, and the document made of it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.performance import cost, ours, stub
+
+HERE = Path(__file__).parent
+BUDGET = tomllib.loads((HERE / "budget.toml").read_text())
+COST = HERE.parents[1] / "docs/cost.md"
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[stub.Stub]:
+    with stub.running() as running:
+        yield running
+
+
+@pytest.mark.parametrize(
+    ("function", "status", "due_in_ms", "path"),
+    [
+        ("endpoint_status", "FAILING", None, "change of status, one webhook"),
+        ("endpoint_status", "ACTIVATED", None, "heartbeat"),
+        ("reconcile", "ACTIVATED", 0, "refresh"),
+        ("refresh", "ACTIVATED", 0, "sweep"),
+        ("endpoints_api", "ACTIVATED", None, None),
+    ],
+)
+def test_a_first_event_makes_the_calls_of_its_budget_and_prints_no_more(
+    aws: stub.Stub, tmp_path: Path, function: str, status: str, due_in_ms: int | None, path: str | None
+) -> None:
+    program = f"""
+import json, sys
+from tests.performance import ours, situation, stub
+from urllib.parse import urlsplit
+stub.Stub({aws.url.rpartition(":")[2]}).seed(1, situation.tables(situation.Status({status!r}), due_in_ms={due_in_ms}))
+calls = ours.recorded()
+ours.handle({function!r}, situation.first_event({function!r}))
+json.dump(calls, open(sys.argv[1], "w"))
+"""
+    calls = tmp_path / "calls.json"
+    command = [sys.executable, "-c", program, str(calls)]
+    done = subprocess.run(
+        command, cwd=stub.ROOT, env=aws.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    methods = ["get_item", "put_item"] if path == "heartbeat" else BUDGET["first"][function]
+    assert len(ours.in_order(json.loads(calls.read_text()), methods)) == len(methods)
+    if path is not None:
+        assert len(done.stdout) <= BUDGET["log_bytes"][path], done.stdout
+
+
+def test_a_call_too_many_and_a_call_too_few_are_both_found() -> None:
+    get = ["dynamodb", "get_item", {}]
+    assert ours.in_order([get], ["get_item"]) == [get]
+    with pytest.raises(AssertionError, match="beyond its budget"):
+        ours.in_order([get, get], ["get_item"])
+    with pytest.raises(AssertionError, match="the budget has put_item"):
+        ours.in_order([get], ["get_item", "put_item"])
+
+
+def test_the_document_is_what_the_counts_and_prices_come_to() -> None:
+    assert COST.read_text() == cost.document(), "run make cost"
+
+
+def test_a_heartbeat_by_hand() -> None:
+    """1 read unit of $0.125, 1 write unit of $0.625, 22 ms of half a GB, an event, three requests to SQS; a million."""
+    bill = cost.times(cost.MILLION, cost.cost("heartbeat"))
+    assert bill["DynamoDB"] == pytest.approx(0.75)
+    assert bill["Lambda"] == pytest.approx(0.20 + 0.022 * 0.5 * 13.3334)
+    assert (bill["EventBridge"], bill["SQS"], bill["KMS"]) == pytest.approx((1.00, 1.20, 0))
+
+
+def test_a_month_by_hand() -> None:
+    """8,760 refreshes of 7 write and 3 read units, 4 handovers of 11 and 4, 3 KB, 350,400 empty queries."""
+    bill = cost.month(1, cost.Setting())
+    units = 8_760 * (7 * 0.625 + 3 * 0.125) + 4 * (11 * 0.625 + 4 * 0.125) + 350_400 / 2 * 0.125
+    assert bill["DynamoDB"] == pytest.approx(units / 1e6 + 3e-6 * 0.25)
+
+
+def test_a_storm_that_nothing_throttles_is_over_when_the_pollers_are_through() -> None:
+    became = cost.storm(1_000, warm_units=1e9, account=1_000)
+    assert (became.events, became.throttled, became.backlog) == (2_000, 0, 2_000)
+    assert became.seconds < 10
+
+
+def test_a_storm_beyond_the_tables_units_throttles_and_ends_all_the_same() -> None:
+    became = cost.storm(1_000, warm_units=1_000, account=1_000)
+    # 100 commits of 10 units a second are all that it takes.
+    assert became.throttled > 0
+    assert became.seconds >= 2_000 / 100
