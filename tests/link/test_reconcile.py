@@ -246,6 +246,7 @@ def test_what_became_due_during_the_commit_is_not_waited_for(quick: World, monke
     assert due_at is not None
     quick.clock.at = due_at - 30
     quick.pauses.clear()  # type: ignore[attr-defined]
+    quick.queue.messages.clear()
 
     def slowly(*_: object) -> None:
         quick.clock.at += 50
@@ -254,6 +255,27 @@ def test_what_became_due_during_the_commit_is_not_waited_for(quick: World, monke
     wake(quick, due_at)
     assert quick.pauses[0] == 0  # type: ignore[attr-defined]
     assert quick.resource().endpoints[paris].status is Status.FAILING
+    assert due_at not in [message["due_at"] for _, _, message in quick.queue.messages], "it was there itself"
+
+
+def test_a_lease_that_ended_during_the_commit_is_not_waited_for_beside_an_attempt(
+    quick: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    london, paris = quick.register("london", lease_seconds=5), quick.register("paris")
+    apply(quick, paris, "ACTIVATED")
+    apply(quick, london, "ACTIVATED")
+    ends_at = quick.resource().endpoints[london].lease_expires_at
+    assert ends_at is not None
+    quick.clock.at = ends_at - 10
+    Watched.waits.clear()
+
+    def slowly(*_: object) -> None:
+        quick.clock.at += 50
+
+    monkeypatch.setattr(reconcile, "log_changes", slowly)
+    # The POST takes 20 ms.
+    apply(quick, paris, "STANDBY")
+    assert Watched.waits[0] < 0
 
 
 @pytest.mark.parametrize(("seconds_left", "waits"), [(3.0, [3.0]), (0.5, [0.5]), (0.0, []), (-0.5, [])])
@@ -327,6 +349,11 @@ def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World)
     )
     assert 85 < undelivered[1] < 95
     assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics  # type: ignore[attr-defined]
+    quick.metrics.clear()  # type: ignore[attr-defined]
+    quick.clock.at = announced - 50
+    wake(quick, 0)
+    behind = [one[1] for one in quick.metrics if one[0] == "UndeliveredSeconds"]  # type: ignore[attr-defined]
+    assert behind == [-0.05], "by a clock that is behind the one that announced it"
 
 
 def test_a_resource_without_a_holder_is_counted_once_somebody_has_reported(quick: World) -> None:
