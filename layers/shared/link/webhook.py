@@ -23,6 +23,8 @@ USER_AGENT = f"link-webhook-serverless/{VERSION}"
 _RESOURCE_ID = "X-Link-Webhook-Resource-ID"
 _TIMESTAMP = "X-Link-Webhook-Timestamp"
 _SIGNATURE = "X-Link-Webhook-Signature"
+SIGNED_ANEW = (_TIMESTAMP, _SIGNATURE, "webhook-timestamp", "webhook-signature")
+"""What every attempt has its own of."""
 _EPOCH = "X-Link-Webhook-Epoch"
 _SEQUENCE = "X-Link-Webhook-Sequence"
 
