@@ -180,7 +180,7 @@ def test_a_transaction_conflict_is_a_lost_race(locks: Locks, dynamodb: Recorder,
     assert locks.commit(before, after, CAUSE) == before
 
 
-@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "AccessDeniedException"])
+@pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "ValidationException"])
 def test_any_other_error_is_the_platforms_to_retry(locks: Locks, dynamodb: Recorder, code: str) -> None:
     dynamodb.answer_with = ClientError({"Error": {"Code": code, "Message": ""}}, "PutItem")
     with pytest.raises(ClientError, match=code):
@@ -350,6 +350,69 @@ def test_a_refused_transaction_brings_the_winner_with_it_or_is_raised() -> None:
         client = Scripted(ClientError({**refused, "CancellationReasons": nothing}, "TransactWriteItems"))  # type: ignore[arg-type]
         with pytest.raises(ClientError):
             Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE)  # type: ignore[arg-type]
+        assert len(client.asked) == 1, "not taken for a lost race"
+
+
+def fresh(text: str) -> str:
+    """An equal text that is another object, as everything is that comes over the wire."""
+    return "".join(list(text))
+
+
+def cancelled(*codes: str, code: str = "TransactionCanceledException") -> ClientError:
+    response = {
+        "Error": {"Code": fresh(code), "Message": ""},
+        "CancellationReasons": [{"Code": fresh(c)} for c in codes],
+    }
+    return ClientError(response, "TransactWriteItems")  # type: ignore[arg-type]
+
+
+CONFLICTS = [
+    cancelled("TransactionConflict", "None"),
+    cancelled("None", "TransactionConflict"),
+    ClientError({"Error": {"Code": fresh("TransactionConflictException"), "Message": ""}}, "TransactWriteItems"),
+]
+RAISED = [
+    cancelled(),
+    cancelled("None", "ThrottlingError"),
+    cancelled("ValidationError", "None"),
+    cancelled("AccessDenied", "None"),
+    # Reasons of a cancelled transaction in an error that is none.
+    cancelled("ConditionalCheckFailed", code="ThrottlingException"),
+    cancelled("ConditionalCheckFailed", code="ValidationException"),
+]
+
+
+@pytest.mark.parametrize("error", CONFLICTS, ids=str)
+def test_a_conflict_is_a_lost_race_and_the_item_is_read(error: ClientError) -> None:
+    client = Scripted(error, {"Item": item(epoch=4)})
+    before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
+    assert Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE).epoch == 4  # type: ignore[arg-type]
+    assert [one.get("ConsistentRead") for one in client.asked] == [None, True]
+
+
+@pytest.mark.parametrize("error", RAISED, ids=str)
+def test_no_other_error_is_taken_for_a_lost_race(error: ClientError) -> None:
+    client = Scripted(error)
+    before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
+    with pytest.raises(ClientError):
+        Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE)  # type: ignore[arg-type]
+    assert len(client.asked) == 1
+
+
+def test_the_same_again_is_nothing_to_write(locks: Locks, dynamodb: Recorder) -> None:
+    put(locks, Resource("ip", holder="paris", endpoints={"paris": ACTIVE}))
+    dynamodb.calls.clear()
+    committed = locks.update("ip", lambda resource, nonce: Step(replace(resource), True), CAUSE)
+    assert (committed.after is committed.before, committed.owes_wake_up) == (True, True)
+    assert dynamodb.calls == ["get_item"]
+
+
+def test_the_same_holder_is_no_change_for_the_audit(locks: Locks, dynamodb: Recorder) -> None:
+    before = put(locks, Resource("ip", holder="paris", endpoints={"paris": ACTIVE}))
+    dynamodb.calls.clear()
+    after = replace(before, version=before.version + 1, nonce="mine", holder=fresh("paris"))
+    assert locks.commit(before, after, CAUSE) == after
+    assert dynamodb.calls == ["put_item"]
 
 
 def test_a_resource_stays_in_its_shard_and_a_nonce_has_72_bits(locks: Locks) -> None:
