@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from link import reconcile
+from link.delivery import WebhookPlugin
 from link.election import Outcome
 from link.endpoint import Kind, Result, Status
 from link.intake import parse
@@ -235,6 +237,77 @@ def test_out_of_time_it_waits_for_the_attempt_alone(
     quick.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: left[0])
     assert Watched.waits[1:] == [waited]
     assert not quick.resource().endpoints[paris].owed
+
+
+def test_what_became_due_during_the_commit_is_not_waited_for(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    paris = quick.register("paris", lease_seconds=5)
+    apply(quick, paris, "ACTIVATED")
+    due_at = quick.resource().due_at
+    assert due_at is not None
+    quick.clock.at = due_at - 30
+    quick.pauses.clear()  # type: ignore[attr-defined]
+
+    def slowly(*_: object) -> None:
+        quick.clock.at += 50
+
+    monkeypatch.setattr(reconcile, "log_changes", slowly)
+    wake(quick, due_at)
+    assert quick.pauses[0] == 0  # type: ignore[attr-defined]
+    assert quick.resource().endpoints[paris].status is Status.FAILING
+
+
+@pytest.mark.parametrize(("seconds_left", "waits"), [(3.0, [3.0]), (0.5, [0.5]), (0.0, []), (-0.5, [])])
+def test_after_a_fault_it_waits_for_as_long_as_there_is_time(
+    quick: World, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waits: list[float]
+) -> None:
+    left = [30.0]
+
+    class UnderWay(Watched):
+        def wait(self, seconds: float) -> list[Outcome]:
+            Watched.waits.append(seconds)
+            self.under_way = 0
+            return []
+
+    def refuse(*_: object) -> None:
+        left[0] = seconds_left
+        raise RuntimeError("the wake-up queue is not there")
+
+    monkeypatch.setattr(quick.reconciler, "_sends", UnderWay)
+    monkeypatch.setattr("link.queues.Queues.wake_up", refuse)
+    report = parse(quick.event(quick.register("paris"), "ACTIVATED"))
+    with pytest.raises(RuntimeError, match="not there"):
+        quick.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: left[0])
+    assert Watched.waits == waits
+
+
+@pytest.mark.parametrize(("seconds", "timeout"), [(2.5, 2.5), (0.0, 0.0), (-1.0, 0.0)])
+def test_a_time_that_is_over_is_not_waited_for(seconds: float, timeout: float) -> None:
+    asked: list[float] = []
+
+    class Nothing:
+        def get(self, timeout: float) -> Outcome:
+            asked.append(timeout)
+            raise queue.Empty
+
+    sends = Sends()
+    sends._arrived = Nothing()  # type: ignore[assignment]
+    assert sends.wait(seconds) == []
+    assert asked == [timeout]
+
+
+def test_a_plugin_is_told_what_kind_of_news_it_is(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """LinK's seam: activate and deactivate for a change, ensure for what is repeated."""
+    asked: list[str] = []
+    for name in ("activate", "deactivate", "ensure"):
+        real = getattr(WebhookPlugin, name)
+        monkeypatch.setattr(
+            WebhookPlugin, name, lambda self, d, name=name, real=real: (asked.append(name), real(self, d))[1]
+        )
+    paris = quick.register("paris")
+    apply(quick, paris, "ACTIVATED")
+    quick.settle(quick.refresh_ms + 70_000)
+    apply(quick, paris, "STANDBY")
+    assert asked == ["activate", "ensure", "deactivate"]
 
 
 def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World) -> None:
