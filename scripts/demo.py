@@ -24,7 +24,7 @@ from scripts.cloud import REGION, Cloud, local_cloud
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "layers/shared"))
 
-from link.webhook import parse_and_validate_webhook
+from link.receiver import parse_and_validate_webhook
 
 EVENTS = Path(__file__).parents[1] / "events"
 RESOURCE = "floating-ip-203.0.113.7"

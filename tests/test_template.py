@@ -43,9 +43,9 @@ MAY: dict[str, dict[str, set[str]]] = {
         "RefreshDeadLetterQueue": {"sqs:SendMessage"},  # Lambda's own, for a sweep that failed
     },
     "EndpointsApiFunction": {
-        "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem"},
+        "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:Scan"},
         "EndpointsTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Scan"},
-        "TransitionsTable": {"dynamodb:PutItem"},
+        "TransitionsTable": {"dynamodb:PutItem", "dynamodb:Query"},
         "SecretsKey": {"kms:Encrypt"},
         "WakeUpQueue": {"sqs:SendMessage"},
     },

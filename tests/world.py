@@ -29,10 +29,10 @@ from link.errors import Rejected
 from link.intake import parse
 from link.lock import Cause, Locks, due_shard
 from link.queues import Queues
+from link.receiver import parse_and_validate_webhook
 from link.reconcile import Reconciler, Sends, Trigger
 from link.registry import Registry
 from link.settings import Settings
-from link.webhook import parse_and_validate_webhook
 from tests.simulation.store import Keys, Store
 
 START = 1_795_435_200_000

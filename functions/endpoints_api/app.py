@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
@@ -42,7 +43,10 @@ def create() -> Response[str]:
 
 @app.get("/endpoints")
 def list_all() -> Response[str]:
-    return _answer(200, {"endpoints": CONTROL.list()})
+    limit, after = _whole("limit", 1, 1_000), _query("after")
+    if limit is None:
+        return _answer(200, {"endpoints": CONTROL.endpoints()})
+    return _page("endpoints", *CONTROL.page(limit, after))
 
 
 @app.get("/endpoints/<endpoint_id>")
@@ -52,11 +56,18 @@ def show(endpoint_id: str) -> Response[str]:
 
 @app.delete("/endpoints/<endpoint_id>")
 def delete(endpoint_id: str) -> Response[str]:
-    force = app.current_event.get_query_string_value("force", "false")
-    if force not in ("true", "false"):
-        raise BadRequest(f"force: {force!r} is neither true nor false")
-    CONTROL.delete(_checked(endpoint_id), _request_id(), force=force == "true")
+    CONTROL.delete(_checked(endpoint_id), _request_id(), force=_flag("force"))
     return _answer(204)
+
+
+@app.get("/endpoints/<endpoint_id>/hosts")
+def hosts(endpoint_id: str) -> Response[str]:
+    return _answer(200, {"hosts": CONTROL.hosts(_checked(endpoint_id))})
+
+
+@app.get("/endpoints/<endpoint_id>/preview")
+def preview(endpoint_id: str) -> Response[str]:
+    return _answer(200, {"request": CONTROL.preview(_checked(endpoint_id))})
 
 
 @app.post("/endpoints/<endpoint_id>/failover")
@@ -69,8 +80,25 @@ def failover(endpoint_id: str) -> Response[str]:
         raise Invalid(
             {"to": [f"{str(to)[:80]!r} is not an endpoint's id, e.g. vip-95f26078-bd86-4bfd-a119-f4f476e91565"]}
         )
-    CONTROL.failover(_checked(endpoint_id), _request_id(), to=to)
-    return _answer(204)
+    outlook = CONTROL.failover(_checked(endpoint_id), _request_id(), to=to, dry_run=_flag("dry_run"))
+    return _answer(204) if outlook is None else _answer(200, {"failover": outlook})
+
+
+@app.get("/resources")
+def resources() -> Response[str]:
+    resource_id = _query("resource_id")
+    if resource_id is not None:
+        return _answer(200, {"resource": CONTROL.resource(resource_id)})
+    return _page("resources", *CONTROL.resources(_whole("limit", 1, 1_000), _query("after")))
+
+
+@app.get("/transitions")
+def transitions() -> Response[str]:
+    resource_id = _query("resource_id")
+    if resource_id is None:
+        raise BadRequest("resource_id is missing: /transitions?resource_id=…, percent-encoded")
+    limit, before = _whole("limit", 1, 1_000) or 100, _whole("before", 1, 10**15)
+    return _page("transitions", *CONTROL.transitions(resource_id, limit, before))
 
 
 @app.get("/version")
@@ -105,6 +133,31 @@ def _body(prefix: str) -> Any:
         return json.loads(app.current_event.decoded_body or "")
     except (ValueError, RecursionError) as error:
         raise BadRequest(f"{prefix}: the body is not JSON: {error}") from None
+
+
+def _page(name: str, found: list[dict[str, Any]], more: str | int | None) -> Response[str]:
+    # LinK's clients look at the list alone.
+    return _answer(200, {name: found} | ({} if more is None else {"next": more}))
+
+
+def _query(name: str) -> str | None:
+    return app.current_event.get_query_string_value(name)
+
+
+def _flag(name: str) -> bool:
+    value = _query(name) or "false"
+    if value not in ("true", "false"):
+        raise BadRequest(f"{name}: {value[:80]!r} is neither true nor false")
+    return value == "true"
+
+
+def _whole(name: str, lowest: int, highest: int) -> int | None:
+    value = _query(name)
+    if value is None:
+        return None
+    if not re.fullmatch("[0-9]{1,16}", value) or not lowest <= int(value) <= highest:
+        raise BadRequest(f"{name}: {value[:80]!r} is not a whole number from {lowest} to {highest}")
+    return int(value)
 
 
 def _checked(endpoint_id: str) -> str:

@@ -23,7 +23,16 @@ MAY = {
     "RefreshFunctionName": {"locks: due", "wake up"},
     "EndpointsApiFunctionName": READ
     | WRITE
-    | {"locks: batch", "endpoints: write", "endpoints: delete", "endpoints: scan", "encrypt", "wake up"},
+    | {
+        "locks: batch",
+        "locks: scan",
+        "transitions: history",
+        "endpoints: write",
+        "endpoints: delete",
+        "endpoints: scan",
+        "encrypt",
+        "wake up",
+    },
 }
 """ADR 11's table, in words. Everything else in `attempts` has to be denied."""
 PURPOSE = {"purpose": "webhook-config"}
@@ -61,6 +70,11 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
             IndexName="due",
             KeyConditionExpression="due_shard = :shard AND due_at <= :until",
             ExpressionAttributeValues=due,
+        ),
+        "transitions: history": lambda: dynamodb.query(
+            TableName=out["TransitionsTableName"],
+            KeyConditionExpression="resource_id = :r",
+            ExpressionAttributeValues={":r": {"S": "nobody's"}},
         ),
         "decrypt": lambda: kms.decrypt(CiphertextBlob=ciphertext, EncryptionContext=context),
         "decrypt for another purpose": lambda: kms.decrypt(

@@ -20,6 +20,7 @@ from link import webhook
 from link.address import target
 from link.endpoint import Kind, Result
 from link.errors import Invalid
+from link.receiver import parse_and_validate_webhook
 from link.registration import Registration, parse
 from link.sender import Sender
 from tests.hostile.certificates import Authority
@@ -166,7 +167,7 @@ def test_what_is_accepted_can_be_sent_and_what_is_refused_says_why(
     for name, value in registration.headers.items():
         assert found[name.lower().encode()] == value.encode()
     headers = {name.decode(): value.decode() for name, value in fields}
-    webhook.parse_and_validate_webhook(registration.secret, headers, received, now=1_795_435_200)
+    parse_and_validate_webhook(registration.secret, headers, received, now=1_795_435_200)
 
 
 @fuzz

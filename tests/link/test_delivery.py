@@ -12,8 +12,8 @@ from link.election import Delivery
 from link.encryption import Sealed
 from link.endpoint import Kind, Result, Status
 from link.plugin import Config, Plugin
+from link.receiver import parse_and_validate_webhook
 from link.registration import Registration
-from link.webhook import parse_and_validate_webhook
 from tests.link.test_registry import PARIS
 from tests.world import START, VirtualClock, settings
 

@@ -48,7 +48,8 @@ TESTS = {
     "election": [["tests/link/test_election.py", PURITY], [HISTORIES], ["tests/test_model.py"]],
     "lock": [["tests/link/test_lock.py", PURITY], [HISTORIES]],
     "reconcile": [["tests/link/test_reconcile.py", PURITY], [HISTORIES], ["tests/functions/endpoint_status"]],
-    "webhook": [["tests/link/test_webhook.py", PURITY], [HISTORIES]],
+    "receiver": [["tests/link/test_receiver.py", PURITY], ["tests/examples/test_conformance.py"]],
+    "webhook": [["tests/link/test_webhook.py", "tests/link/test_receiver.py", PURITY], [HISTORIES]],
 }
 """The quick ones first: most mutants are dead within a second."""
 LEFT_OUT = {

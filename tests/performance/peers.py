@@ -17,7 +17,7 @@ import boto3
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 from standardwebhooks import Webhook
 
-from link import aws, election, lock, webhook
+from link import aws, election, lock, receiver, webhook
 from link.clock import Clock
 from link.endpoint import Status
 from tests.performance import situation
@@ -86,7 +86,7 @@ def signatures() -> dict[str, Callable[[], object]]:
     sent, headers = webhook.request(announcement, [SECRET], {}, timestamp=NOW)
 
     def verify() -> None:
-        webhook.parse_and_validate_webhook(SECRET, headers, sent, now=NOW)
+        receiver.parse_and_validate_webhook(SECRET, headers, sent, now=NOW)
 
     # standardwebhooks reads the clock itself.
     now = datetime.now(UTC)

@@ -1,7 +1,8 @@
 """The control plane: what the API does, without HTTP. It commits and wakes up; it never claims or sends.
 
-AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (and a Scan for the limit); show 2 GetItem;
-list 1 Scan a MiB and 1 BatchGetItem per 100 resources; delete and failover 2 GetItem, 1 write, 1 SendMessage.
+AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (and a Scan for the limit); show, hosts, preview and a
+dry run 2 GetItem; list 1 Scan a MiB and 1 BatchGetItem per 100 resources; delete and failover 2 GetItem,
+1 write, 1 SendMessage; one resource 1 GetItem, all of them 1 Scan a MiB; transitions 1 Query.
 """
 
 from __future__ import annotations
@@ -10,11 +11,12 @@ import re
 import uuid
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
-from link import election
+from link import election, webhook
 from link.clock import Clock
 from link.delivery import election_key
-from link.endpoint import NEXT_STEPS, Endpoint, Kind, Resource
+from link.endpoint import NEXT_STEPS, Endpoint, Kind, Reason, Resource, Status
 from link.errors import Conflict, NotFound
 from link.lock import Cause, Committed, Locks, Step
 from link.plugin import StorablePluginConfig, factory
@@ -23,6 +25,7 @@ from link.reconcile import log_changes
 from link.registry import Registry, to_item
 from link.settings import Settings
 
+PAGE = 1_000
 _ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
@@ -42,7 +45,7 @@ class ControlPlane:
         config = plugin.validate(body)
         maximum = self._settings.max_endpoints
         # The count is cheap and counts what is being deleted too; only at the limit the list is worth its price.
-        if maximum and self._registry.count() >= maximum and (alive := len(self.list())) >= maximum:
+        if maximum and self._registry.count() >= maximum and (alive := len(self.endpoints())) >= maximum:
             raise Conflict(f"create endpoint: Too many endpoints configured: {alive}, max allowed: {maximum}")
         endpoint_id = f"vip-{uuid.uuid4()}"
         now = self._clock.now()
@@ -58,9 +61,16 @@ class ControlPlane:
         self._commit(row.resource_id, register, Cause("register", request_id), row=to_item(row))
         return shown(row, entry)
 
-    def list(self) -> list[dict[str, Any]]:
+    def endpoints(self) -> list[dict[str, Any]]:
         """Every endpoint that is not being deleted, oldest first."""
-        rows = sorted(self._registry.scan(), key=lambda row: (row.created_at, row.endpoint_id))
+        return self._shown(sorted(self._registry.scan(), key=lambda row: (row.created_at, row.endpoint_id)))
+
+    def page(self, limit: int, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Up to `limit` endpoints in no order, fewer while some are being deleted, and the id to go on after."""
+        rows, more = self._registry.page(limit, after)
+        return self._shown(rows), more
+
+    def _shown(self, rows: list[StorablePluginConfig]) -> list[dict[str, Any]]:
         resources = self._locks.read_all({row.resource_id for row in rows})
         found = ((row, _alive(resources.get(row.resource_id), row.endpoint_id)) for row in rows)
         return [shown(row, entry) for row, entry in found if entry is not None]
@@ -72,6 +82,43 @@ class ControlPlane:
         if entry is None:
             raise NotFound("Endpoint not found")
         return shown(row, entry)
+
+    def hosts(self, endpoint_id: str) -> list[dict[str, Any]]:
+        """The hosts that compete with this endpoint, itself included; one registered without a host by its id."""
+        row = self._row(endpoint_id, "")
+        resource = self._locks.read(row.resource_id)
+        if _alive(resource, endpoint_id) is None:
+            raise NotFound("Endpoint not found")
+        return [{"hostname": e.host or i} for i, e in sorted(resource.endpoints.items()) if not e.deleting]
+
+    def preview(self, endpoint_id: str) -> dict[str, Any]:
+        """The next attempt's request, nothing sent or decrypted: None for what is secret or depends on the time."""
+        row = self._row(endpoint_id, "")
+        entry = _alive(self._locks.read(row.resource_id), endpoint_id)
+        if entry is None:
+            raise NotFound("Endpoint not found")
+        return _preview(row, entry)
+
+    def resource(self, resource_id: str) -> dict[str, Any]:
+        """Who holds it, since when and why, who else could, and what is undelivered; raises NotFound."""
+        resource = self._locks.read(resource_id)
+        if not resource.endpoints:
+            raise NotFound("Resource not found")
+        return _resource(resource, self._clock.now())
+
+    def resources(self, limit: int | None, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Summaries of up to `limit` resources in no order (None: of all), and the id to go on after."""
+        found: list[Resource] = []
+        while True:
+            page, after = self._locks.page(limit or PAGE, after)
+            found += (resource for resource in page if resource.endpoints)
+            if limit or after is None:
+                return [_summary(resource) for resource in found], after
+
+    def transitions(self, resource_id: str, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
+        """The audit of a resource, newest first, and the version to go on before."""
+        rows = [_transition(item) for item in self._locks.transitions(resource_id, limit, before)]
+        return rows, rows[-1]["version"] if len(rows) == limit else None
 
     def delete(self, endpoint_id: str, request_id: str, *, force: bool = False) -> None:
         """Takes an endpoint out of the election; its receiver is told first unless `force`."""
@@ -86,8 +133,13 @@ class ControlPlane:
 
         self._commit(row.resource_id, delete, Cause("delete", request_id))
 
-    def failover(self, endpoint_id: str, request_id: str, *, to: str | None = None) -> None:
-        """Hands the lock of the holder `endpoint_id` to another ready endpoint; raises Conflict."""
+    def failover(
+        self, endpoint_id: str, request_id: str, *, to: str | None = None, dry_run: bool = False
+    ) -> dict[str, Any] | None:
+        """Hands the lock of the holder `endpoint_id` to another ready endpoint; raises Conflict.
+
+        With `dry_run` nothing is written: returns who would win and what would be told to whom.
+        """
         prefix = "fail to failover endpoint: "
         row = self._row(endpoint_id, prefix)
 
@@ -99,7 +151,11 @@ class ControlPlane:
             except Conflict as conflict:
                 raise Conflict(f"{prefix}fail to failover the endpoint {endpoint_id}: {conflict}") from None
 
+        if dry_run:
+            before = election.elect(self._locks.read(row.resource_id), self._clock.now())
+            return _outlook(before, failover(before))
         self._commit(row.resource_id, failover, Cause("failover", request_id))
+        return None
 
     def _row(self, endpoint_id: str, prefix: str) -> StorablePluginConfig:
         row = self._registry.get(endpoint_id)
@@ -173,6 +229,108 @@ def _delivery(entry: Endpoint) -> dict[str, Any] | None:
             "next_step": NEXT_STEPS[Kind(entry.failure.partition(" ")[0])],
         }
     return view
+
+
+def _summary(resource: Resource) -> dict[str, Any]:
+    holder = resource.endpoints.get(resource.holder or "")
+    alive = [e for e in resource.endpoints.values() if not e.deleting]
+    return {
+        "resource_id": resource.resource_id,
+        "holder": resource.holder,
+        "epoch": resource.epoch,
+        "since": holder.announced_at if holder else None,
+        "reason": holder.reason if holder else None,
+        "endpoints": len(alive),
+        "undelivered": sum(e.owed for e in resource.endpoints.values()),
+    }
+
+
+def _resource(resource: Resource, now: int) -> dict[str, Any]:
+    candidates = [
+        {
+            "id": i,
+            "host": e.host,
+            "status": e.status,
+            "ready": e.ready(now),
+            "reported": e.reported,
+            "reported_at": e.reported_at or None,
+            "lease_seconds": e.lease_seconds,
+            "lease_expires_at": e.lease_expires_at,
+            "priority": e.priority,
+            "joined_at": e.joined,
+        }
+        for i, e in resource.endpoints.items()
+        if not e.deleting
+    ]
+    undelivered = [
+        {"id": i, "deleting": e.deleting, **(_delivery(e) or {})}
+        for i, e in resource.endpoints.items()
+        if e.owed or e.deleting
+    ]
+    return {
+        **_summary(resource),
+        "candidates": sorted(candidates, key=lambda one: (one["joined_at"], one["id"])),
+        "undelivered": sorted(undelivered, key=lambda one: (one.get("announced_at", 0), one["id"])),
+    }
+
+
+def _outlook(before: Resource, after: Resource) -> dict[str, Any]:
+    webhooks = [
+        {"id": i, "status": e.wire, "epoch": e.epoch, "sequence": e.sequence, "reason": e.reason}
+        for i, e in after.endpoints.items()
+        if e.sequence != before.endpoints[i].sequence
+    ]
+    # In the order in which they would go: break before make.
+    return {
+        "holder": after.holder,
+        "epoch": after.epoch,
+        "webhooks": sorted(webhooks, key=lambda one: (one["status"] == Status.ACTIVATED, one["id"])),
+    }
+
+
+def _preview(row: StorablePluginConfig, entry: Endpoint) -> dict[str, Any]:
+    if not entry.sequence:
+        raise Conflict("nothing has been announced for this endpoint yet: it has not reported")
+    refreshes = not entry.owed
+    if refreshes and entry.status is not Status.ACTIVATED:
+        raise Conflict("nothing is due for this endpoint: it is not active, and its receiver knows")
+    announcement = webhook.Announcement(
+        endpoint_id=row.endpoint_id,
+        resource_id=row.resource_id,
+        plugin=row.plugin,
+        status=entry.wire,
+        epoch=entry.epoch,
+        sequence=entry.sequence,
+        reason=Reason.REFRESH if refreshes else entry.reason,
+        attempt=entry.attempt + 1,
+        refreshed_at=entry.delivered_at if refreshes else None,
+    )
+    body, headers = webhook.request(announcement, ["-"], dict.fromkeys(row.header_names, ""), timestamp=0)
+    hidden = {*row.header_names, *webhook.SIGNED_ANEW}
+    parts = urlsplit(row.url)
+    return {
+        "method": "POST",
+        "url": f"{parts.scheme}://{parts.netloc}",
+        "headers": {name: None if name in hidden else value for name, value in headers.items()},
+        "body": body.decode(),
+    }
+
+
+def _transition(item: dict[str, Any]) -> dict[str, Any]:
+    changes = (one["M"] for one in item["changes"]["L"])
+    return {
+        "resource_id": item["resource_id"]["S"],
+        "version": int(item["version"]["N"]),
+        "at": int(item["at"]["N"]),
+        "epoch": int(item["epoch"]["N"]),
+        "holder": item["holder"]["S"] if "holder" in item else None,
+        "changes": [
+            {name: one[name]["S"] for name in ("endpoint_id", "from", "to", "reason")}
+            | {"sequence": int(one["sequence"]["N"])}
+            for one in changes
+        ],
+        "cause": {name: value["S"] for name, value in item["cause"]["M"].items()},
+    }
 
 
 def _alive(resource: Resource | None, endpoint_id: str) -> Endpoint | None:

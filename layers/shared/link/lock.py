@@ -92,6 +92,27 @@ class Locks:
                 self._clock.pause(random.random() * 0.2)
         return found
 
+    def page(self, limit: int, after: str | None) -> tuple[list[Resource], str | None]:
+        """Up to `limit` resources in no order, and the id to go on after; None at the end. 1 Scan."""
+        start: Item = {} if after is None else {"ExclusiveStartKey": {"resource_id": {"S": after}}}
+        answer = self._dynamodb.scan(TableName=self._settings.locks_table, Limit=limit, **start)
+        last = answer.get("LastEvaluatedKey")
+        return [from_item(item) for item in answer["Items"]], last["resource_id"]["S"] if last else None
+
+    def transitions(self, resource_id: str, limit: int, before: int | None) -> list[Item]:
+        """Rows of the audit as stored, newest first, those older than version `before`. 1 Query."""
+        condition, values = "resource_id = :r", {":r": {"S": resource_id}}
+        if before is not None:
+            condition, values = f"{condition} AND version < :before", {**values, ":before": {"N": str(before)}}
+        answer = self._dynamodb.query(
+            TableName=self._settings.transitions_table,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=values,
+            ScanIndexForward=False,
+            Limit=limit,
+        )
+        return answer["Items"]
+
     def update(
         self,
         resource_id: str,

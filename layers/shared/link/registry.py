@@ -52,6 +52,13 @@ class Registry:
             for item in page["Items"]:
                 yield from_item(item)
 
+    def page(self, limit: int, after: str | None) -> tuple[list[StorablePluginConfig], str | None]:
+        """Up to `limit` registrations in no order, and the id to go on after; None at the end. 1 Scan."""
+        start: dict[str, Any] = {} if after is None else {"ExclusiveStartKey": {"endpoint_id": {"S": after}}}
+        answer = self._dynamodb.scan(TableName=self._table, Limit=limit, **start)
+        last = answer.get("LastEvaluatedKey")
+        return [from_item(item) for item in answer["Items"]], last["endpoint_id"]["S"] if last else None
+
     def count(self) -> int:
         """How many rows there are."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, Select="COUNT")

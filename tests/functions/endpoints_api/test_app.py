@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
     if "body" in changes:
         body = changes["body"]
         request["body"] = body if body is None or isinstance(body, str) else json.dumps(body)
-    request["queryStringParameters"] = changes.get("query")
+    if "query" in changes:
+        request["queryStringParameters"] = changes["query"]
     answer = deployment.invoke("endpoints_api", request)
     content_type = answer["multiValueHeaders"]["Content-Type"]
     assert content_type == ["application/json"]
@@ -244,3 +246,247 @@ def test_an_unknown_route(deployment: Deployment) -> None:
     request["path"] = request["resource"] = "/nothing"
     answer = deployment.invoke("endpoints_api", request)
     assert answer["statusCode"] == 404
+
+
+# What LinK cannot tell
+
+
+def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
+    deployment.register(PARIS, host="paris.example")
+    deployment.register(LONDON)
+    assert call(deployment, "hosts") == (200, {"hosts": [{"hostname": "paris.example"}, {"hostname": LONDON}]})
+    call(deployment, "delete", id=LONDON)
+    assert call(deployment, "hosts") == (200, {"hosts": [{"hostname": "paris.example"}]})
+
+
+@pytest.mark.parametrize("name", ["hosts", "preview"])
+@pytest.mark.parametrize(
+    ("id", "status", "text"), [(NOBODY, 404, "Endpoint not found"), ("vip-1", 400, "Invalid endpoint ID")]
+)
+def test_a_view_of_an_endpoint_that_is_not_there(
+    deployment: Deployment, name: str, id: str, status: int, text: str
+) -> None:
+    assert call(deployment, name, id=id) == (status, {"error": text})
+
+
+@pytest.mark.parametrize("name", ["hosts", "preview"])
+def test_an_endpoint_being_deleted_has_no_views(deployment: Deployment, name: str) -> None:
+    deployment.register(PARIS)
+    report(deployment, "status_winner")
+    call(deployment, "delete")
+    assert call(deployment, name) == (404, {"error": "Endpoint not found"})
+
+
+def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> None:
+    deployment.register(PARIS, host="paris", lease_seconds=3600, priority=5)
+    deployment.register(LONDON)
+    report(deployment, "status_winner")
+    began = time.time_ns() // 1_000_000 - 60_000
+    status, body = call(deployment, "resources", query={"resource_id": RESOURCE})
+    resource = body["resource"]
+    assert status == 200
+    assert {**resource, "since": 0, "candidates": [], "undelivered": []} == {
+        "resource_id": RESOURCE,
+        "holder": PARIS,
+        "epoch": 1,
+        "since": 0,
+        "reason": "elected",
+        "endpoints": 2,
+        "candidates": [],
+        "undelivered": [],
+    }
+    assert began < resource["since"]
+    paris, london = resource["candidates"]
+    assert {name: paris[name] for name in ("id", "host", "status", "ready", "reported", "priority")} == {
+        "id": PARIS,
+        "host": "paris",
+        "status": "ACTIVATED",
+        "ready": True,
+        "reported": "ACTIVATED",
+        "priority": 5,
+    }
+    assert (paris["lease_seconds"], paris["lease_expires_at"]) == (3600, paris["reported_at"] + 3_600_000)
+    assert (london["id"], london["status"], london["ready"]) == (LONDON, "BOOTING", False)
+    assert (london["reported"], london["reported_at"], london["lease_expires_at"]) == (None, None, None)
+
+
+def test_one_resource_says_what_is_undelivered_and_why(deployment: Deployment) -> None:
+    deployment.register(PARIS)
+    deployment.receiver.status = 500
+    report(deployment, "status_winner")
+    _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
+    (owed,) = body["resource"]["undelivered"]
+    assert body["resource"]["undelivered"] == [owed]
+    assert (owed["id"], owed["status"], owed["sequence"], owed["deleting"]) == (PARIS, "ACTIVATED", 1, False)
+    assert (owed["failure"], owed["delivered_at"]) == ("answered status_500", None)
+    assert owed["attempt"] == len(deployment.receiver.requests)
+    assert owed["next_attempt_at"] > owed["announced_at"] and "mend the receiver" in owed["next_step"]
+
+
+def test_an_endpoint_being_deleted_is_undelivered_and_no_candidate(deployment: Deployment) -> None:
+    deployment.register(PARIS)
+    report(deployment, "status_winner")
+    call(deployment, "delete")
+    _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
+    resource = body["resource"]
+    assert (resource["holder"], resource["since"], resource["reason"]) == (None, None, None)
+    assert (resource["endpoints"], resource["candidates"]) == (0, [])
+    (owed,) = resource["undelivered"]
+    assert (owed["id"], owed["deleting"], owed["status"], owed["reason"]) == (PARIS, True, "STANDBY", "deleted")
+
+
+@pytest.mark.parametrize("resource_id", ["nothing/of the kind", ""])
+def test_a_resource_that_is_not_there(deployment: Deployment, resource_id: str) -> None:
+    deployment.register(PARIS)
+    assert call(deployment, "resources", query={"resource_id": resource_id or "x"})[0] == 404
+
+
+def test_resources_are_listed_without_those_that_only_keep_their_epoch(deployment: Deployment) -> None:
+    deployment.register(PARIS)
+    assert call(deployment, "resources") == (
+        200,
+        {"resources": [{"resource_id": RESOURCE, "holder": None, "epoch": 0, "since": None, "reason": None,
+                        "endpoints": 1, "undelivered": 0}]},
+    )  # fmt: skip
+    call(deployment, "delete")
+    assert call(deployment, "resources") == (200, {"resources": []})
+
+
+def test_lists_can_be_paged_through(deployment: Deployment) -> None:
+    ids = set()
+    for number in range(5):
+        body = json.loads(event("api_create")["body"])
+        body["plugin_config"]["resource_id"] = f"ip {number}/ü"
+        ids.add(call(deployment, "create", body=body)[1]["endpoint"]["id"])
+    for name, key in (("list", "endpoints"), ("resources", "resources")):
+        found: list[dict[str, Any]] = []
+        query = {"limit": "2"}
+        while True:
+            status, answer = call(deployment, name, query=query)
+            assert status == 200 and len(answer[key]) <= 2
+            found += answer[key]
+            if "next" not in answer:
+                break
+            query = {"limit": "2", "after": answer["next"]}
+        assert len(found) == 5
+        if name == "list":
+            assert {one["id"] for one in found} == ids
+        else:
+            assert {one["resource_id"] for one in found} == {f"ip {number}/ü" for number in range(5)}
+        assert len(call(deployment, name)[1][key]) == 5, "without a limit all of it"
+
+
+def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    report(deployment, "status_winner", "status_loser", "status_failing")
+    status, body = call(deployment, "transitions")
+    rows = body["transitions"]
+    assert status == 200 and "next" not in body
+    assert [row["version"] for row in rows] == sorted((row["version"] for row in rows), reverse=True)
+    newest = rows[0]
+    assert {**newest, "version": 0, "at": 0} == {
+        "resource_id": RESOURCE,
+        "version": 0,
+        "at": 0,
+        "epoch": 2,
+        "holder": LONDON,
+        "changes": [
+            {"endpoint_id": PARIS, "from": "ACTIVATED", "to": "FAILING", "reason": "failing", "sequence": 2},
+            {"endpoint_id": LONDON, "from": "STANDBY", "to": "ACTIVATED", "reason": "elected", "sequence": 2},
+        ],
+        "cause": {"kind": "report", "id": json.loads(event("status_failing")["Records"][0]["body"])["id"]},
+    }
+    paged, query = [], {"resource_id": RESOURCE, "limit": "1"}
+    while True:
+        _, answer = call(deployment, "transitions", query=query)
+        paged += answer["transitions"]
+        if "next" not in answer:
+            break
+        query = {**query, "before": str(answer["next"])}
+    assert paged == rows
+
+
+def test_the_audit_of_nobody_is_empty_and_of_nothing_a_mistake(deployment: Deployment) -> None:
+    assert call(deployment, "transitions", query={"resource_id": "nobody's"}) == (200, {"transitions": []})
+    status, body = call(deployment, "transitions", query=None)
+    assert status == 400 and "resource_id is missing" in body["error"]
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("list", {"limit": "0"}),
+        ("list", {"limit": "1001"}),
+        ("resources", {"limit": "many"}),
+        ("resources", {"limit": "-1"}),
+        ("transitions", {"resource_id": RESOURCE, "limit": "١"}),
+        ("transitions", {"resource_id": RESOURCE, "before": "0"}),
+    ],
+)
+def test_a_limit_that_is_none(deployment: Deployment, name: str, query: dict[str, str]) -> None:
+    status, body = call(deployment, name, query=query)
+    assert status == 400 and "is not a whole number from 1 to" in body["error"]
+
+
+def test_a_dry_run_says_who_would_win_and_writes_nothing(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    report(deployment, "status_winner", "status_loser")
+    before = deployment.dynamodb.get_item(TableName="locks", Key={"resource_id": {"S": RESOURCE}})["Item"]
+    status, body = call(deployment, "failover", body={"to": LONDON}, query={"dry_run": "true"})
+    assert (status, body) == (
+        200,
+        {
+            "failover": {
+                "holder": LONDON,
+                "epoch": 2,
+                "webhooks": [
+                    {"id": PARIS, "status": "STANDBY", "epoch": 1, "sequence": 2, "reason": "failover"},
+                    {"id": LONDON, "status": "ACTIVATED", "epoch": 2, "sequence": 2, "reason": "failover"},
+                ],
+            }
+        },
+    )
+    assert deployment.dynamodb.get_item(TableName="locks", Key={"resource_id": {"S": RESOURCE}})["Item"] == before
+    assert call(deployment, "failover", id=LONDON, query={"dry_run": "true"})[0] == 409, "refused as the real one"
+    assert call(deployment, "failover", query={"dry_run": "maybe"})[0] == 400
+
+
+def test_a_preview_has_everything_but_what_is_secret(deployment: Deployment) -> None:
+    config = json.loads(event("api_create")["body"])["plugin_config"]
+    deployment.register(PARIS, LONDON)
+    assert call(deployment, "preview")[0] == 409, "nothing announced yet"
+    report(deployment, "status_winner", "status_loser")
+    told_by = deployment.receiver.requests[0]
+    status, body = call(deployment, "preview")
+    request = body["request"]
+    assert (status, request["method"]) == (200, "POST")
+    assert request["body"] == told_by.body.decode()
+    assert request["url"] == deployment.receiver.url.rpartition("/")[0], "never more than scheme and host"
+    hidden = {name for name, value in request["headers"].items() if value is None}
+    assert hidden == {
+        "X-Link-Webhook-Timestamp", "X-Link-Webhook-Signature", "webhook-timestamp", "webhook-signature",
+    }  # fmt: skip
+    assert request["headers"]["X-Link-Webhook-Reason"] == "refresh"
+    assert request["headers"]["webhook-id"].startswith(f"{PARIS}_1_1_")
+    assert call(deployment, "preview", id=LONDON)[0] == 409, "a standby that was told so is never told again"
+    assert config["secret"] not in json.dumps(body)
+
+
+def test_a_preview_shows_the_users_headers_by_name_only(deployment: Deployment) -> None:
+    body = json.loads(event("api_create")["body"])
+    body["plugin_config"]["url"] = deployment.receiver.url
+    body["plugin_config"]["headers"] = {"Authorization": "Bearer hidden-value", "X-Site": "hidden-too"}
+    deployment.receiver.status = 500
+    id = call(deployment, "create", body=body)[1]["endpoint"]["id"]
+    message = event("status_winner")
+    message["Records"][0]["body"] = message["Records"][0]["body"].replace(PARIS, id)
+    deployment.invoke("endpoint_status", message)
+    status, answer = call(deployment, "preview", id=id)
+    assert status == 200, answer
+    headers = answer["request"]["headers"]
+    assert (headers["Authorization"], headers["X-Site"]) == (None, None)
+    assert (headers["X-Link-Webhook-Reason"], headers["X-Link-Webhook-Attempt"]) == (
+        "elected",
+        str(len(deployment.receiver.requests) + 1),
+    )
+    assert "hidden" not in json.dumps(answer)

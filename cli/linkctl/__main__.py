@@ -1,0 +1,3 @@
+from linkctl.main import main
+
+main()

@@ -1,0 +1,65 @@
+"""A signing proxy on loopback: LinK's own client, curl and a browser know no SigV4."""
+
+from __future__ import annotations
+
+import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from linkctl.api import Deployment, Unreachable
+
+BODY_BYTES = 1 << 20
+LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
+
+
+def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
+    """The server, not yet serving."""
+
+    class Proxy(BaseHTTPRequestHandler):
+        timeout = 30
+
+        def handle_one(self) -> None:
+            # A page of some website could make a browser call this; it cannot make it name loopback as the host, nor
+            # leave out where it comes from.
+            host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host", "")
+            if host not in LOOPBACK or self.headers.get("Origin") or self.headers.get("Sec-Fetch-Site") == "cross-site":
+                self._answer(403, b'{"error": "only for clients on this machine"}')
+                return
+            length = self.headers.get("Content-Length", "0")
+            if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
+                self._answer(413, b'{"error": "at most a MiB"}')
+                return
+            body = self.rfile.read(int(length))
+            try:
+                answer = deployment.forward(
+                    self.command, deployment.url + self.path, body, {"Content-Type": "application/json"}
+                )
+            except Unreachable as error:
+                self._answer(502, json.dumps({"error": str(error)}).encode())
+                return
+            self._answer(answer.status_code, answer.content)
+
+        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+
+        def _answer(self, status: int, body: bytes) -> None:
+            self.send_response(status)
+            self.send_header("Content-Type", "application/json")
+            if status != 204:
+                self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            if status != 204:
+                self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: object) -> None:
+            pass
+
+    return ThreadingHTTPServer(("127.0.0.1", port), Proxy)
+
+
+def serve(deployment: Deployment, port: int) -> None:
+    """Until Ctrl-C."""
+    listening = server(deployment, port)
+    print(f"http://127.0.0.1:{listening.server_port} is {deployment.url}", flush=True)
+    try:
+        listening.serve_forever()
+    finally:
+        listening.server_close()

@@ -1,0 +1,37 @@
+"""A receiver in Lambda: function URL, HTTP API and REST API of API Gateway alike. Attach the layer SharedLayerArn.
+
+Its table has the partition key `resource_id`; its role needs dynamodb:GetItem and dynamodb:PutItem on it.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import boto3
+
+from link.receiver import DynamoDBStore, WebhookError, apply, lambda_request, parse_and_validate_webhook
+
+store = DynamoDBStore(boto3.client("dynamodb"), os.environ["SLOTS_TABLE"])
+
+
+def secrets(resource_id: str) -> str | None:
+    """One environment variable here; Secrets Manager or Parameter Store, kept for some minutes, in earnest."""
+    return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
+
+
+def switch_to(endpoint_id: str | None) -> None:
+    """Yours: move the address, the record, the traffic. Called with the same value twice it must not hurt."""
+    print(f"active: {endpoint_id}")
+
+
+def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
+    """Answers 204, or 401 with the reason."""
+    headers, body = lambda_request(event)
+    try:
+        applied = apply(store, parse_and_validate_webhook(secrets, headers, body))
+    except WebhookError as error:
+        return {"statusCode": error.http_status, "headers": {"Content-Type": "text/plain"}, "body": f"{error}\n"}
+    if not applied.superseded:
+        switch_to(applied.active)
+    return {"statusCode": 204}

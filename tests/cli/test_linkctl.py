@@ -1,0 +1,370 @@
+"""The command line, against the API's function on moto behind a small gateway."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import re
+import sys
+import threading
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.parse import parse_qsl, urlsplit
+
+import boto3
+import pytest
+
+from linkctl import proxy
+from linkctl.api import Deployment as Stack
+from linkctl.main import main
+from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, deployment, event
+
+__all__ = ["deployment"]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def api(deployment: Deployment) -> Iterator[str]:
+    """The API's url: every request becomes the event that API Gateway would make of it."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def handle_one(self) -> None:
+            parts = urlsplit(self.path)
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            request = event("api_show") | {
+                "httpMethod": self.command,
+                "path": parts.path.removeprefix("/v3"),
+                "headers": dict(self.headers.items()),
+                "queryStringParameters": dict(parse_qsl(parts.query)) or None,
+                "body": body or None,
+            }
+            request["requestContext"]["requestId"] = str(uuid.uuid4())
+            if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
+                answer = {"statusCode": 403, "body": json.dumps({"message": "Missing Authentication Token"})}
+            else:
+                answer = deployment.invoke("endpoints_api", request)
+            self.send_response(answer["statusCode"])
+            self.send_header("Content-Length", str(len(answer["body"].encode())))
+            self.end_headers()
+            self.wfile.write(answer["body"].encode())
+
+        do_GET = do_POST = do_DELETE = handle_one
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}/v3"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+@pytest.fixture
+def linkctl(api: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs it; returns exit status, output and errors."""
+    monkeypatch.setenv("LINKCTL_API_URL", api)
+    monkeypatch.setenv("LINKCTL_EVENT_BUS", "bus")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        monkeypatch.setattr(sys, "argv", ["linkctl", *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                main()
+                status = 0
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+        return status, out.getvalue(), err.getvalue()
+
+    return run
+
+
+def report(deployment: Deployment, *names: str) -> None:
+    for name in names:
+        deployment.invoke("endpoint_status", event(name))
+
+
+@pytest.fixture
+def running(deployment: Deployment) -> Deployment:
+    """paris active, london standing by, both told."""
+    deployment.register(PARIS, LONDON)
+    report(deployment, "status_winner", "status_loser")
+    return deployment
+
+
+def test_create_takes_the_secret_from_a_pipe_and_shows_it_nowhere(deployment: Deployment, linkctl: Run) -> None:
+    status, out, err = linkctl(
+        "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", "ip 1/ü", "--secret-file", "-",
+        "--host", "paris", "--lease-seconds", "60", "--priority", "5", stdin="hidden-secret\n",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "is registered" in out and "hidden" not in out
+    _, listed, _ = linkctl("-o", "json", "endpoints", "list")
+    (one,) = json.loads(listed)
+    assert (one["election_key"], one["host"], one["priority"], one["lease_seconds"]) == (
+        "webhook/ip 1/ü",
+        "paris",
+        5,
+        60,
+    )
+
+
+def test_create_takes_headers_from_a_file(deployment: Deployment, linkctl: Run, tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("hidden-secret")
+    (tmp_path / "headers").write_text(json.dumps({"Authorization": "Bearer hidden"}))
+    arguments = ["--url", deployment.receiver.url, "--resource-id", "ip", "--secret-file", str(tmp_path / "secret")]
+    status, out, _ = linkctl(
+        "-o", "json", "endpoints", "create", *arguments, "--header-file", str(tmp_path / "headers")
+    )
+    assert status == 0 and "hidden" not in out
+    row = deployment.dynamodb.get_item(TableName="endpoints", Key={"endpoint_id": {"S": json.loads(out)["id"]}})["Item"]
+    assert row["header_names"] == {"L": [{"S": "Authorization"}]}
+
+
+@pytest.mark.parametrize(
+    ("headers", "text"), [("{", "is not JSON"), (None, "cannot be read")], ids=["not JSON", "not there"]
+)
+def test_a_header_file_that_cannot_be_used(linkctl: Run, tmp_path: Path, headers: str | None, text: str) -> None:
+    if headers is not None:
+        (tmp_path / "headers").write_text(headers)
+    arguments = ["--url", "https://x.example", "--resource-id", "ip", "--secret-file", "-"]
+    status, _, err = linkctl("endpoints", "create", *arguments, "--header-file", str(tmp_path / "headers"), stdin="s")
+    assert status == 2 and text in err
+
+
+def test_what_the_api_refuses_is_said_with_every_reason(linkctl: Run) -> None:
+    arguments = ["--url", "ftp://receiver.example.com", "--resource-id", "ip", "--secret-file", "-"]
+    status, out, err = linkctl("endpoints", "create", *arguments, stdin="")
+    assert (status, out) == (1, "")
+    assert "plugin_config.url: invalid URL scheme" in err and "plugin_config.secret: missing secret" in err
+
+
+def test_resources_show_who_is_active_and_why(running: Deployment, linkctl: Run) -> None:
+    status, out, _ = linkctl("resources", "show", RESOURCE)
+    assert status == 0
+    assert f"{RESOURCE}: {PARIS}, epoch 1, elected" in out
+    assert [line for line in out.splitlines() if LONDON in line and "STANDBY" in line and "yes" in line]
+    status, out, _ = linkctl("resources", "list")
+    assert status == 0 and PARIS in out and "elected" in out
+
+
+def test_what_is_undelivered_is_shown_with_its_error(deployment: Deployment, linkctl: Run) -> None:
+    deployment.register(PARIS)
+    deployment.receiver.status = 500
+    report(deployment, "status_winner")
+    _, out, _ = linkctl("resources", "show", RESOURCE)
+    assert "ACTIVATED since" in out and "answered status_500" in out
+    _, out, _ = linkctl("endpoints", "show", PARIS)
+    assert "answered status_500" in out
+
+
+def test_an_endpoint_being_deleted_is_shown_until_its_receiver_knows(running: Deployment, linkctl: Run) -> None:
+    assert linkctl("endpoints", "delete", PARIS)[:2] == (0, f"{PARIS} is deleted\n")
+    _, out, _ = linkctl("resources", "show", RESOURCE)
+    assert "being deleted" in out
+
+
+def test_a_dry_run_then_the_failover_itself(running: Deployment, linkctl: Run) -> None:
+    status, out, _ = linkctl("failover", PARIS, "--dry-run")
+    assert status == 0 and f"active would be {LONDON}" in out
+    assert running.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
+    assert linkctl("failover", PARIS, "--to", LONDON)[0] == 0
+    assert running.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
+    status, _, err = linkctl("failover", PARIS)
+    assert status == 1 and "this node is not master of this endpoint" in err
+
+
+def test_transitions_newest_first(running: Deployment, linkctl: Run) -> None:
+    report(running, "status_failing")
+    status, out, _ = linkctl("transitions", RESOURCE, "--limit", "1")
+    assert status == 0 and f"{PARIS} ACTIVATED → FAILING (failing)" in out and "report" in out
+    _, out, _ = linkctl("-o", "json", "transitions", RESOURCE)
+    assert [row["epoch"] for row in json.loads(out)] == [2, 1, 1]
+
+
+def test_hosts_and_preview(running: Deployment, linkctl: Run) -> None:
+    assert linkctl("endpoints", "hosts", PARIS)[1] == f"{PARIS}\n{LONDON}\n"
+    _, out, _ = linkctl("endpoints", "preview", PARIS)
+    assert json.loads(out)["headers"]["X-Link-Webhook-Reason"] == "refresh"
+
+
+def test_watch_looks_again(running: Deployment, linkctl: Run) -> None:
+    status, out, _ = linkctl("watch", "--times", "2", "--interval", "0.2")
+    assert status == 0 and RESOURCE in out
+    status, out, _ = linkctl("watch", RESOURCE, "--times", "1")
+    assert status == 0 and PARIS in out
+
+
+def test_a_drill_goes_over_and_back(running: Deployment, linkctl: Run) -> None:
+    ended = threading.Event()
+
+    def reconciles() -> None:
+        message = event("wake_up")
+        while not ended.wait(0.05):
+            for body in running.messages("wake-up"):
+                message["Records"][0]["body"] = json.dumps(body)
+                running.invoke("reconcile", message)
+
+    # moto is not atomic, and one of two imports would find the other's module: one call at a time.
+    lock, invoke = threading.Lock(), running.invoke
+
+    def one_at_a_time(function: str, request: dict[str, Any]) -> Any:
+        with lock:
+            return invoke(function, request)
+
+    running.invoke = one_at_a_time  # type: ignore[method-assign]
+    thread = threading.Thread(target=reconciles)
+    thread.start()
+    try:
+        status, out, err = linkctl("drill", RESOURCE)
+    finally:
+        ended.set()
+        thread.join(10)
+    assert (status, err) == (0, "")
+    # The functions print into the same stream here.
+    said = re.findall(r"^(vip-\S+) → (vip-\S+) in [0-9.]+ s$", out, re.MULTILINE)
+    assert said == [(PARIS, LONDON), (LONDON, PARIS)]
+    assert running.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
+
+
+def test_a_drill_needs_peace(deployment: Deployment, linkctl: Run) -> None:
+    deployment.register(PARIS)
+    status, _, err = linkctl("drill", RESOURCE)
+    assert status == 1 and "no active endpoint" in err
+    deployment.receiver.status = 500
+    report(deployment, "status_winner")
+    status, _, err = linkctl("drill", RESOURCE)
+    assert status == 1 and "undelivered" in err
+
+
+def test_report_puts_the_event_of_a_host(deployment: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    boto3.client("events").create_event_bus(Name="bus")
+    put: list[dict[str, Any]] = []
+    client = boto3.Session.client
+
+    def watched(self: boto3.Session, service: str, **more: Any) -> Any:
+        made = client(self, service, **more)
+        if service == "events":
+            made.meta.events.register("provide-client-params.events.PutEvents", lambda params, **_: put.append(params))
+        return made
+
+    monkeypatch.setattr(boto3.Session, "client", watched)
+    assert linkctl("report", PARIS, "FAILING", "--resource-id", RESOURCE)[0] == 0
+    (entry,) = put[0]["Entries"]
+    detail = json.loads(entry["Detail"])
+    assert (entry["EventBusName"], entry["Source"], entry["DetailType"]) == ("bus", "link", "Endpoint Status Change")
+    assert detail.pop("reported_at") > 1_700_000_000_000
+    assert detail == {"endpoint_id": PARIS, "status": "FAILING", "plugin": "webhook", "resource_id": RESOURCE}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "text"),
+    [
+        (["endpoints", "show", "vip-99999999-9999-4999-8999-999999999999"], 1, "Endpoint not found (404)"),
+        (["endpoints", "show", "vip-1"], 1, "Invalid endpoint ID (400)"),
+        (["endpoints", "show", "paris"], 2, "is not an endpoint's id"),
+        (["resources", "show", "nothing"], 1, "Resource not found (404)"),
+        (["report", PARIS, "ACTIVE"], 2, "ACTIVE"),
+        (["nonsense"], 2, "nonsense"),
+        (["--api-url", "http://127.0.0.1:1", "version"], 3, "cannot be reached"),
+    ],
+)
+def test_exit_status_and_reason(linkctl: Run, arguments: list[str], status: int, text: str) -> None:
+    got, _, err = linkctl(*arguments)
+    assert got == status and text in err and "Traceback" not in err
+
+
+def test_without_credentials_or_a_stack_it_says_what_to_do(linkctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LINKCTL_API_URL")
+    status, _, err = linkctl("--endpoint-url", "http://127.0.0.1:1", "version")
+    assert status == 3 and "Give --stack, or --api-url" in err
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
+    status, _, err = linkctl("--api-url", "http://127.0.0.1:1", "version")
+    assert status == 3 and "no AWS credentials" in err
+
+
+def test_output_without_a_terminal_has_no_colours(running: Deployment, linkctl: Run) -> None:
+    _, out, _ = linkctl("endpoints", "list")
+    assert "\x1b" not in out and PARIS in out
+
+
+# The proxy
+
+
+@pytest.fixture
+def proxied(api: str) -> Iterator[str]:
+    server = proxy.server(Stack("stack", api_url=api, session=boto3.Session(region_name="eu-west-1")), 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join(10)
+    server.server_close()
+
+
+def ask(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any]:
+    request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(request, timeout=30) as answer:
+            text = answer.read()
+            return answer.status, json.loads(text) if text else None
+    except HTTPError as error:
+        return error.code, json.loads(error.read())
+
+
+def test_the_proxy_signs_for_who_cannot(running: Deployment, proxied: str) -> None:
+    status, body = ask(f"{proxied}/endpoints/{PARIS}")
+    assert (status, body["endpoint"]["id"]) == (200, PARIS)
+    assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 204
+    assert running.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
+    assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 409
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        pytest.param({"Host": "evil.example"}, id="a name that resolves to loopback"),
+        pytest.param({"Host": "evil.example:1313"}, id="the same with a port"),
+        pytest.param({"Origin": "https://evil.example"}, id="a page's script"),
+        pytest.param({"Sec_Fetch_Site": "cross-site"}, id="a page's link"),
+    ],
+)
+def test_the_proxy_serves_no_web_page(running: Deployment, proxied: str, headers: dict[str, str]) -> None:
+    assert ask(f"{proxied}/endpoints/{PARIS}", "DELETE", **headers)[0] == 403
+    assert PARIS in running.statuses()
+
+
+def test_the_proxy_takes_no_more_than_a_mebibyte(proxied: str) -> None:
+    assert ask(f"{proxied}/endpoints", "POST", b"x", Content_Length=str((1 << 20) + 1))[0] == 413
+
+
+def test_the_proxy_says_when_nobody_is_there() -> None:
+    nowhere = Stack("stack", api_url="http://127.0.0.1:1", session=boto3.Session(region_name="eu-west-1"))
+    server = proxy.server(nowhere, 0)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        status, body = ask(f"http://127.0.0.1:{server.server_port}/version")
+    finally:
+        server.shutdown()
+        thread.join(10)
+        server.server_close()
+    assert status == 502 and "cannot be reached" in body["error"]
+    assert os.environ["AWS_ACCESS_KEY_ID"] not in body["error"]

@@ -1,0 +1,79 @@
+"""linkctl as a person types it, against the deployed template: signed, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from scripts.cloud import REGION, ROOT, Cloud
+from tests.receiver import LoopbackReceiver
+
+RESOURCE = "by hand: ü/1"
+
+
+@pytest.fixture
+def linkctl(cloud: Cloud) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs it with the keys of a user who may call the API, or of another one."""
+
+    def run(*arguments: str, stdin: str = "", user: str = "operator") -> subprocess.CompletedProcess[str]:
+        keys = cloud.credentials(user)
+        environment = {
+            "PATH": os.environ["PATH"],
+            "PYTHONPATH": str(ROOT / "cli"),
+            "AWS_ACCESS_KEY_ID": keys.access_key,
+            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+            "AWS_REGION": REGION,
+            "LINKCTL_API_URL": cloud.api_url(),
+            "LINKCTL_EVENT_BUS": cloud.outputs["EventBusName"],
+            "AWS_ENDPOINT_URL": cloud.endpoint_url,
+            "NO_PROXY": "127.0.0.1",
+        }
+        command = [sys.executable, "-m", "linkctl", *arguments]
+        return subprocess.run(
+            command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False
+        )
+
+    return run
+
+
+def test_register_report_look_and_drill(linkctl: Callable[..., subprocess.CompletedProcess[str]], cloud: Cloud) -> None:
+    with LoopbackReceiver() as receiver:
+        ids = []
+        for host in ("paris", "london"):
+            made = linkctl(
+                "-o", "json", "endpoints", "create", "--url", receiver.url, "--resource-id", RESOURCE,
+                "--secret-file", "-", "--host", host, stdin=f"{host}-0123456789abcdef0123456789abcdef",
+            )  # fmt: skip
+            assert made.returncode == 0, made.stderr
+            ids.append(json.loads(made.stdout)["id"])
+            reported = linkctl("report", ids[-1], "ACTIVATED", "--resource-id", RESOURCE, user="host")
+            assert reported.returncode == 0, reported.stderr
+            receiver.wait_for(lambda requests: len(requests) == len(ids))
+        shown = linkctl("resources", "show", RESOURCE)
+        assert f"{RESOURCE}: {ids[0]}, epoch 1, elected" in shown.stdout, shown.stderr
+        drilled = linkctl("-o", "json", "drill", RESOURCE)
+        assert drilled.returncode == 0, drilled.stderr
+        there, back = json.loads(drilled.stdout)
+        assert [there["from"], there["to"], back["to"]] == [ids[0], ids[1], ids[0]]
+        told = [request.brief()[:3] for request in receiver.requests[2:]]
+        assert told == [
+            (ids[0], "STANDBY", 1),
+            (ids[1], "ACTIVATED", 2),
+            (ids[1], "STANDBY", 2),
+            (ids[0], "ACTIVATED", 3),
+        ]
+        rows = json.loads(linkctl("-o", "json", "transitions", RESOURCE).stdout)
+        assert [row["epoch"] for row in rows] == [3, 2, 1, 1]
+        for id in ids:
+            assert linkctl("endpoints", "delete", id, "--force").returncode == 0
+
+
+def test_who_may_not_is_told_so(linkctl: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    refused = linkctl("endpoints", "list", user="host")
+    assert refused.returncode == 1, refused.stdout
+    assert "execute-api:Invoke" in refused.stderr and "Traceback" not in refused.stderr

@@ -1,0 +1,186 @@
+"""The receivers in examples/, over HTTP from the sender itself."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import importlib.util
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_network
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+import uvicorn
+from moto import mock_aws
+from werkzeug.serving import make_server
+
+from link import receiver, webhook
+from link.endpoint import Kind, Result
+from link.sender import Sender
+from tests.webhooks import LONDON, PARIS, RESOURCE, SECRET, told
+
+EXAMPLES = Path(__file__).parents[2] / "examples/receivers"
+SENDER = Sender(allowed_networks=[ip_network("127.0.0.0/8")])
+Switched = list[str | None]
+
+
+@contextlib.contextmanager
+def flask(app: ModuleType) -> Iterator[int]:
+    server = make_server("127.0.0.1", 0, app.app, threaded=True)
+    with in_thread(server.serve_forever, server.shutdown):
+        yield server.server_port
+
+
+@contextlib.contextmanager
+def fastapi(app: ModuleType) -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        server = uvicorn.Server(uvicorn.Config(app.app, log_level="critical", lifespan="off"))
+
+        def stop() -> None:
+            server.should_exit = True
+
+        with in_thread(lambda: server.run(sockets=[listening]), stop):
+            yield listening.getsockname()[1]
+
+
+def function_url(app: ModuleType) -> contextlib.AbstractContextManager[int]:
+    return gateway(app, lambda headers, body: {
+        "headers": {name.lower(): ",".join(values) for name, values in headers.items()},
+        "body": body.decode("utf-8", "replace"),
+        "isBase64Encoded": False,
+    })  # fmt: skip
+
+
+def rest_api(app: ModuleType) -> contextlib.AbstractContextManager[int]:
+    return gateway(app, lambda headers, body: {
+        "headers": {name: values[-1] for name, values in headers.items()},
+        "multiValueHeaders": headers,
+        "body": base64.b64encode(body).decode(),
+        "isBase64Encoded": True,
+    })  # fmt: skip
+
+
+@contextlib.contextmanager
+def gateway(app: ModuleType, event: Callable[[dict[str, list[str]], bytes], dict[str, Any]]) -> Iterator[int]:
+    """HTTP in front of a handler, with events of one of AWS's forms."""
+
+    class Gateway(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            headers = {name: self.headers.get_all(name) for name in self.headers}
+            answer = app.handler(event(headers, body), None)
+            self.send_response(answer["statusCode"])
+            self.end_headers()
+            self.wfile.write(answer.get("body", "").encode())
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
+    with in_thread(server.serve_forever, server.shutdown):
+        yield server.server_port
+    server.server_close()
+
+
+@contextlib.contextmanager
+def in_thread(run: Callable[[], None], stop: Callable[[], None]) -> Iterator[None]:
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop()
+        thread.join(10)
+        assert not thread.is_alive()
+
+
+WAYS = {
+    "flask": ("flask_app", flask),
+    "fastapi": ("fastapi_app", fastapi),
+    "function url": ("lambda_function", function_url),
+    "rest api": ("lambda_function", rest_api),
+}
+
+
+@pytest.fixture(params=WAYS)
+def example(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, Switched]]:
+    """(url, what it switched to) of an example that runs, next to a copy of the one file."""
+    name, serve = WAYS[request.param]
+    (tmp_path / "link_receiver.py").write_text(Path(receiver.__file__).read_text())
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "link_receiver", raising=False)
+    for variable, value in (("WEBHOOK_SECRET", SECRET), ("RESOURCE_ID", RESOURCE), ("SLOTS_TABLE", "slots")):
+        monkeypatch.setenv(variable, value)
+    with mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName="slots",
+            AttributeDefinitions=[{"AttributeName": "resource_id", "AttributeType": "S"}],
+            KeySchema=[{"AttributeName": "resource_id", "KeyType": "HASH"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+        assert spec is not None and spec.loader is not None
+        app = importlib.util.module_from_spec(spec)
+        # FastAPI looks its annotations up by the module's name.
+        monkeypatch.setitem(sys.modules, name, app)
+        spec.loader.exec_module(app)
+        switched: Switched = []
+        monkeypatch.setattr(app, "switch_to", switched.append)
+        with serve(app) as port:
+            yield f"http://127.0.0.1:{port}/link", switched
+
+
+def send(
+    url: str, *announcement: Any, secret: str = SECRET, change: dict[str, str] | None = None, body: bytes = b""
+) -> Result:
+    """One attempt, its headers and body changed before it leaves."""
+    now = int(time.time())
+    signed, headers = webhook.request(told(*announcement), [secret], {}, timestamp=now)
+    return SENDER.post(url, body or signed, {**headers, **(change or {})}, not_after=(now + 30) * 1000)
+
+
+STORY = [(PARIS, "ACTIVATED", 1, 1), (LONDON, "STANDBY", 1, 1), (PARIS, "STANDBY", 1, 2), (LONDON, "ACTIVATED", 2, 2)]
+
+
+def test_it_follows_a_handover(example: tuple[str, Switched]) -> None:
+    url, switched = example
+    results = [send(url, *announcement) for announcement in STORY]
+    assert results == [Result(Kind.DELIVERED, status_code=204)] * 4
+    assert switched == [PARIS, PARIS, None, LONDON]
+
+
+def test_what_is_late_is_answered_and_changes_nothing(example: tuple[str, Switched]) -> None:
+    url, switched = example
+    for announcement in (*STORY, STORY[0]):
+        assert send(url, *announcement).status_code == 204
+    assert switched[-1] == LONDON and len(switched) == 4
+
+
+@pytest.mark.parametrize(
+    ("case", "more"),
+    [
+        ("another secret", {"secret": "another"}),
+        ("another resource's header", {"change": {"X-Link-Webhook-Resource-ID": "unknown"}}),
+        ("another body", {"body": b'{"endpoint_id":"x"}'}),
+        ("not JSON and not signed", {"body": b"\xff"}),
+        ("an older attempt's time", {"change": {"X-Link-Webhook-Timestamp": "1700000000"}}),
+        ("no signature at all", {"change": {"X-Link-Webhook-Signature": ""}}),
+        ("a signature that is not ASCII", {"change": {"X-Link-Webhook-Signature": "é" * 64}}),
+    ],
+)
+def test_what_is_not_genuine_is_refused_without_a_crash(
+    example: tuple[str, Switched], case: str, more: dict[str, Any]
+) -> None:
+    url, switched = example
+    assert send(url, *STORY[0], **more) == Result(Kind.ANSWERED, "status_401", status_code=401), case
+    assert switched == []

@@ -1,0 +1,41 @@
+"""Webhooks as they are sent and received in tests."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+from link import webhook
+from link.receiver import parse_and_validate_webhook
+from link.webhook import Announcement
+
+VECTORS = Path(__file__).parent / "vectors"
+RECORDED = json.loads((VECTORS / "link_v3.3.0_webhooks.json").read_text())
+NOW = 1_795_435_200
+PARIS = "vip-11111111-1111-4111-8111-111111111111"
+LONDON = "vip-22222222-2222-4222-8222-222222222222"
+RESOURCE = "floating-ip-203.0.113.7"
+SECRET = "paris' secret"
+ANNOUNCED = Announcement(PARIS, RESOURCE, "webhook", "ACTIVATED", epoch=7, sequence=3, reason="elected", attempt=1)
+
+
+def sent(announcement=ANNOUNCED, secrets=(SECRET,), headers=None, timestamp=NOW):
+    return webhook.request(announcement, secrets, headers or {}, timestamp=timestamp)
+
+
+def received(headers, body, secrets=SECRET, now=NOW, **seen):
+    return parse_and_validate_webhook(secrets, headers, body, now=now, **seen)
+
+
+def captured(name):
+    head, body = (VECTORS / name).read_bytes().split(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")[1:]
+    return [tuple(line.split(": ", 1)) for line in lines], body
+
+
+def told(endpoint_id, status, epoch, sequence):
+    return dataclasses.replace(ANNOUNCED, endpoint_id=endpoint_id, status=status, epoch=epoch, sequence=sequence)
+
+
+def verified(*announcement):
+    body, headers = sent(told(*announcement))
+    return received(headers, body)
