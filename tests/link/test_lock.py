@@ -47,12 +47,25 @@ class Recorder:
         return call
 
 
-@pytest.fixture
-def dynamodb():
+@pytest.fixture(scope="module")
+def tables():
+    """Made once: they are the slowest part."""
     with mock_aws():
         client = boto3.client("dynamodb", region_name="eu-west-1")
         create_tables(client, settings())
-        yield Recorder(client)
+        yield client
+
+
+@pytest.fixture
+def dynamodb(tables):
+    for table, key in (
+        (settings().locks_table, ("resource_id",)),
+        (settings().endpoints_table, ("endpoint_id",)),
+        (settings().transitions_table, ("resource_id", "version")),
+    ):
+        for item in tables.scan(TableName=table)["Items"]:
+            tables.delete_item(TableName=table, Key={name: item[name] for name in key})
+    return Recorder(tables)
 
 
 @pytest.fixture
