@@ -432,3 +432,28 @@ def test_a_resource_stays_in_its_shard_and_a_nonce_has_72_bits(locks: Locks) -> 
     # crc32("123456789") is 0xcbf43926, the check value in every table of CRCs.
     assert (lock.SHARDS, lock.due_shard("123456789")) == (8, 0xCBF43926 % 8)
     assert len(locks.update("ip", grow, CAUSE).after.nonce) == 12
+
+
+def test_pages_hold_every_resource_once(locks: Locks) -> None:
+    for number in range(5):
+        put(locks, Resource(f"ip-{number}", epoch=number + 1))
+    found, after = locks.page(2, None)
+    assert len(found) == 2 and after == found[-1].resource_id
+    while after is not None:
+        more, after = locks.page(2, after)
+        found += more
+    assert {resource.resource_id: resource.epoch for resource in found} == {f"ip-{n}": n + 1 for n in range(5)}
+    assert len(found) == 5
+    assert locks.page(100, None)[1] is None
+
+
+def test_the_audit_is_read_newest_first_and_from_a_version_on(locks: Locks) -> None:
+    resource = put(locks, Resource("ip", endpoints={"paris": replace(ACTIVE, status=Status.STANDBY)}))
+    for epoch in (1, 2, 3):
+        resource = put(locks, replace(resource, epoch=epoch, holder="paris" if epoch % 2 else None))
+    put(locks, replace(resource, resource_id="another"))
+    versions = [int(row["version"]["N"]) for row in locks.transitions("ip", 10, None)]
+    assert versions == [4, 3, 2]
+    assert [int(row["version"]["N"]) for row in locks.transitions("ip", 10, 4)] == [3, 2]
+    assert [int(row["version"]["N"]) for row in locks.transitions("ip", 1, 4)] == [3]
+    assert locks.transitions("nobody's", 10, None) == []
