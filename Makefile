@@ -30,16 +30,16 @@ help:
 	@echo 'make local      the local cloud, left running until Ctrl-C'
 	@echo 'make test       every test'
 	@echo 'make bite       break each promise and see its test turn red'
-	@echo 'make contention 32 endpoints report at once, 50 rounds on the local cloud'
+	@echo 'make contention ROUNDS=50  32 endpoints report at once, so many rounds on the local cloud'
 	@echo 'make hostile    what each attack costs the sender and two other clients (4 minutes)'
 	@echo 'make dynamodb-local  the same on DynamoDB Local (needs Java 17, iproute2 and unshare)'
 	@echo 'make storm      processes that are killed and stopped, AWS unwell: two minutes each'
 	@echo 'make simulate   SEEDS=5000 random histories of crashes, pauses and lost answers'
 	@echo 'make simulate-scopes FAULTS=1  every plan of up to 1 or 2 faults over the small scenarios'
-	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out'
+	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out (KNOWN=1: by the known history)'
 	@echo 'make fuzz       10,000 cases of each fuzz test'
 	@echo 'make mutate     every mutant of the core must turn a test red (half an hour)'
-	@echo 'make bench      what each path takes against the least that any implementation could'
+	@echo 'make bench      what each path takes against the least that any implementation could (QUICK=1: half a minute)'
 	@echo 'make cost       writes docs/cost.md anew from the counted calls and the prices'
 	@echo 'make conformance  writes examples/receivers/conformance.json anew'
 	@echo 'make lint       ruff, mypy, sam validate'
@@ -71,15 +71,16 @@ lint: $(DEV) $(SAM)
 bite: $(DEV)
 	@.local/dev/bin/python -m tests.bite
 
+ROUNDS ?= 50
 contention: $(DEV) $(CLOUD)
-	@CONTENTION_ROUNDS=50 .local/dev/bin/python -m pytest -q tests/e2e/test_contention.py
+	@CONTENTION_ROUNDS=$(ROUNDS) .local/dev/bin/python -m pytest -q tests/e2e/test_contention.py
 
 hostile: $(HOSTILE)
 	@.local/hostile/bin/python -m tests.hostile
 
 # AWS's own engine where Java is: it may be fetched and not passed on. See the test for the namespace.
 dynamodb-local: $(DEV) .local/dynamodb-local
-	@DYNAMODB_LOCAL=.local/dynamodb-local CONTENTION_ROUNDS=50 unshare --map-root-user --net sh -c \
+	@DYNAMODB_LOCAL=.local/dynamodb-local CONTENTION_ROUNDS=$(ROUNDS) unshare --map-root-user --net sh -c \
 	  'ip link set lo up && exec .local/dev/bin/python -m pytest -q tests/e2e/test_dynamodb_local.py'
 
 storm: $(DEV) $(CLOUD)
@@ -94,7 +95,7 @@ simulate-scopes: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --scopes $(FAULTS)
 
 simulate-rules: $(DEV)
-	@.local/dev/bin/python -m tests.simulation.rules
+	@.local/dev/bin/python -m tests.simulation.rules $(if $(KNOWN),--known)
 
 fuzz: $(DEV)
 	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py
@@ -103,7 +104,7 @@ mutate: $(MUTATION)
 	@.local/mutation/bin/python -m tests.mutation
 
 bench: $(PERFORMANCE)
-	@PYTHONPATH=layers/shared .local/performance/bin/python -m tests.performance
+	@PYTHONPATH=layers/shared .local/performance/bin/python -m tests.performance $(if $(QUICK),--quick)
 
 conformance: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.conformance

@@ -214,7 +214,7 @@ def test_nobody_ready_nobody_elected_and_the_epoch_stays() -> None:
 def test_failover_hands_over_and_both_sides_say_so() -> None:
     r = election.failover(resource(paris=holder(), london=waiting()), "paris", None, "cmd", NOW)
     assert state(r) == {"paris": (STANDBY, 2, 1, "failover"), "london": (ACTIVATED, 2, 2, "failover")}
-    assert (r.holder, r.epoch, r.command) == ("london", 2, "cmd")
+    assert (r.holder, r.epoch, r.commands) == ("london", 2, ("cmd",))
 
 
 def test_a_repeated_failover_is_done_already() -> None:
@@ -588,6 +588,16 @@ def test_the_old_holder_is_claimed_before_the_new_one(
 def test_only_the_very_same_command_is_done_already(first: str, second: str) -> None:
     r = election.failover(resource(paris=holder(), london=waiting()), "paris", None, first, NOW)
     assert election.failover(r, "london", None, second, NOW).holder == "paris"
+
+
+def test_a_command_is_known_though_two_others_came_after_it() -> None:
+    r = resource(paris=holder(), london=waiting())
+    for command, of in (("first", "paris"), ("second", "london"), ("third", "paris")):
+        r = election.failover(r, of, None, command, NOW)
+    assert r.commands == ("third", "second", "first")
+    for command in r.commands:
+        assert election.failover(stored(r), "london", None, command, NOW).epoch == r.epoch
+    assert election.failover(r, "london", None, "fourth", NOW).commands == ("fourth", "third", "second")
 
 
 @pytest.mark.parametrize(("low", "high"), [(1, 5), (-5, -1), (-1, 0), (0, 1)])

@@ -35,6 +35,16 @@ def test_random_histories_keep_every_promise(part: int) -> None:
     assert {*FAULTS, *RECEIVER_FAULTS} <= set(kinds), "a kind of fault that was never tried"
 
 
+@pytest.mark.parametrize(
+    "seed",
+    [
+        pytest.param(58_820, id="a failover whose answer was lost is overtaken by another before it is tried again"),
+    ],
+)
+def test_a_history_that_once_broke_a_promise_keeps_it(seed: int) -> None:
+    assert random_history(seed).broken is None
+
+
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_every_single_fault_in_a_small_scenario(scenario: str) -> None:
     told, seen = planned(scenario, ())

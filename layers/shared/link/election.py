@@ -22,6 +22,8 @@ BACKOFF_CAP_MS = 600_000
 UNSENT_PAUSE_MS = 1_000
 NEAR_MS = 60_000
 """What is due sooner gets a wake-up message; what is due later is the sweep's."""
+COMMANDS = 3
+"""So many failovers are remembered: one with a lost answer may be overtaken by others before it is tried again."""
 MAX_ENDPOINTS_PER_RESOURCE = 64
 
 _RANK = {Status.ACTIVATED: 0, Status.STANDBY: 1, Status.FAILING: 2}
@@ -136,9 +138,10 @@ def _grant(resource: Resource, ready: Iterable[str], reason: Reason, now: int) -
 def failover(resource: Resource, endpoint_id: str, to: str | None, command: str, now: int) -> Resource:
     """Hands the lock to another ready endpoint (`to`, if named); raises Conflict when there is none.
 
-    ● `command` identifies the request: repeated after a lost answer it is done already.
+    ● `command` identifies the request, without blanks: repeated after a lost answer it is done already, even if
+    other failovers came in between.
     """
-    if resource.command == command:
+    if command in resource.commands:
         return resource
     if resource.holder != endpoint_id:
         raise Conflict("this node is not master of this endpoint")
@@ -150,7 +153,8 @@ def failover(resource: Resource, endpoint_id: str, to: str | None, command: str,
     if not others:
         raise Conflict("no other nodes are listening for this endpoint")
     resource = release(resource, Reason.FAILOVER, now)
-    return replace(_grant(resource, others, Reason.FAILOVER, now), command=command)
+    commands = (command, *resource.commands)[:COMMANDS]
+    return replace(_grant(resource, others, Reason.FAILOVER, now), commands=commands)
 
 
 def register(resource: Resource, endpoint_id: str, endpoint: Endpoint) -> Resource:

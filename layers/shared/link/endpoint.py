@@ -105,8 +105,8 @@ class Resource:
     nonce: str = ""
     epoch: int = 0
     holder: str | None = None
-    command: str = ""
-    """Id of the last failover, so that a repeated one is recognised."""
+    commands: tuple[str, ...] = ()
+    """Ids of the last failovers, newest first, so that a repeated one is recognised."""
     due_at: int | None = None
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
 

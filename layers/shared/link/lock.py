@@ -319,8 +319,8 @@ def to_item(resource: Resource) -> Item:
     }
     if resource.holder is not None:
         item["holder"] = {"S": resource.holder}
-    if resource.command:
-        item["command"] = {"S": resource.command}
+    if resource.commands:
+        item["command"] = {"S": " ".join(resource.commands)}
     if resource.due_at is not None:
         item["due_shard"] = {"N": str(due_shard(resource.resource_id))}
         item["due_at"] = {"N": str(resource.due_at)}
@@ -335,7 +335,7 @@ def from_item(item: Item) -> Resource:
         nonce=item["nonce"]["S"],
         epoch=int(item["epoch"]["N"]),
         holder=item["holder"]["S"] if "holder" in item else None,
-        command=item["command"]["S"] if "command" in item else "",
+        commands=tuple(item["command"]["S"].split()) if "command" in item else (),
         due_at=int(item["due_at"]["N"]) if "due_at" in item else None,
         endpoints={i: _entry_from_item(e["M"]) for i, e in item["endpoints"]["M"].items()},
     )
