@@ -386,6 +386,7 @@ CONFLICTS = [
     ClientError({"Error": {"Code": fresh("TransactionConflictException"), "Message": ""}}, "TransactWriteItems"),
 ]
 RAISED = [
+    ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "TransactWriteItems"),
     cancelled(),
     cancelled("None", "ThrottlingError"),
     cancelled("ValidationError", "None"),
