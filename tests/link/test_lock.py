@@ -89,7 +89,9 @@ def test_an_item_comes_back_as_it_was_written(locks: Locks) -> None:
         announced_at=START, delivered_sequence=3, delivered_at=START, attempt=2, next_attempt_at=NEVER, failure="dns",
         claim=Claim("token", START, 4), believed_until=NEVER, deleting=True,
     )  # fmt: skip
-    resource = Resource("ip ü", epoch=3, holder="b", commands=("c", "d"), due_at=START, endpoints={"a": full, "b": ACTIVE})
+    resource = Resource(
+        "ip ü", epoch=3, holder="b", commands=("c", "d"), due_at=START, endpoints={"a": full, "b": ACTIVE}
+    )
     written = put(locks, resource)
     assert locks.read("ip ü") == written == replace(resource, version=1, nonce="n0")
 

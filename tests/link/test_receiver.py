@@ -375,6 +375,26 @@ def test_a_store_refuses_a_version_that_is_not_the_stored_one(store, version):
     assert store.load(RESOURCE) == (ActiveSlot(PARIS, 7), 1)
 
 
+def test_a_store_in_memory_counts_beyond_small_numbers():
+    store = InMemoryStore()
+    for version in range(300):
+        assert store.save(RESOURCE, ActiveSlot(PARIS, version), version)
+        assert not store.save(RESOURCE, ActiveSlot(LONDON, version), int(str(version)))
+    assert store.save(RESOURCE, ActiveSlot(PARIS, 300), int("300"))
+
+
+def test_what_is_stored_in_dynamodb_is_read_consistently():
+    asked = []
+
+    class Client:
+        def get_item(self, **arguments):
+            asked.append(arguments)
+            return {}
+
+    assert DynamoDBStore(Client(), "slots").load(RESOURCE) == (ActiveSlot(), 0)
+    assert asked == [{"TableName": "slots", "Key": {"resource_id": {"S": RESOURCE}}, "ConsistentRead": True}]
+
+
 class Overtaken(InMemoryStore):
     """Between load and save somebody else applies a webhook, so often."""
 

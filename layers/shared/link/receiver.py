@@ -139,7 +139,7 @@ class ActiveSlot:
                     "epoch_missing", "no epoch, though earlier webhooks had one: its headers were cut off"
                 )
             return False
-        if webhook.sequence < self.last_sequence.get(webhook.endpoint_id, 0):
+        if webhook.sequence < self.last_sequence.get(webhook.endpoint_id, webhook.sequence):
             return True
         # Not a STANDBY: it can arrive after its successor's ACTIVATED and is still true.
         return webhook.status == ACTIVATED and self.highest_epoch is not None and webhook.epoch < self.highest_epoch
@@ -273,7 +273,7 @@ class _Headers:
         values = self._values.get(name.lower(), [])
         if len(values) > 1:
             raise WebhookError("repeated_header", f"{name} came {len(values)} times: which one is meant?")
-        return values[0] if values else None
+        return next(iter(values), None)
 
 
 def _keys(secrets: Secrets | Callable[[str], Secrets | None], resource_id: str) -> list[bytes]:
