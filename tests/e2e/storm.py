@@ -125,8 +125,9 @@ class Pool:
                     self._hand_out(number)
 
     def strike(self, until: float) -> None:
-        """SIGKILL and SIGSTOP at random moments."""
+        """SIGKILL and SIGSTOP at random moments, one of each at least."""
         stopped: dict[int, float] = {}
+        first = random.sample((signal.SIGKILL, signal.SIGSTOP), 2)
         while time.monotonic() < until:
             time.sleep(random.uniform(0.05, 0.8))
             for pid in [pid for pid, ends in stopped.items() if time.monotonic() >= ends]:
@@ -137,10 +138,9 @@ class Pool:
             if len(alive) < 2:
                 continue
             pid = random.choice(alive)
-            if random.random() < 0.4:
-                self._signal(pid, signal.SIGKILL)
-            else:
-                self._signal(pid, signal.SIGSTOP)
+            what = first.pop() if first else random.choices((signal.SIGKILL, signal.SIGSTOP), (2, 3))[0]
+            self._signal(pid, what)
+            if what is signal.SIGSTOP:
                 stopped[pid] = time.monotonic() + random.choice((0.1, 1.0, 4.0, 9.0, 16.0, 25.0))
         for pid in stopped:
             self._signal(pid, signal.SIGCONT)
