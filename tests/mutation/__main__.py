@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import math
 import os
 import resource
 import shutil
@@ -42,8 +43,8 @@ ROOT = Path(__file__).parents[2]
 CORE = ROOT / "layers/shared/link"
 SURVIVORS = Path(__file__).parent / "survivors.toml"
 SCORE = 0.95
-CPU_SECONDS = 60
-SECONDS = 180
+SLOWER, SPARE_SECONDS = 5, 10
+"""A mutant's tests may take this many times what they take without it, and so much more; then it is hanging."""
 PURITY = "tests/link/test_purity.py"
 HISTORIES = "tests/mutation/test_histories.py"
 TESTS = {
@@ -118,24 +119,35 @@ def difference(before: str, after: str) -> str:
     return " => ".join(line[2:].strip() for line in changed)
 
 
-def survives(mutant: Mutant) -> bool:
-    """Whether every test stays green."""
+def survives(mutant: Mutant, limits: list[int]) -> bool:
+    """Whether every test stays green; each list of them within its seconds."""
     with tempfile.TemporaryDirectory(prefix="link-mutant-") as folder:
         core = Path(folder) / "link"
         shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("__pycache__"))
         (core / f"{mutant.module}.py").write_text(mutant.source)
-        return all(passes(Path(folder), tests) for tests in TESTS[mutant.module])
+        return all(passes(Path(folder), *each) for each in zip(TESTS[mutant.module], limits, strict=True))
 
 
-def passes(folder: Path, tests: list[str]) -> bool:
+def limits_of(module: str) -> list[int]:
+    """How long each list of a module's tests may take, in seconds: measured without a mutant."""
+    limits = []
+    for tests in TESTS[module]:
+        began = time.monotonic()
+        if not passes(ROOT / "layers/shared", tests, 600):
+            raise SystemExit(f"{tests}: red without any mutant")
+        limits.append(SPARE_SECONDS + math.ceil(SLOWER * (time.monotonic() - began)))
+    return limits
+
+
+def passes(folder: Path, tests: list[str], limit: int) -> bool:
     """Whether these tests are green with the core in the folder. Nobody else's state is touched: a fork runs them."""
     child = os.fork()
     if child == 0:
-        # A mutant that never ends is killed: by its CPU time, which does not depend on what else the machine does, or,
-        # if it only waits, by an alarm.
-        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS))
+        # A mutant that never ends is killed: sooner by its CPU time, which does not depend on what else the machine
+        # does, or, if it only waits, by an alarm.
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
-        signal.alarm(SECONDS)
+        signal.alarm(2 * limit)
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, 1)
         os.dup2(nowhere, 2)
@@ -166,16 +178,14 @@ def main() -> int:
     args = parser.parse_args()
     began, why, poor = time.monotonic(), explained(), 0
     for module in args.module or TESTS:
-        for tests in TESTS[module]:
-            if not args.list and not passes(ROOT / "layers/shared", tests):
-                raise SystemExit(f"{tests}: red without any mutant")
         all_of_it = list(mutants(module))
         if args.list:
             print("\n".join(f"{m.module} {m.operator} {m.occurrence}: {m.change}" for m in all_of_it))
             continue
+        limits = limits_of(module)
         alive = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for m, lives in zip(all_of_it, pool.map(survives, all_of_it), strict=True):
+            for m, lives in zip(all_of_it, pool.map(lambda m: survives(m, limits), all_of_it), strict=True):
                 if lives:
                     alive.append(m)
                     known = "explained" if (module, m.change) in why else "SURVIVED"
