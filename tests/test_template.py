@@ -23,6 +23,7 @@ FUNCTIONS = {
     "ReconcileFunction": "reconcile",
     "RefreshFunction": "refresh",
     "EndpointsApiFunction": "endpoints_api",
+    "KeyRotationFunction": "key_rotation",
 }
 SECONDS_OF_A_DAY = 86_400
 
@@ -44,10 +45,22 @@ MAY: dict[str, dict[str, set[str]]] = {
     },
     "EndpointsApiFunction": {
         "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:Scan"},
-        "EndpointsTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:DeleteItem", "dynamodb:Scan"},
+        "EndpointsTable": {
+            "dynamodb:GetItem",
+            "dynamodb:PutItem",
+            "dynamodb:UpdateItem",
+            "dynamodb:DeleteItem",
+            "dynamodb:Scan",
+        },
         "TransitionsTable": {"dynamodb:PutItem", "dynamodb:Query"},
         "SecretsKey": {"kms:Encrypt"},
         "WakeUpQueue": {"sqs:SendMessage"},
+        "KeyRotationFunction": {"lambda:InvokeFunction"},
+    },
+    "KeyRotationFunction": {
+        "EndpointsTable": {"dynamodb:Scan", "dynamodb:UpdateItem"},
+        "SecretsKey": {"kms:ReEncryptFrom", "kms:ReEncryptTo"},
+        "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # Lambda's own, for a rotation that failed
     },
 }
 # AWS's own, to write logs and traces; and to join the VPC, where there is one.
@@ -132,6 +145,7 @@ def test_of_awss_policies_a_role_has_logs_and_traces_and_the_vpc_where_there_is_
         "ReconcileFunction": [LOGS, TRACES, VPC],
         "RefreshFunction": [LOGS, TRACES],
         "EndpointsApiFunction": [LOGS, TRACES],
+        "KeyRotationFunction": [LOGS, TRACES],
     }
     assert len(of_type(resources, "AWS::IAM::Role")) == len(FUNCTIONS)
 
@@ -148,6 +162,7 @@ def test_the_key_serves_webhook_configurations_only(resources: dict[str, Resourc
         ("EndpointStatusFunction", "kms:Decrypt", only),
         ("ReconcileFunction", "kms:Decrypt", only),
         ("EndpointsApiFunction", "kms:Encrypt", only),
+        ("KeyRotationFunction", ["kms:ReEncryptFrom", "kms:ReEncryptTo"], only),
     ]
 
 
@@ -180,19 +195,21 @@ def test_a_message_stays_hidden_for_six_timeouts_of_its_function(resources: dict
 
 
 def test_every_asynchronous_source_has_a_dead_letter_queue_of_its_own(resources: dict[str, Resource]) -> None:
-    [refresh] = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+    refresh, rotation = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
     assert {
         "status rule": target(resources["StatusRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
         "status queue": dead_letters(resources["StatusQueue"]["Properties"]),
         "wake-up queue": dead_letters(resources["WakeUpQueue"]["Properties"]),
         "schedule": target(resources["RefreshRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
         "refresh function": target(refresh["DestinationConfig"]["OnFailure"]["Destination"]),
+        "key rotation": target(rotation["DestinationConfig"]["OnFailure"]["Destination"]),
     } == {
         "status rule": "StatusRuleDeadLetterQueue",
         "status queue": "StatusDeadLetterQueue",
         "wake-up queue": "WakeUpDeadLetterQueue",
         "schedule": "RefreshScheduleDeadLetterQueue",
         "refresh function": "RefreshDeadLetterQueue",
+        "key rotation": "KeyRotationDeadLetterQueue",
     }
 
 
@@ -307,7 +324,7 @@ def test_an_alarm_of_ours_names_a_metric_that_the_code_emits(
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
         if not isinstance(alarm["Namespace"], str)
     }
-    assert set(alarms) == {"UndeliveredSeconds", "RejectedEvents", "ResourcesWithoutHolder", "ReceiversRefused"}
+    assert set(alarms) == {"UndeliveredSeconds", "RejectedEvents", "ResourcesWithoutHolder", "ReceiversRefused", "ResourcesFrozen"}
     code = "".join(
         path.read_text() for folder in ("functions", "layers/shared") for path in (ROOT / folder).rglob("*.py")
     )

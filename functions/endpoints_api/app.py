@@ -32,13 +32,18 @@ CONTROL = ControlPlane(
     Queues(aws.client("sqs"), SETTINGS),
     SETTINGS,
     CLOCK,
+    # Its client is made when it is called for, once a year.
+    lambda function: aws.client("lambda").invoke(FunctionName=function, InvocationType="Event") and None,
 )
 app = APIGatewayRestResolver()
 
 
 @app.post("/endpoints")
 def create() -> Response[str]:
-    return _answer(201, {"endpoint": CONTROL.create(_body("decode endpoint"), _request_id())})
+    token = app.current_event.headers.get("Idempotency-Key")
+    if token is not None and not re.fullmatch(r"[\x21-\x7e]{1,256}", token):
+        raise BadRequest("Idempotency-Key: use 1 to 256 visible ASCII characters, a UUID for one")
+    return _answer(201, {"endpoint": CONTROL.create(_body("decode endpoint"), _request_id(), token)})
 
 
 @app.get("/endpoints")
@@ -52,6 +57,13 @@ def list_all() -> Response[str]:
 @app.get("/endpoints/<endpoint_id>")
 def show(endpoint_id: str) -> Response[str]:
     return _answer(200, {"endpoint": CONTROL.show(_checked(endpoint_id))})
+
+
+@app.put("/endpoints/<endpoint_id>")
+@app.patch("/endpoints/<endpoint_id>")
+def change(endpoint_id: str) -> Response[str]:
+    # Without the wrapper of the other answers, as LinK has it.
+    return _answer(200, CONTROL.change(_checked(endpoint_id), _body("invalid JSON"), _request_id()))
 
 
 @app.delete("/endpoints/<endpoint_id>")
@@ -84,6 +96,23 @@ def failover(endpoint_id: str) -> Response[str]:
     return _answer(204) if outlook is None else _answer(200, {"failover": outlook})
 
 
+@app.post("/endpoints/<endpoint_id>/redeliver")
+def redeliver(endpoint_id: str) -> Response[str]:
+    CONTROL.redeliver(_checked(endpoint_id), _request_id())
+    return _answer(204)
+
+
+@app.post("/encrypted_storage/key_rotation")
+def rotate_key() -> Response[str]:
+    CONTROL.rotate_key()
+    return _answer(204)
+
+
+@app.get("/encrypted_storage/key_rotation")
+def key_rotation() -> Response[str]:
+    return _answer(200, {"key_rotation": CONTROL.key_rotation(_whole("since", 0, 10**15) or 0)})
+
+
 @app.get("/resources")
 def resources() -> Response[str]:
     resource_id = _query("resource_id")
@@ -92,11 +121,19 @@ def resources() -> Response[str]:
     return _page("resources", *CONTROL.resources(_whole("limit", 1, 1_000), _query("after")))
 
 
+@app.patch("/resources")
+def freeze() -> Response[str]:
+    resource_id = _required("resource_id")
+    body = _body("change resource")
+    frozen = body.get("frozen") if isinstance(body, dict) else None
+    if not isinstance(frozen, bool):
+        raise Invalid({"frozen": ['is neither true nor false: send {"frozen": true} or {"frozen": false}']})
+    return _answer(200, {"resource": CONTROL.freeze(resource_id, frozen, _request_id())})
+
+
 @app.get("/transitions")
 def transitions() -> Response[str]:
-    resource_id = _query("resource_id")
-    if resource_id is None:
-        raise BadRequest("resource_id is missing: /transitions?resource_id=…, percent-encoded")
+    resource_id = _required("resource_id")
     limit, before = _whole("limit", 1, 1_000) or 100, _whole("before", 1, 10**15)
     return _page("transitions", *CONTROL.transitions(resource_id, limit, before))
 
@@ -142,6 +179,13 @@ def _page(name: str, found: list[dict[str, Any]], more: str | int | None) -> Res
 
 def _query(name: str) -> str | None:
     return app.current_event.get_query_string_value(name)
+
+
+def _required(name: str) -> str:
+    value = _query(name)
+    if value is None:
+        raise BadRequest(f"{name} is missing: {app.current_event.path}?{name}=…, percent-encoded")
+    return value
 
 
 def _flag(name: str) -> bool:

@@ -122,8 +122,28 @@ class Story:
         def done(answer: Any) -> None:
             if answer is None:
                 self.cloud.at(1_000, call)
+            elif isinstance(answer, Conflict):
+                # The holder of a frozen resource.
+                host.id = endpoint_id
+                self.deleted.discard(endpoint_id)
 
         call()
+
+
+    def freeze(self, frozen: bool) -> None:
+        self.commands += 1
+        command = f"freeze-{self.commands}"
+        self.cloud.operator(lambda control: control.freeze(RESOURCE, frozen, command))
+
+    def change(self, name: str, body: dict[str, Any]) -> None:
+        endpoint_id = self.hosts[name].id
+        if endpoint_id is not None:
+            self.cloud.operator(lambda control: control.change(endpoint_id, body, "change"))
+
+    def redeliver(self, name: str) -> None:
+        endpoint_id = self.hosts[name].id
+        if endpoint_id is not None:
+            self.cloud.operator(lambda control: control.redeliver(endpoint_id, "redeliver"))
 
 
 @dataclass
@@ -216,6 +236,8 @@ def random_history(seed: int, *, traced: bool = False) -> Told:
         for name in names:
             if story.hosts[name].lease:
                 _heartbeats(story, draw, name)
+        if seed % 5 == 2:
+            _commands(story, random.Random(seed), names, moments)
         # So that most histories have somebody ready.
         if draw.random() < 0.6:
             story.cloud.at(500, lambda: [story.report(name, A) for name in names])  # type: ignore[func-returns-value]
@@ -240,6 +262,34 @@ def _happening(story: Story, draw: random.Random, names: list[str], at: int) -> 
         story.cloud.at(at, lambda: story.delete(name))
         if again is not None:
             story.cloud.at(at + again, lambda: story.register(name))
+
+
+def _commands(story: Story, draw: random.Random, names: list[str], moments: list[int]) -> None:
+    """What only operators do. In every fifth history, from numbers of its own, so that the others stay what they were."""
+
+    def sometime() -> int:
+        return draw.choice(moments) + draw.choice((0, 0, 1, 40, 700, 5_000))
+
+    if draw.random() < 0.5:
+        begin = sometime()
+        story.cloud.at(begin, lambda: story.freeze(True))
+        if draw.random() < 0.8:
+            story.cloud.at(begin + draw.choice((0, 50, 3_000, 30_000)), lambda: story.freeze(False))
+    for _ in range(draw.choice((0, 1, 3))):
+        story.cloud.at(sometime(), lambda name=draw.choice(names): story.redeliver(name))  # type: ignore[misc]
+    for i in range(draw.choice((0, 1, 3))):
+        secret = {"secret": f"new-secret-{i}", "headers": {}}
+        body = draw.choice(
+            (
+                {"priority": draw.choice((-5, 9))},
+                {"lease_seconds": draw.choice((None, 5, 20, 60))},
+                {"lease_seconds": 60},
+                {"plugin_config": {**secret, "url": f"http://receiver.example.com/moved-{i}"}},
+                {"plugin_config": {**secret, "headers": {"X-Mine": str(i)}}},
+                {"plugin_config": {**secret, "previous_secret_until": START + 3_600_000}},
+            )
+        )
+        story.cloud.at(sometime(), lambda name=draw.choice(names), body=body: story.change(name, body))  # type: ignore[misc]
 
 
 def _heartbeats(story: Story, draw: random.Random, name: str) -> None:
@@ -302,6 +352,25 @@ def register_delete_register(story: Story) -> None:
     _at(story, 2_000, lambda: (story.report("london", A), story.report("paris", A)))
 
 
+def frozen_and_failing(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: story.freeze(True))
+    _at(story, 3_005, lambda: story.report("paris", F))
+    _at(story, 3_040, lambda: story.freeze(False))
+
+
+def redeliver_against_failover(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: (story.redeliver("paris"), story.redeliver("london"), story.fail_over("paris")))
+
+
+def change_against_report(story: Story) -> None:
+    _two_up(story)
+    moved = {"url": "http://receiver.example.com/moved", "secret": "secret-moved"}
+    _at(story, 3_000, lambda: (story.report("paris", F), story.change("paris", {"plugin_config": moved})))
+    _at(story, 3_030, lambda: (story.change("paris", {"lease_seconds": 5}), story.report("paris", A)))
+
+
 SCENARIOS: dict[str, Callable[[Story], None]] = {
     "boot race": boot_race,
     "handover": handover,
@@ -311,6 +380,9 @@ SCENARIOS: dict[str, Callable[[Story], None]] = {
     "delete the demoted": delete_the_demoted,
     "flapping": flapping,
     "register, delete, register": register_delete_register,
+    "frozen and failing": frozen_and_failing,
+    "redeliver against failover": redeliver_against_failover,
+    "change against report": change_against_report,
 }
 
 

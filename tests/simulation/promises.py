@@ -61,6 +61,12 @@ class Promises:
         self._believed: dict[str, int | None] = {}
         """Endpoints whose receiver was told ACTIVATED: when its STANDBY was claimed, by the claimer's clock."""
         self._called_at: dict[int, int] = {}
+        self._lease_end: dict[str, int | None] = {}
+        """Until when an endpoint may be elected on its last report; None: for ever."""
+        self._urls: dict[str, str] = {}
+        self._asked: list[tuple[str, int, int]] = []
+        """(endpoint, its sequence, when it was asked for once more)."""
+        self._taken: list[Wire] = []
 
     def hold(self, promise: int, holds: bool, *says: object) -> None:
         if not holds and self.broken is None:
@@ -94,6 +100,15 @@ class Promises:
         self.hold(2, new.version == old.version + 1, "version", old.version, "->", new.version)
         active = [i for i, e in new.endpoints.items() if e.status is Status.ACTIVATED]
         self.hold(1, active == ([new.holder] if new.holder else []), "active", active, "holder", new.holder)
+        kind = row["cause"]["M"]["kind"]["S"] if row else ""
+        kept = not (old.frozen and new.frozen) or new.holder == old.holder or kind == "failover"
+        self.hold(1, kept, "frozen, and yet the holder changed from", old.holder, "to", new.holder)
+        self.hold(1, not new.frozen or new.holder is not None, "frozen without a holder")
+        for i, e in new.endpoints.items():
+            self._follow_lease(i, old.endpoints.get(i), e, called_at)
+            asked_before = old.endpoints[i].asked_at if i in old.endpoints else 0
+            if e.asked_at and e.asked_at != asked_before:
+                self._asked.append((i, e.sequence, self._cloud.now))
         granted = new.holder is not None and (new.holder != old.holder or new.epoch != old.epoch)
         self.hold(2, new.epoch == old.epoch + granted, "epoch", old.epoch, "->", new.epoch, "holder", new.holder)
         if granted:
@@ -111,22 +126,36 @@ class Promises:
             if claimed and e.status is not Status.ACTIVATED and self._believed.get(i, 0) is None:
                 self._believed[i] = called_at
         self._in_time(old)
-        if row is not None and row["cause"]["M"]["kind"]["S"] == "failover":
+        registration = items.get(settings.endpoints_table)
+        if registration is not None:
+            i, url = registration["endpoint_id"]["S"], registration["url"]["S"]
+            stays = self._urls.get(i, url) == url
+            self.hold(3, stays or i not in self._believed, i, "moved while its old receiver believes it active")
+            self._urls[i] = url
+        if kind == "failover" and row is not None:
             command = row["cause"]["M"]["id"]["S"]
             self.hold(3, command not in self.commands, "the command was carried out twice:", command)
             self.commands.add(command)
 
     def _lease_is_on(self, new: Resource, called_at: int) -> None:
-        holder = new.endpoints[new.holder or ""]
-        ready = [at for at, _, status in self.reports[new.holder or ""] if status is Status.ACTIVATED]
-        self.hold(6, bool(ready), new.holder, "never asked for it")
-        if holder.lease_seconds is not None:
-            self.hold(6, called_at < max(ready) + holder.lease_seconds * 1000, new.holder, "has been silent too long")
+        i = new.holder or ""
+        self.hold(6, any(status is Status.ACTIVATED for _, _, status in self.reports[i]), i, "never asked for it")
+        end = self._lease_end.get(i)
+        self.hold(6, end is None or called_at < end, i, "has been silent too long")
+
+    def _follow_lease(self, i: str, was: Endpoint | None, e: Endpoint, called_at: int) -> None:
+        """A lease runs from the report, and anew from a change of its length, unless it had ended."""
+        news = was is None or (e.reported, e.reported_at) != (was.reported, was.reported_at)
+        if news and e.reported is Status.ACTIVATED:
+            self._lease_end[i] = _later(min(called_at, e.reported_at), e.lease_seconds)
+        end = self._lease_end.get(i)
+        if was is not None and e.lease_seconds != was.lease_seconds and (end is None or called_at < end):
+            self._lease_end[i] = _later(called_at, e.lease_seconds)
 
     def _in_time(self, before: Resource) -> None:
         """A holder whose lease has ended does not go on for long."""
         holder = before.endpoints.get(before.holder or "")
-        if holder is not None and holder.lease_expires_at is not None:
+        if holder is not None and holder.lease_expires_at is not None and not before.frozen:
             self._prompt(holder.lease_expires_at, f"the lease of {before.holder} ended long ago")
 
     def _prompt(self, since: int, says: str) -> None:
@@ -182,6 +211,7 @@ class Promises:
             self._cloud.note(f"{i} {wire.status} {wire.sequence} {'is taken in' if taken else 'is not taken in'}")
         if not taken:
             return
+        self._taken.append(wire)
         if not self._cloud.faults and wire.sequence > self._applied[i]:
             self._prompt(self.changed_at[i], f"{i} was told late")
         if wire.status == "STANDBY":
@@ -217,8 +247,12 @@ class Promises:
             newest = max(self.reports[i], default=None)
             known = (e.reported_at, RANK[e.reported], e.reported) if e.reported is not None else None
             self.hold(6, known == newest, i, "reported", newest, "and is known as", known)
-        ready = [i for i, e in resource.endpoints.items() if self._is_ready(i, e.lease_seconds)]
-        self.hold(7, resource.holder in (ready or [None]), "ready", ready, "holder", resource.holder)
+        ready = [i for i in resource.endpoints if self._is_ready(i)]
+        holds = resource.holder in (ready or [None]) or resource.frozen
+        self.hold(7, holds, "ready", ready, "holder", resource.holder)
+        for i, sequence, at in self._asked:
+            again = any(w.endpoint_id == i and w.sequence >= sequence and w.sent_at >= at for w in self._taken)
+            self.hold(3, again or i not in resource.endpoints, i, "was not told once more since", at - START)
         for i, e in resource.endpoints.items():
             if i != resource.holder and self.reports[i]:
                 newest_status = max(self.reports[i])[2]
@@ -229,11 +263,15 @@ class Promises:
                 self.hold(6, e.status in wanted, i, "is", e.status, "and should be", wanted)
         self.hold(3, self.slot == resource.holder, "the receiver believes", self.slot, "holder", resource.holder)
 
-    def _is_ready(self, endpoint_id: str, lease_seconds: int | None) -> bool:
-        reports = self.reports[endpoint_id]
+    def _is_ready(self, endpoint_id: str) -> bool:
+        reports, end = self.reports[endpoint_id], self._lease_end.get(endpoint_id)
         if not reports or max(reports)[2] is not Status.ACTIVATED:
             return False
-        return lease_seconds is None or self._cloud.now < max(reports)[0] + lease_seconds * 1000
+        return end is None or self._cloud.now < end
+
+
+def _later(start: int, seconds: int | None) -> int | None:
+    return None if seconds is None else start + seconds * 1000
 
 
 def read(request: bytes, now: int) -> Wire:

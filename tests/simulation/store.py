@@ -50,20 +50,36 @@ class Store:
     def transact_write_items(self, TransactItems: list[dict[str, Any]]) -> Item:
         reasons: list[Item] = []
         for write in TransactItems:
-            met = self._met(write["Put"]) if "Put" in write else None
+            ((kind, what),) = write.items()
+            met = self._met(what) if kind != "Delete" else None
             reasons.append({"Code": "None"} if met is None else {"Code": "ConditionalCheckFailed"})
-            if met and "ReturnValuesOnConditionCheckFailure" in write["Put"]:
+            if met and "ReturnValuesOnConditionCheckFailure" in what:
                 reasons[-1]["Item"] = met
         if any(reason["Code"] != "None" for reason in reasons):
             raise refused("TransactionCanceledException", "TransactWriteItems", CancellationReasons=reasons)
+        puts = {}
         for write in TransactItems:
-            if "Put" in write:
-                self._put(write["Put"])
-            else:
+            if "Delete" in write:
                 name = write["Delete"]["TableName"]
                 self.tables[name].pop(self._key(name, write["Delete"]["Key"]), None)
-        self._written({w["Put"]["TableName"]: w["Put"]["Item"] for w in TransactItems if "Put" in w})
+            else:
+                put = write["Put"] if "Put" in write else self._updated(write["Update"])
+                self._put(put)
+                puts[put["TableName"]] = put["Item"]
+        self._written(puts)
         return {}
+
+    def _updated(self, update: Item) -> Item:
+        """The put that an update comes to: `SET #a = :a, … REMOVE #b, …` is all that is written."""
+        name, names = update["TableName"], update["ExpressionAttributeNames"]
+        item = dict(self.tables[name].get(self._key(name, update["Key"]), update["Key"]))
+        sets, _, removes = update["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+        for one in sets.split(", "):
+            attribute, value = one.split(" = ")
+            item[names[attribute]] = update["ExpressionAttributeValues"][value]
+        for attribute in filter(None, removes.split(", ")):
+            item.pop(names[attribute], None)
+        return {"TableName": name, "Item": item}
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> Item:
         ((name, wanted),) = RequestItems.items()
@@ -96,12 +112,15 @@ class Store:
 
     def _met(self, put: Item) -> Item | None:
         """None when the write's condition holds; else the item that refutes it, empty if there is none."""
-        present = self.tables[put["TableName"]].get(self._key(put["TableName"], put["Item"]))
+        present = self.tables[put["TableName"]].get(self._key(put["TableName"], put.get("Item") or put["Key"]))
         condition = put.get("ConditionExpression")
         if condition is None:
             return None
         if condition == "attribute_not_exists(resource_id)":
             return present
+        if condition == "#ciphertext = :as_read":
+            holds = present is not None and present["ciphertext"] == put["ExpressionAttributeValues"][":as_read"]
+            return None if holds else present or {}
         assert condition == "version = :before", condition
         holds = present is not None and present["version"] == put["ExpressionAttributeValues"][":before"]
         return None if holds else present or {}

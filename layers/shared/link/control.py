@@ -1,17 +1,22 @@
 """The control plane: what the API does, without HTTP. It commits and wakes up; it never claims or sends.
 
-AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (and a Scan for the limit); show, hosts, preview and a
-dry run 2 GetItem; list 1 Scan a MiB and 1 BatchGetItem per 100 resources; delete and failover 2 GetItem,
-1 write, 1 SendMessage; one resource 1 GetItem, all of them 1 Scan a MiB; transitions 1 Query.
+AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (with a token 2 GetItem more; and a Scan for the limit);
+change 2 GetItem, 1 TransactWriteItems, 1 Encrypt for a secret, 1 SendMessage when something is due sooner; show, hosts,
+preview and a dry run 2 GetItem; list 1 Scan a MiB and 1 BatchGetItem per 100 resources; delete, failover and redeliver
+2 GetItem, 1 write, 1 SendMessage; one resource 1 GetItem, all of them 1 Scan a MiB; freezing 1 GetItem, 1
+TransactWriteItems; transitions 1 Query; a key rotation 1 Invoke, its progress 1 Scan a MiB.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+
+from botocore.exceptions import ClientError
 
 from link import election, webhook
 from link.clock import Clock
@@ -19,11 +24,14 @@ from link.delivery import election_key
 from link.endpoint import NEXT_STEPS, Endpoint, Kind, Reason, Resource, Status
 from link.errors import Conflict, NotFound
 from link.lock import Cause, Committed, Locks, Step
-from link.plugin import StorablePluginConfig, factory
+from link.plugin import PluginConfig, StorablePluginConfig, factory
 from link.queues import Queues
 from link.reconcile import log_changes
-from link.registry import Registry, to_item
+from link.registry import Registry
 from link.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 PAGE = 1_000
 _ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
@@ -32,33 +40,64 @@ _ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 class ControlPlane:
     """Registers, shows, fails over and deletes endpoints."""
 
-    def __init__(self, locks: Locks, registry: Registry, queues: Queues, settings: Settings, clock: Clock) -> None:
+    def __init__(
+        self,
+        locks: Locks,
+        registry: Registry,
+        queues: Queues,
+        settings: Settings,
+        clock: Clock,
+        invoke: Callable[[str], None] = lambda function: None,
+    ) -> None:
+        self._invoke = invoke
         self._locks = locks
         self._registry = registry
         self._queues = queues
         self._settings = settings
         self._clock = clock
 
-    def create(self, body: Any, request_id: str) -> dict[str, Any]:
-        """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report."""
+    def create(self, body: Any, request_id: str, token: str | None = None) -> dict[str, Any]:
+        """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report.
+
+        With the `token` of an earlier call, returns what that one registered, as long as it is there: the token's hash is
+        the last group of the endpoint's id, so that nothing more has to be stored or looked up.
+        """
         plugin = factory(body.get("plugin") if isinstance(body, dict) else None)
         config = plugin.validate(body)
+        mark = "" if token is None else hashlib.sha256(token.encode()).hexdigest()[:12]
+        if mark and (known := _marked(self._locks.read(config.resource_id), mark)):
+            return self._repeated(config, known)
         maximum = self._settings.max_endpoints
         # The count is cheap and counts what is being deleted too; only at the limit the list is worth its price.
         if maximum and self._registry.count() >= maximum and (alive := len(self.endpoints())) >= maximum:
             raise Conflict(f"create endpoint: Too many endpoints configured: {alive}, max allowed: {maximum}")
         endpoint_id = f"vip-{uuid.uuid4()}"
+        if mark:
+            endpoint_id = endpoint_id[: -len(mark)] + mark
         now = self._clock.now()
         row = plugin.mutate(config, endpoint_id, now)
         entry = Endpoint(joined=now, host=row.host, priority=row.priority, lease_seconds=row.lease_seconds)
 
         def register(resource: Resource) -> Resource:
+            if mark and _marked(resource, mark):
+                return resource
             try:
                 return election.register(resource, endpoint_id, entry)
             except Conflict as conflict:
                 raise Conflict(f"start scheduler: endpoint already assigned: {conflict}") from None
 
-        self._commit(row.resource_id, register, Cause("register", request_id), row=to_item(row))
+        committed = self._commit(
+            row.resource_id, register, Cause("register", request_id), row=self._registry.put(row)
+        )
+        # The same call, repeated before this one was answered, may have been the faster.
+        known = _marked(committed.after, mark) if mark else endpoint_id
+        return shown(row, entry) if known == endpoint_id else self._repeated(config, known)
+
+    def _repeated(self, config: PluginConfig, endpoint_id: str | None) -> dict[str, Any]:
+        row, entry = self._found(endpoint_id or "")
+        then = (row.plugin, row.url, row.resource_id, row.host, frozenset(row.header_names))
+        if then != (config.plugin, config.url, config.resource_id, config.host, frozenset(config.headers)):
+            raise Conflict(f"the Idempotency-Key was used for another registration, {row.endpoint_id}: use a new one")
         return shown(row, entry)
 
     def endpoints(self) -> list[dict[str, Any]]:
@@ -77,27 +116,60 @@ class ControlPlane:
 
     def show(self, endpoint_id: str) -> dict[str, Any]:
         """One endpoint; raises NotFound."""
+        return shown(*self._found(endpoint_id))
+
+    def change(self, endpoint_id: str, body: Any, request_id: str) -> dict[str, Any]:
+        """Changes a registration; raises Invalid, NotFound or Conflict. What the body does not name stays."""
+        row, entry = self._found(endpoint_id)
+        changed = factory(row.plugin).change(row, body, self._clock.now())
+        if changed is row:
+            return shown(row, entry)
+
+        def change(resource: Resource) -> Resource:
+            if _alive(resource, endpoint_id) is None:
+                raise NotFound("Endpoint not found")
+            return election.change(
+                resource,
+                endpoint_id,
+                self._clock.now(),
+                revision=row.revision,
+                priority=changed.priority,
+                lease_seconds=changed.lease_seconds,
+                moves=changed.url != row.url,
+            )
+
+        try:
+            committed = self._commit(
+                row.resource_id, change, Cause("change", request_id), row=self._registry.update(row, changed)
+            )
+        except ClientError as error:
+            reasons: list[Any] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+            if not any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+                raise
+            raise Conflict("a key rotation encrypted it anew at the same moment: repeat the change") from None
+        return shown(changed, committed.after.endpoints[endpoint_id])
+
+    def redeliver(self, endpoint_id: str, request_id: str) -> None:
+        """Has the current status told once more; raises NotFound or Conflict."""
         row = self._row(endpoint_id, "")
-        entry = _alive(self._locks.read(row.resource_id), endpoint_id)
-        if entry is None:
-            raise NotFound("Endpoint not found")
-        return shown(row, entry)
+
+        def redeliver(resource: Resource) -> Resource:
+            if _alive(resource, endpoint_id) is None:
+                raise NotFound("Endpoint not found")
+            return election.redeliver(resource, endpoint_id, self._clock.now())
+
+        self._commit(row.resource_id, redeliver, Cause("redeliver", request_id))
 
     def hosts(self, endpoint_id: str) -> list[dict[str, Any]]:
         """The hosts that compete with this endpoint, itself included; one registered without a host by its id."""
-        row = self._row(endpoint_id, "")
-        resource = self._locks.read(row.resource_id)
+        resource = self._locks.read(self._row(endpoint_id, "").resource_id)
         if _alive(resource, endpoint_id) is None:
             raise NotFound("Endpoint not found")
         return [{"hostname": e.host or i} for i, e in sorted(resource.endpoints.items()) if not e.deleting]
 
     def preview(self, endpoint_id: str) -> dict[str, Any]:
         """The next attempt's request, nothing sent or decrypted: None for what is secret or depends on the time."""
-        row = self._row(endpoint_id, "")
-        entry = _alive(self._locks.read(row.resource_id), endpoint_id)
-        if entry is None:
-            raise NotFound("Endpoint not found")
-        return _preview(row, entry)
+        return _preview(*self._found(endpoint_id))
 
     def resource(self, resource_id: str) -> dict[str, Any]:
         """Who holds it, since when and why, who else could, and what is undelivered; raises NotFound."""
@@ -105,6 +177,17 @@ class ControlPlane:
         if not resource.endpoints:
             raise NotFound("Resource not found")
         return _resource(resource, self._clock.now())
+
+    def freeze(self, resource_id: str, frozen: bool, request_id: str) -> dict[str, Any]:
+        """Freezes or unfreezes a resource; raises NotFound, or Conflict when nobody holds it."""
+
+        def freeze(resource: Resource) -> Resource:
+            if not resource.endpoints:
+                raise NotFound("Resource not found")
+            return election.freeze(resource) if frozen else election.unfreeze(resource, self._clock.now())
+
+        committed = self._commit(resource_id, freeze, Cause("freeze" if frozen else "unfreeze", request_id))
+        return _resource(committed.after, self._clock.now())
 
     def resources(self, limit: int | None, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
         """Summaries of up to `limit` resources in no order (None: of all), and the id to go on after."""
@@ -129,7 +212,10 @@ class ControlPlane:
             entry = resource.endpoints.get(endpoint_id)
             if entry is None or (entry.deleting and not force):
                 raise NotFound(f"{prefix}Endpoint not found")
-            return election.delete(resource, endpoint_id, self._clock.now(), force=force)
+            try:
+                return election.delete(resource, endpoint_id, self._clock.now(), force=force)
+            except Conflict as conflict:
+                raise Conflict(f"{prefix}{conflict}") from None
 
         self._commit(row.resource_id, delete, Cause("delete", request_id))
 
@@ -157,6 +243,29 @@ class ControlPlane:
         self._commit(row.resource_id, failover, Cause("failover", request_id))
         return None
 
+    def rotate_key(self) -> None:
+        """Starts a key rotation, which goes on by itself."""
+        self._invoke(self._settings.key_rotation_function)
+
+    def key_rotation(self, since: int) -> dict[str, int | None]:
+        """How far key rotations came: how many endpoints were encrypted at `since` (Unix ms) or later."""
+        encrypted_at = [row.encrypted_at for row in self._registry.scan()]
+        return {
+            "now": self._clock.now(),
+            "since": since,
+            "endpoints": len(encrypted_at),
+            "encrypted_since": sum(at >= since for at in encrypted_at),
+            "oldest_encrypted_at": min(encrypted_at, default=None),
+        }
+
+    def _found(self, endpoint_id: str) -> tuple[StorablePluginConfig, Endpoint]:
+        """An endpoint's row and entry; raises NotFound."""
+        row = self._row(endpoint_id, "")
+        entry = _alive(self._locks.read(row.resource_id), endpoint_id)
+        if entry is None:
+            raise NotFound("Endpoint not found")
+        return row, entry
+
     def _row(self, endpoint_id: str, prefix: str) -> StorablePluginConfig:
         row = self._registry.get(endpoint_id)
         if row is None:
@@ -169,7 +278,7 @@ class ControlPlane:
         command: Callable[[Resource], Resource],
         cause: Cause,
         *,
-        row: dict[str, Any] | None = None,
+        row: TransactWriteItemTypeDef | None = None,
     ) -> Committed:
         refresh_ms = self._settings.refresh_ms
 
@@ -203,6 +312,7 @@ def shown(row: StorablePluginConfig, entry: Endpoint) -> dict[str, Any]:
         "host": row.host,
         "priority": row.priority,
         "lease_seconds": row.lease_seconds,
+        "previous_secret_until": row.previous_until,
         "delivery": _delivery(entry),
     }
     return view
@@ -240,6 +350,7 @@ def _summary(resource: Resource) -> dict[str, Any]:
         "epoch": resource.epoch,
         "since": holder.announced_at if holder else None,
         "reason": holder.reason if holder else None,
+        "frozen": resource.frozen,
         "endpoints": len(alive),
         "undelivered": sum(e.owed for e in resource.endpoints.values()),
     }
@@ -331,6 +442,11 @@ def _transition(item: dict[str, Any]) -> dict[str, Any]:
         ],
         "cause": {name: value["S"] for name, value in item["cause"]["M"].items()},
     }
+
+
+def _marked(resource: Resource, mark: str) -> str | None:
+    """The endpoint that was registered with a token, unless it is being deleted: its id must not come back."""
+    return next((i for i, e in resource.endpoints.items() if i.endswith(mark) and not e.deleting), None)
 
 
 def _alive(resource: Resource | None, endpoint_id: str) -> Endpoint | None:

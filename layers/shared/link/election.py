@@ -53,9 +53,9 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
     if not supersedes(e, status, at):
         return resource
     e = replace(e, reported=status, reported_at=at)
-    if status is Status.ACTIVATED and e.lease_seconds is not None:
+    if status is Status.ACTIVATED:
         # ● Counted from the report, so that a late duplicate does not revive a dead host.
-        e = replace(e, lease_expires_at=min(now, at) + e.lease_seconds * 1000)
+        e = replace(e, lease_expires_at=_lease_end(min(now, at), e.lease_seconds))
     resource = _with(resource, endpoint_id, e)
 
     if status is Status.ACTIVATED:
@@ -70,12 +70,21 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
         return _with(resource, endpoint_id, e)
 
     if resource.holder == endpoint_id:
-        resource = release(resource, Reason.DEMOTED if status is Status.STANDBY else Reason.FAILING, now)
+        if not resource.frozen:
+            resource = release(resource, _given_up_by(status), now)
     elif e.status is Status.BOOTING and status is Status.STANDBY:
         resource = _with(resource, endpoint_id, announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now))
     else:
         resource = _with(resource, endpoint_id, replace(e, status=status))
     return elect(resource, now)
+
+
+def _lease_end(start: int, lease_seconds: int | None) -> int | None:
+    return None if lease_seconds is None else start + lease_seconds * 1000
+
+
+def _given_up_by(status: Status) -> Reason:
+    return Reason.DEMOTED if status is Status.STANDBY else Reason.FAILING
 
 
 def announce(e: Endpoint, status: Status, reason: Reason, epoch: int, now: int) -> Endpoint:
@@ -90,6 +99,7 @@ def announce(e: Endpoint, status: Status, reason: Reason, epoch: int, now: int) 
         attempt=0,
         next_attempt_at=now,
         failure="",
+        asked_at=0,
     )
 
 
@@ -99,14 +109,17 @@ def release(resource: Resource, reason: Reason, now: int) -> Resource:
     if old_id is None:
         return resource
     old = resource.endpoints[old_id]
-    status = Status.FAILING if reason in (Reason.FAILING, Reason.LEASE_EXPIRED) else Status.STANDBY
+    # While it was frozen it may have failed unheeded.
+    fails = reason in (Reason.FAILING, Reason.LEASE_EXPIRED) or old.reported is Status.FAILING
+    status = Status.FAILING if fails else Status.STANDBY
     return replace(_with(resource, old_id, announce(old, status, reason, old.epoch, now)), holder=None)
 
 
 def elect(resource: Resource, now: int) -> Resource:
     """Ends the leases that ran out, then fills an empty lock with the best ready endpoint."""
-    for endpoint_id, e in resource.endpoints.items():
-        if is_candidate(e) and e.lease_expires_at is not None and e.lease_expires_at <= now:
+    for endpoint_id, end in _leases(resource):
+        if end <= now:
+            e = resource.endpoints[endpoint_id]
             if resource.holder == endpoint_id:
                 resource = release(resource, Reason.LEASE_EXPIRED, now)
             else:
@@ -117,9 +130,17 @@ def elect(resource: Resource, now: int) -> Resource:
     return _grant(resource, ready, Reason.ELECTED, now)
 
 
-def is_candidate(e: Endpoint) -> bool:
-    """Whether the end of its lease matters."""
-    return e.reported is Status.ACTIVATED and e.status in (Status.ACTIVATED, Status.STANDBY) and not e.deleting
+def _leases(resource: Resource) -> list[tuple[str, int]]:
+    """Whose lease ends when, as far as that matters: candidates, but not the holder while it is frozen."""
+    return [
+        (endpoint_id, e.lease_expires_at)
+        for endpoint_id, e in resource.endpoints.items()
+        if e.reported is Status.ACTIVATED
+        and e.status in (Status.ACTIVATED, Status.STANDBY)
+        and not e.deleting
+        and e.lease_expires_at is not None
+        and not (resource.frozen and resource.holder == endpoint_id)
+    ]
 
 
 def _grant(resource: Resource, ready: Iterable[str], reason: Reason, now: int) -> Resource:
@@ -174,6 +195,8 @@ def delete(resource: Resource, endpoint_id: str, now: int, *, force: bool = Fals
     e = resource.endpoints.get(endpoint_id)
     if e is None:
         return resource
+    if resource.frozen and resource.holder == endpoint_id:
+        raise Conflict("it holds a frozen resource: fail over to another endpoint, or unfreeze the resource, first")
     if force:
         holder = None if resource.holder == endpoint_id else resource.holder
         return elect(replace(_without(resource, endpoint_id), holder=holder), now)
@@ -185,6 +208,60 @@ def delete(resource: Resource, endpoint_id: str, now: int, *, force: bool = Fals
             resource = _without(resource, endpoint_id)
         # ● Else the entry stays until its STANDBY got a 2xx, or its receiver keeps a ghost for ever.
     return elect(resource, now)
+
+
+def freeze(resource: Resource) -> Resource:
+    """The holder stays from now on; raises Conflict when there is none."""
+    if resource.holder is None:
+        raise Conflict("no endpoint holds this resource: there is nothing to keep as it is")
+    return replace(resource, frozen=True)
+
+
+def unfreeze(resource: Resource, now: int) -> Resource:
+    """Makes up for what was reported in the meantime."""
+    resource = replace(resource, frozen=False)
+    reported = resource.endpoints[resource.holder].reported if resource.holder else None
+    if reported is Status.STANDBY or reported is Status.FAILING:
+        resource = release(resource, _given_up_by(reported), now)
+    return elect(resource, now)
+
+
+def change(
+    resource: Resource,
+    endpoint_id: str,
+    now: int,
+    *,
+    revision: int,
+    priority: int,
+    lease_seconds: int | None,
+    moves: bool = False,
+) -> Resource:
+    """A changed registration, made from the one at `revision`; `moves` says that its url is another.
+
+    Raises Conflict when it is not at that revision any more, or may not move.
+    """
+    e = resource.endpoints[endpoint_id]
+    if e.revision != revision:
+        raise Conflict("it was changed at the same moment by somebody else: look at it, then repeat what is left")
+    # ● A receiver that believes it active would never hear the contrary.
+    if moves and (resource.holder == endpoint_id or e.owed or e.believed_until is not None):
+        raise Conflict("its url can change only while it is on standby and its receiver knows: fail over first")
+    end = e.lease_expires_at
+    # ● A lease that has ended stays ended: only a report revives a host.
+    if lease_seconds != e.lease_seconds and e.ready(now):
+        end = _lease_end(now, lease_seconds)
+    e = replace(e, revision=revision + 1, priority=priority, lease_seconds=lease_seconds, lease_expires_at=end)
+    return _with(resource, endpoint_id, e)
+
+
+def redeliver(resource: Resource, endpoint_id: str, now: int) -> Resource:
+    """Owes the current status once more, under its sequence; raises Conflict when there is none yet."""
+    e = resource.endpoints[endpoint_id]
+    if not e.sequence:
+        raise Conflict("nothing has been announced for this endpoint yet: it has not reported")
+    # ● An attempt that is under way may have left before: its answer settles nothing that is asked for now.
+    claim = None if e.claim is None else replace(e.claim, sequence=0)
+    return _with(resource, endpoint_id, replace(e, asked_at=now, next_attempt_at=now, claim=claim))
 
 
 def drop_told(resource: Resource) -> Resource:
@@ -306,6 +383,7 @@ def outcome(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource
     e = resource.endpoints.get(o.endpoint_id)
     if e is None or e.claim is None or e.claim.token != o.token:
         return resource
+    asked_before = e.claim.sequence == o.sequence
     e = replace(e, claim=None)
     current = e.sequence == o.sequence
     if o.result.kind is Kind.TOO_LATE:
@@ -316,7 +394,8 @@ def outcome(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource
         if o.status is Status.STANDBY:
             e = replace(e, believed_until=None)
         if current:
-            e = replace(e, attempt=0, next_attempt_at=now, delivered_at=now, failure="")
+            asked_at = 0 if asked_before else e.asked_at
+            e = replace(e, attempt=0, next_attempt_at=now, delivered_at=now, failure="", asked_at=asked_at)
     elif current:
         wait = backoff(e.attempt, jitter)
         if o.result.status_code in (429, 503) and o.result.retry_after_seconds is not None:
@@ -331,8 +410,7 @@ def outcome(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource
 def next_due(resource: Resource, refresh_ms: int) -> int:
     """The next moment at which something has to be done; NEVER if nothing has to."""
     sends = (due(resource, endpoint_id, refresh_ms) for endpoint_id in resource.endpoints)
-    leases = (e.lease_expires_at for e in resource.endpoints.values() if is_candidate(e))
-    return min([NEVER, *sends, *(end for end in leases if end is not None)])
+    return min([NEVER, *sends, *(end for _, end in _leases(resource))])
 
 
 def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms: int) -> tuple[Resource, bool]:

@@ -1,6 +1,6 @@
 """Secrets and header values, encrypted by KMS and bound to the one registration they belong to.
 
-AWS calls: `encrypt` 1 Encrypt; `decrypt` 1 Decrypt per registration, process and 15 minutes.
+AWS calls: `encrypt` 1 Encrypt; `decrypt` 1 Decrypt per ciphertext, process and 15 minutes; `reencrypt` 1 ReEncrypt.
 """
 
 from __future__ import annotations
@@ -75,6 +75,18 @@ class Vault:
             self._opened.clear()
         self._opened[key] = (time.time(), sealed)
         return sealed
+
+    def reencrypt(self, ciphertext: bytes, *, endpoint_id: str, resource_id: str, url: str) -> bytes:
+        """The same under the key's newest material, bound to the same registration: it cannot be given to another."""
+        bound_to = context(endpoint_id, resource_id, url)
+        answer = self._kms.re_encrypt(
+            CiphertextBlob=ciphertext,
+            SourceKeyId=self._key,
+            SourceEncryptionContext=bound_to,
+            DestinationKeyId=self._key,
+            DestinationEncryptionContext=bound_to,
+        )
+        return answer["CiphertextBlob"]
 
 
 def context(endpoint_id: str, resource_id: str, url: str) -> dict[str, str]:

@@ -75,6 +75,8 @@ class Endpoint:
     claim: Claim | None = None
     believed_until: int | None = None
     """Until when its receiver must be assumed to believe it active; None: it does not."""
+    asked_at: int = 0
+    """When somebody asked for its status once more, until that is delivered; 0: nobody did."""
     deleting: bool = False
 
     @property
@@ -84,8 +86,13 @@ class Endpoint:
 
     @property
     def owed(self) -> bool:
-        """Whether its latest status has not been delivered."""
-        return self.delivered_sequence < self.sequence
+        """Whether its latest status has not been delivered, or not since it was asked for."""
+        return self.delivered_sequence < self.sequence or self.asked_at > 0
+
+    @property
+    def owed_since(self) -> int:
+        """Since when, if it is owed."""
+        return self.announced_at if self.delivered_sequence < self.sequence else self.asked_at
 
     def ready(self, now: int) -> bool:
         """Whether it may be elected."""
@@ -108,6 +115,8 @@ class Resource:
     commands: tuple[str, ...] = ()
     """Ids of the last failovers, newest first, so that a repeated one is recognised."""
     due_at: int | None = None
+    frozen: bool = False
+    """Whether the holder stays whatever is reported, until it is unfrozen or failed over by hand."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
 
 

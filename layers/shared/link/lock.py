@@ -37,7 +37,10 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """Why a commit was made, for the audit: `kind` is report, wake_up, failover, delete or register."""
+    """Why a commit was made, for the audit.
+
+    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver or delete.
+    """
 
     kind: str
     id: str
@@ -120,12 +123,12 @@ class Locks:
         cause: Cause,
         *,
         known: Resource | None = None,
-        row: Item | None = None,
+        row: TransactWriteItemTypeDef | None = None,
     ) -> Committed:
         """Reads the item (or starts from `known`), applies the pure `step(resource, nonce)` and commits.
 
         A lost race starts over from the item that won; raises Contended after 10 s of losing.
-        `row` is a registration to be put in the same transaction.
+        `row` writes a registration in the same transaction: see `link.registry`.
         """
         give_up = self._clock.now() + COMMIT_SECONDS * 1000
         pause = 0.05
@@ -151,7 +154,9 @@ class Locks:
             self._clock.pause(random.random() * pause)
             pause = min(0.2, pause * 2)
 
-    def commit(self, before: Resource, after: Resource, cause: Cause, row: Item | None = None) -> Resource:
+    def commit(
+        self, before: Resource, after: Resource, cause: Cause, row: TransactWriteItemTypeDef | None = None
+    ) -> Resource:
         """Writes `after` if `before` is still in force; returns the item that is in force now."""
         lock: Item = {
             "TableName": self._settings.locks_table,
@@ -190,15 +195,15 @@ class Locks:
                 yield item["resource_id"]["S"], int(item["due_at"]["N"])
 
     def _with_it(
-        self, before: Resource, after: Resource, cause: Cause, row: Item | None
+        self, before: Resource, after: Resource, cause: Cause, row: TransactWriteItemTypeDef | None
     ) -> list[TransactWriteItemTypeDef]:
         writes: list[TransactWriteItemTypeDef] = []
         changed = changes(before, after)
-        if changed or before.holder != after.holder:
+        if changed or before.holder != after.holder or before.frozen != after.frozen:
             item = _transition(after, changed, cause, self._clock.now())
             writes.append({"Put": {"TableName": self._settings.transitions_table, "Item": item}})
         if row is not None:
-            writes.append({"Put": {"TableName": self._settings.endpoints_table, "Item": row}})
+            writes.append(row)
         for endpoint_id in before.endpoints.keys() - after.endpoints.keys():
             key = {"endpoint_id": {"S": endpoint_id}}
             writes.append({"Delete": {"TableName": self._settings.endpoints_table, "Key": key}})
@@ -270,6 +275,7 @@ _SHORT = {
     "failure": "f",
     "claim": "c",
     "believed_until": "b",
+    "asked_at": "aa",
     "deleting": "d",
 }
 
@@ -321,6 +327,8 @@ def to_item(resource: Resource) -> Item:
         item["holder"] = {"S": resource.holder}
     if resource.commands:
         item["command"] = {"S": " ".join(resource.commands)}
+    if resource.frozen:
+        item["frozen"] = {"BOOL": True}
     if resource.due_at is not None:
         item["due_shard"] = {"N": str(due_shard(resource.resource_id))}
         item["due_at"] = {"N": str(resource.due_at)}
@@ -337,6 +345,7 @@ def from_item(item: Item) -> Resource:
         holder=item["holder"]["S"] if "holder" in item else None,
         commands=tuple(item["command"]["S"].split()) if "command" in item else (),
         due_at=int(item["due_at"]["N"]) if "due_at" in item else None,
+        frozen="frozen" in item,
         endpoints={i: _entry_from_item(e["M"]) for i, e in item["endpoints"]["M"].items()},
     )
 

@@ -37,6 +37,11 @@ class StorablePluginConfig:
     priority: int = 0
     lease_seconds: int | None = None
     created_at: int = 0
+    encrypted_at: int = 0
+    """When the ciphertext was made, or made anew by a key rotation. Unix milliseconds."""
+    previous_ciphertext: bytes | None = None
+    """What `ciphertext` was before the last change of the secret: its secrets sign, too, until `previous_until`."""
+    previous_until: int | None = None
 
 
 class Plugin(Protocol):
@@ -63,6 +68,9 @@ class Factory(Protocol):
 
     def mutate(self, config: PluginConfig, endpoint_id: str, created_at: int) -> StorablePluginConfig:
         """The form to store: secrets encrypted."""
+
+    def change(self, stored: StorablePluginConfig, body: object, now: int) -> StorablePluginConfig:
+        """The form to store after the change in a request's JSON; raises Invalid, or Conflict with what is stored."""
 
     def create(self, stored: StorablePluginConfig) -> Plugin:
         """The plugin of a stored registration."""

@@ -124,7 +124,9 @@ class Reconciler:
         alive = [e for e in resource.endpoints.values() if not e.deleting]
         if resource.holder is None and any(e.reported for e in alive):
             metric("ResourcesWithoutHolder")
-        owed_since = [e.announced_at for e in resource.endpoints.values() if e.owed]
+        if resource.frozen:
+            metric("ResourcesFrozen")
+        owed_since = [e.owed_since for e in resource.endpoints.values() if e.owed]
         if owed_since:
             metric("UndeliveredSeconds", (self._clock.now() - min(owed_since)) / 1000, unit=MetricUnit.Seconds)
 
@@ -238,12 +240,20 @@ class Reconciler:
             row = self._registry.at_revision(d.endpoint_id, d.revision)
         except (ClientError, BotoCoreError) as error:
             return Result(Kind.UNREADABLE, f"registration_unreadable_{error_code(error)}")
-        if row is None:
+        # An older one than the entry's is somebody's forgery: rows and entries change together.
+        if row is None or row.revision < d.revision:
             return Result(Kind.UNREADABLE, "registration_missing")
+        if row.revision > d.revision:
+            return Result(Kind.TOO_LATE, "registration_changed")
         plugin = factory(row.plugin).create(row)
         if d.status is Status.STANDBY:
-            return plugin.deactivate(d)
-        return plugin.ensure(d) if d.reason == Reason.REFRESH else plugin.activate(d)
+            result = plugin.deactivate(d)
+        else:
+            result = plugin.ensure(d) if d.reason == Reason.REFRESH else plugin.activate(d)
+        if result.kind is Kind.UNREADABLE:
+            # The row may have been encrypted anew since it was remembered.
+            self._registry.forget(d.endpoint_id)
+        return result
 
     def _wake_up(self, resource_id: str, due_at: int, now: int) -> None:
         try:

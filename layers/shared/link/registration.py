@@ -1,4 +1,4 @@
-"""Registrations: what `POST /endpoints` takes. Pure: standard library only.
+"""Registrations: what `POST` and `PATCH /endpoints` take. Pure: standard library only.
 
 What cannot be sent later is refused here, with every problem at once. Where LinK refuses too, its message
 comes first; each message of ours has the value, the rule and the way out, but never a secret, a header's
@@ -11,12 +11,15 @@ import re
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from link import address
 from link.errors import Invalid
 from link.settings import Network
 from link.webhook import CONTENT_TYPE, PLUGIN
+
+if TYPE_CHECKING:
+    from link.plugin import StorablePluginConfig
 
 RESOURCE_ID_CHARACTERS = 256
 SECRET_CHARACTERS = 4_096
@@ -26,6 +29,9 @@ HEADER_NAME_CHARACTERS = 256
 HEADER_VALUE_BYTES = 8_192
 HOST_CHARACTERS = 253
 CHECKS = 32
+HEALTHCHECK_INTERVAL = (0, 3_600)
+PRIORITY = (-1_000, 1_000)
+LEASE_SECONDS = (5, 3_600)
 
 HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 HEADER_VALUE = re.compile("[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
@@ -38,6 +44,11 @@ _JSON_TYPES = {type(None): "null", dict: "an object", list: "a list", str: "a st
 
 _FIELDS = ("plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds")
 _CONFIG_FIELDS = ("url", "resource_id", "secret", "headers")
+
+_CHANGE_FIELDS = ("plugin", "plugin_config", "healthchecks", "checks", "healthcheck_interval", "host", "priority",
+                  "lease_seconds")
+PREVIOUS_SECRET_MS = 30 * 86_400_000
+"""How long an old secret may sign beside its successor."""
 
 _Errors = defaultdict[str, list[str]]
 
@@ -74,12 +85,87 @@ def parse(body: object, *, allowed_networks: Collection[Network] = (), require_h
         checks=_checks(fields.get("checks"), errors),
         healthcheck_interval=_healthcheck_interval(fields.get("healthcheck_interval"), errors),
         host=_host(fields.get("host"), errors),
-        priority=_in_range(fields.get("priority"), -1_000, 1_000, errors["priority"]) or 0,
-        lease_seconds=_in_range(fields.get("lease_seconds"), 5, 3_600, errors["lease_seconds"]),
+        priority=_in_range(fields.get("priority"), *PRIORITY, errors["priority"]) or 0,
+        lease_seconds=_in_range(fields.get("lease_seconds"), *LEASE_SECONDS, errors["lease_seconds"]),
     )
     if any(errors.values()):
         raise Invalid({name: problems for name, problems in errors.items() if problems})
     return registration
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A valid change: what becomes of the row's `fields`, and the `secret` to encrypt anew with `headers`, if any.
+
+    `previous_until` (Unix ms): until when the secret of now signs beside the new one; None: from now on no more.
+    """
+
+    fields: dict[str, Any]
+    secret: str | None = field(repr=False)
+    headers: dict[str, str] = field(repr=False)
+    previous_until: int | None
+
+
+def parse_change(
+    body: object,
+    stored: StorablePluginConfig,
+    now: int,
+    *,
+    allowed_networks: Collection[Network] = (),
+    require_https: bool = False,
+) -> Change:
+    """The change in a decoded JSON body; raises Invalid with every problem, by field.
+
+    What is absent stays. null is absence, too, but where it means "none": `lease_seconds` and `previous_secret_until`.
+    """
+    errors: _Errors = defaultdict(list)
+    given = _object(body, "body", _CHANGE_FIELDS, errors)
+    config = _object(given.get("plugin_config"), "plugin_config", (*_CONFIG_FIELDS, "previous_secret_until"), errors)
+    for name, value, is_now in (
+        ("plugin", given.get("plugin"), stored.plugin),
+        ("host", given.get("host"), stored.host),
+        ("plugin_config.resource_id", config.get("resource_id"), stored.resource_id),
+    ):
+        if value is not None and value != is_now:
+            errors[name].append("cannot change: register another endpoint and delete this one")
+    fields: dict[str, Any] = {}
+    # LinK's name for it, and the one under which it is shown.
+    for name in ("healthchecks", "checks"):
+        if given.get(name) is not None:
+            fields["checks"] = tuple(_checks(given[name], errors))
+    if given.get("healthcheck_interval") is not None:
+        fields["healthcheck_interval"] = _healthcheck_interval(given["healthcheck_interval"], errors)
+    if given.get("priority") is not None:
+        fields["priority"] = _in_range(given["priority"], *PRIORITY, errors["priority"])
+    if "lease_seconds" in given:
+        fields["lease_seconds"] = _in_range(given["lease_seconds"], *LEASE_SECONDS, errors["lease_seconds"])
+    if config.get("url") is not None:
+        fields["url"] = _url(config["url"], allowed_networks, require_https, errors)
+    moves = fields.get("url", stored.url) != stored.url
+    headers = _headers(config.get("headers"), errors)
+    secret = None if config.get("secret") is None else _secret(config["secret"], errors)
+    if secret is None and (moves or config.get("headers") is not None):
+        errors["plugin_config.secret"].append("missing secret: it is encrypted with url and headers, give it again")
+    if stored.header_names and config.get("headers") is None and (moves or secret is not None):
+        errors["plugin_config.headers"].append(
+            f"{', '.join(stored.header_names)[:200]} are encrypted with url and secret: give all of them again, or {{}}"
+        )
+    previous_until = _previous_until(config.get("previous_secret_until"), now, secret is None, moves, errors)
+    if moves or ("previous_secret_until" in config and previous_until is None):
+        fields |= {"previous_ciphertext": None, "previous_until": None}
+    if any(errors.values()):
+        raise Invalid({name: problems for name, problems in errors.items() if problems})
+    return Change(fields, secret, headers, previous_until)
+
+
+def _previous_until(value: object, now: int, no_secret: bool, moves: bool, errors: _Errors) -> int | None:
+    found = errors["plugin_config.previous_secret_until"]
+    until = _in_range(value, now + 1, now + PREVIOUS_SECRET_MS, found)
+    if until is not None and no_secret:
+        found.append("is for a new secret: give plugin_config.secret, too")
+    if until is not None and moves:
+        found.append("the old secret belongs to the old url: change one after the other")
+    return until
 
 
 def _url(value: object, allowed: Collection[Network], require_https: bool, errors: _Errors) -> str:
@@ -195,9 +281,9 @@ def _healthcheck_interval(value: object, errors: _Errors) -> int:
     found = errors["healthcheck_interval"]
     seconds = _integer(value, found) or 0
     # LinK's words; it does accept 0.
-    if seconds < 0:
+    if seconds < HEALTHCHECK_INTERVAL[0]:
         found.append("Health check interval must be greater than 0")
-    if seconds > 3_600:
+    if seconds > HEALTHCHECK_INTERVAL[1]:
         found.append("Health check interval must be less than or equal to 3600 seconds")
     return seconds
 

@@ -1,7 +1,8 @@
 """The table of endpoints: one row per registration.
 
-Rows are written and deleted only together with their lock entry, by `lock.commit`. AWS calls: `get`
-1 GetItem, `at_revision` 0 or 1, `scan` and `count` 1 Scan a MiB.
+Rows are written and deleted only together with their lock entry, by `lock.commit`; but for a key rotation, which
+writes ciphertexts alone. AWS calls: `get` 1 GetItem, `at_revision` 0 or 1, `scan` and `count` 1 Scan a MiB,
+`reencrypt` 1 UpdateItem.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from link.settings import Settings
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 CACHED_ROWS = 1_000
 
@@ -35,16 +37,54 @@ class Registry:
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def at_revision(self, endpoint_id: str, revision: int) -> StorablePluginConfig | None:
-        """The registration at the revision of its lock entry; None when it is gone or another."""
+        """The registration at the revision of its lock entry, or the one that is there instead; None when it is gone."""
         known = self._cache.get(endpoint_id)
         if known is None or known.revision != revision:
             known = self.get(endpoint_id)
-            if known is None or known.revision != revision:
+            if known is None:
                 return None
             if len(self._cache) >= CACHED_ROWS:
                 self._cache.clear()
             self._cache[endpoint_id] = known
         return known
+
+    def forget(self, endpoint_id: str) -> None:
+        """Has the next `at_revision` read the row: a key rotation changes it and not its revision."""
+        self._cache.pop(endpoint_id, None)
+
+    def put(self, row: StorablePluginConfig) -> TransactWriteItemTypeDef:
+        """The write of a new registration, for `Locks.update`."""
+        return {"Put": {"TableName": self._table, "Item": to_item(row)}}
+
+    def update(self, before: StorablePluginConfig, after: StorablePluginConfig) -> TransactWriteItemTypeDef:
+        """The write of a changed one. Refused if a key rotation came in between."""
+        old, new = to_item(before), to_item(after)
+        changed = [name for name in new if new[name] != old.get(name)]
+        gone = [name for name in old if name not in new]
+        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in changed)
+        if gone:
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
+        values = {f":{name}": new[name] for name in changed}
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": {"endpoint_id": {"S": after.endpoint_id}},
+                "UpdateExpression": expression,
+                "ConditionExpression": "#ciphertext = :as_read",
+                # Some of the names, "url" for one, are DynamoDB's own words.
+                "ExpressionAttributeNames": {f"#{name}": name for name in {*changed, *gone, "ciphertext"}},
+                "ExpressionAttributeValues": {**values, ":as_read": old["ciphertext"]},
+            }
+        }
+
+    def reencrypt(self, row: StorablePluginConfig, renewed: StorablePluginConfig) -> bool:
+        """Writes the ciphertexts of a key rotation, unless somebody changed them since `row`. 1 UpdateItem."""
+        write = self.update(row, renewed)["Update"]
+        try:
+            self._dynamodb.update_item(**write)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
 
     def scan(self) -> Iterator[StorablePluginConfig]:
         """Every registration, those being deleted included."""
@@ -83,6 +123,11 @@ def to_item(row: StorablePluginConfig) -> dict[str, Any]:
     }
     if row.lease_seconds is not None:
         item["lease_seconds"] = {"N": str(row.lease_seconds)}
+    if row.encrypted_at:
+        item["encrypted_at"] = {"N": str(row.encrypted_at)}
+    if row.previous_ciphertext is not None:
+        item["previous_ciphertext"] = {"B": row.previous_ciphertext}
+        item["previous_until"] = {"N": str(row.previous_until)}
     return item
 
 
@@ -102,4 +147,7 @@ def from_item(item: dict[str, Any]) -> StorablePluginConfig:
         priority=int(item["priority"]["N"]),
         lease_seconds=int(item["lease_seconds"]["N"]) if "lease_seconds" in item else None,
         created_at=int(item["created_at"]["N"]),
+        encrypted_at=int(item["encrypted_at"]["N"]) if "encrypted_at" in item else int(item["created_at"]["N"]),
+        previous_ciphertext=bytes(item["previous_ciphertext"]["B"]) if "previous_ciphertext" in item else None,
+        previous_until=int(item["previous_until"]["N"]) if "previous_until" in item else None,
     )

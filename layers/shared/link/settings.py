@@ -33,6 +33,7 @@ class Settings:
     allowed_networks: tuple[Network, ...] = ()
     require_https: bool = False
     ca_bundle: str = ""
+    key_rotation_function: str = ""
 
 
 def duration_ms(text: str) -> int:
@@ -96,6 +97,7 @@ def load(env: Mapping[str, str]) -> Settings:
         allowed_networks=networks("ALLOWED_NETWORKS"),
         require_https=require_https == "true",
         ca_bundle=env.get("CA_BUNDLE", ""),
+        key_rotation_function=env.get("KEY_ROTATION_FUNCTION", ""),
     )
     if settings.handover_ms >= settings.refresh_ms:
         problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")

@@ -38,6 +38,7 @@ def endpoint(id: str, status: str, **more: Any) -> dict[str, Any]:
         "host": "",
         "priority": 0,
         "lease_seconds": None,
+        "previous_secret_until": None,
         "delivery": None,
         **more,
     }
