@@ -324,7 +324,13 @@ def test_an_alarm_of_ours_names_a_metric_that_the_code_emits(
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
         if not isinstance(alarm["Namespace"], str)
     }
-    assert set(alarms) == {"UndeliveredSeconds", "RejectedEvents", "ResourcesWithoutHolder", "ReceiversRefused", "ResourcesFrozen"}
+    assert set(alarms) == {
+        "UndeliveredSeconds",
+        "RejectedEvents",
+        "ResourcesWithoutHolder",
+        "ReceiversRefused",
+        "ResourcesFrozen",
+    }
     code = "".join(
         path.read_text() for folder in ("functions", "layers/shared") for path in (ROOT / folder).rglob("*.py")
     )

@@ -244,8 +244,8 @@ class World:
         self.locks = Locks(dynamodb, self.settings, self.clock)  # type: ignore[arg-type]
         registry = Registry(dynamodb, self.settings)  # type: ignore[arg-type]
         queues = Queues(sqs, self.settings)  # type: ignore[arg-type]
-        vault = Vault(kms, self.settings)  # type: ignore[arg-type]
-        plugin.register("webhook", WebhookFactory(vault, self.settings, self.clock, self.receiver.post))
+        self.vault = Vault(kms, self.settings)  # type: ignore[arg-type]
+        plugin.register("webhook", WebhookFactory(self.vault, self.settings, self.clock, self.receiver.post))
         self.reconciler = Reconciler(
             self.locks, registry, queues, self.settings, self.clock, InlineSends, random.Random(0).random
         )
@@ -271,7 +271,7 @@ class World:
             self._written(body, 1)
         elif operation == "TransactWriteItems":
             for write in body["TransactItems"]:
-                self._written(write.get("Put") or write["Delete"], 2)
+                self._written(next(iter(write.values())), 2)
 
     def _written(self, write: dict[str, Any], each: int) -> None:
         item = write.get("Item", {})

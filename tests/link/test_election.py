@@ -615,3 +615,172 @@ def test_a_due_at_that_is_past_is_raised_by_whoever_comes() -> None:
 def test_a_report_from_far_ahead_is_told_how_far() -> None:
     with pytest.raises(Rejected, match=f"is {10**13 - NOW} ms ahead of us"):
         report(resource(paris=endpoint()), "paris", ACTIVATED, at=10**13)
+
+
+# freeze, change, redeliver
+
+
+def frozen(**endpoints: Endpoint) -> Resource:
+    return election.freeze(resource(**endpoints))
+
+
+@pytest.mark.parametrize("status", [STANDBY, FAILING])
+def test_a_frozen_holder_stays_whatever_it_reports(status: Status) -> None:
+    r = report(frozen(paris=holder(), london=waiting()), "paris", status)
+    assert (r.holder, r.epoch, r.endpoints["paris"].status) == ("paris", 1, ACTIVATED)
+    assert r.endpoints["paris"].reported is status
+    assert not r.endpoints["paris"].owed, "nobody is told anything"
+
+
+def test_a_frozen_holders_lease_does_not_end_and_wakes_nobody() -> None:
+    r = frozen(paris=holder(lease_expires_at=NOW - 1), london=waiting(lease_expires_at=NOW - 1))
+    r = election.elect(r, NOW)
+    assert (r.holder, r.endpoints["paris"].status) == ("paris", ACTIVATED)
+    assert r.endpoints["london"].status is FAILING, "the others' leases end as always"
+    assert election.next_due(r, REFRESH) == NOW - 10_000 + REFRESH
+
+
+def test_nobody_can_be_frozen_in_and_nobody_be_frozen_twice() -> None:
+    with pytest.raises(Conflict, match="nothing to keep"):
+        election.freeze(resource(paris=waiting()))
+    r = frozen(paris=holder())
+    assert r.frozen and election.freeze(r) == r
+
+
+@pytest.mark.parametrize(
+    ("said", "became", "reason"),
+    [
+        pytest.param({"reported": STANDBY}, STANDBY, "demoted", id="stood by"),
+        pytest.param({"reported": FAILING}, FAILING, "failing", id="failed"),
+        pytest.param({"lease_expires_at": NOW}, FAILING, "lease_expired", id="fell silent"),
+    ],
+)
+def test_unfreezing_makes_up_for_what_the_holder_said(said: dict[str, object], became: Status, reason: str) -> None:
+    r = election.unfreeze(frozen(paris=holder(**said), london=waiting()), NOW)
+    assert (r.frozen, r.holder, r.epoch) == (False, "london", 2)
+    assert state(r) == {"paris": (became, 2, 1, reason), "london": (ACTIVATED, 2, 2, "elected")}
+
+
+def test_unfreezing_a_holder_that_is_well_or_nobody_changes_nothing_else() -> None:
+    well = resource(paris=holder(lease_expires_at=NOW + 1), london=waiting())
+    assert election.unfreeze(election.freeze(well), NOW) == well == election.unfreeze(well, NOW)
+    nobody = resource(paris=waiting(reported=STANDBY))
+    assert election.unfreeze(nobody, NOW) == nobody
+
+
+@pytest.mark.parametrize(("said", "became"), [(ACTIVATED, STANDBY), (STANDBY, STANDBY), (FAILING, FAILING)])
+def test_a_failover_by_hand_moves_a_frozen_lock_which_stays_frozen(said: Status, became: Status) -> None:
+    r = election.failover(frozen(paris=holder(reported=said), london=waiting()), "paris", None, "c", NOW)
+    assert (r.holder, r.frozen) == ("london", True)
+    assert state(r)["paris"] == (became, 2, 1, "failover")
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_the_frozen_holder_cannot_be_deleted_and_the_others_can(force: bool) -> None:
+    r = frozen(paris=holder(), london=waiting())
+    with pytest.raises(Conflict, match="frozen"):
+        election.delete(r, "paris", NOW, force=force)
+    assert set(election.delete(r, "london", NOW, force=force).endpoints) == {"paris"}
+
+
+def change(r: Resource, name: str = "paris", **changes: object) -> Endpoint:
+    e = r.endpoints[name]
+    as_it_is = {"revision": e.revision, "priority": e.priority, "lease_seconds": e.lease_seconds}
+    return election.change(r, name, NOW, **{**as_it_is, **changes}).endpoints[name]  # type: ignore[arg-type]
+
+
+def test_a_change_goes_on_to_the_next_revision_and_no_other() -> None:
+    r = resource(paris=holder(revision=3))
+    assert change(r, priority=7) == replace(r.endpoints["paris"], revision=4, priority=7)
+    for other in (2, 4):
+        with pytest.raises(Conflict, match="at the same moment"):
+            change(r, revision=other)
+
+
+def test_a_priority_counts_at_the_next_election_only() -> None:
+    r = resource(paris=holder(), london=waiting())
+    r = election.change(r, "london", NOW, revision=1, priority=9, lease_seconds=None)
+    assert election.elect(r, NOW).holder == "paris"
+
+
+@pytest.mark.parametrize(
+    ("before", "lease_seconds", "after"),
+    [
+        pytest.param({}, 20, NOW + 20_000, id="a first lease runs from now"),
+        pytest.param({"lease_seconds": 60, "lease_expires_at": NOW + 1}, 20, NOW + 20_000, id="a shorter one, too"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW + 1}, None, None, id="no lease any more"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW + 1}, 20, NOW + 1, id="the same one runs on"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW}, 60, NOW, id="an ended one stays ended"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW}, None, NOW, id="even without a lease"),
+        pytest.param({"reported": FAILING}, 20, None, id="who is not ready gets none"),
+    ],
+)
+def test_a_changed_lease(before: dict[str, object], lease_seconds: int | None, after: int | None) -> None:
+    changed = change(resource(paris=waiting(**before)), lease_seconds=lease_seconds)
+    assert (changed.lease_seconds, changed.lease_expires_at) == (lease_seconds, after)
+
+
+def test_a_report_takes_away_the_end_of_a_lease_that_is_no_more() -> None:
+    r = report(resource(paris=waiting(status=FAILING, lease_expires_at=NOW - 1)), "paris", ACTIVATED)
+    assert (r.holder, r.endpoints["paris"].lease_expires_at) == ("paris", None)
+
+
+@pytest.mark.parametrize(
+    "e",
+    [
+        pytest.param(holder(), id="the holder"),
+        pytest.param(waiting(sequence=2), id="owed"),
+        pytest.param(waiting(asked_at=NOW), id="asked for once more"),
+        pytest.param(waiting(believed_until=NOW - 1), id="believed active"),
+    ],
+)
+def test_a_url_changes_only_when_the_old_receiver_has_heard_the_last_word(e: Endpoint) -> None:
+    r = resource(paris=e)
+    with pytest.raises(Conflict, match="fail over first"):
+        change(r, moves=True)
+    assert change(r).revision == 2, "anything else may change"
+    for quiet in (waiting(), endpoint()):
+        assert change(resource(paris=quiet), moves=True).revision == 2
+
+
+def test_a_status_that_is_asked_for_is_owed_again_at_once_and_is_the_same() -> None:
+    for e in (holder(), waiting()):
+        r = election.redeliver(resource(paris=e), "paris", NOW)
+        assert state(r) == state(resource(paris=e))
+        asked = r.endpoints["paris"]
+        assert (asked.owed, asked.owed_since, election.due(r, "paris", REFRESH)) == (True, NOW, NOW)
+        told = claim(r)
+        (delivery,) = election.deliveries(told, "t")
+        assert (delivery.sequence, delivery.reason, delivery.refreshed_at) == (1, e.reason, None)
+        o = Outcome("paris", "t", 1, delivery.status, Result(Kind.DELIVERED))
+        assert not election.outcome(told, o, NOW + 5, 0.0).endpoints["paris"].owed
+
+
+def test_an_attempt_from_before_does_not_settle_what_is_asked_for_now() -> None:
+    r = election.redeliver(claim(resource(paris=holder(delivered_sequence=0))), "paris", NOW + 1)
+    assert election.due(r, "paris", REFRESH) == NOW + 15_000, "its claim still keeps others away"
+    o = Outcome("paris", "t", 1, ACTIVATED, Result(Kind.DELIVERED))
+    e = election.outcome(r, o, NOW + 2, 0.0).endpoints["paris"]
+    assert (e.delivered_sequence, e.owed, e.next_attempt_at, e.claim) == (1, True, NOW + 2, None)
+
+
+def test_what_is_owed_anyway_is_owed_since_it_was_announced_and_tried_at_once() -> None:
+    e = waiting(sequence=2, announced_at=NOW - 500, attempt=4, next_attempt_at=NOW + 9_000, failure="not_sent dns")
+    r = election.redeliver(resource(paris=e), "paris", NOW)
+    assert r.endpoints["paris"] == replace(e, asked_at=NOW, next_attempt_at=NOW)
+    assert r.endpoints["paris"].owed_since == NOW - 500
+
+
+def test_a_new_status_supersedes_what_was_asked_for() -> None:
+    r = election.redeliver(resource(paris=holder()), "paris", NOW)
+    assert report(r, "paris", FAILING).endpoints["paris"].asked_at == 0
+
+
+def test_of_nothing_there_is_nothing_to_tell_once_more() -> None:
+    with pytest.raises(Conflict, match="nothing has been announced"):
+        election.redeliver(resource(paris=endpoint()), "paris", NOW)
+
+
+def test_a_stored_freeze_and_a_stored_question_come_back() -> None:
+    r = election.redeliver(frozen(paris=holder()), "paris", NOW)
+    assert stored(r) == r

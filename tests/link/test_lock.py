@@ -235,9 +235,8 @@ def test_a_change_of_status_is_written_with_its_audit_row(locks: Locks, dynamodb
 
 def test_an_entry_that_goes_takes_its_row_along(locks: Locks, dynamodb: Recorder) -> None:
     table = settings().endpoints_table
-    locks.commit(
-        Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row={"endpoint_id": {"S": "paris"}}
-    )
+    row: Any = {"Put": {"TableName": table, "Item": {"endpoint_id": {"S": "paris"}}}}
+    locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row=row)
     assert dynamodb.client.scan(TableName=table)["Count"] == 1
     put(locks, Resource("ip"))
     assert dynamodb.client.scan(TableName=table)["Count"] == 0

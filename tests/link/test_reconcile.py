@@ -12,9 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link import reconcile
-from link.delivery import WebhookPlugin
+from link import plugin, reconcile
+from link.delivery import WebhookFactory, WebhookPlugin
 from link.election import Outcome
+from link.encryption import Sealed
 from link.endpoint import Kind, Result, Status
 from link.intake import parse
 from link.lock import Cause
@@ -404,3 +405,132 @@ def test_a_crash_in_an_attempt_says_where_and_not_what(
 def line_of(function: Callable[..., object]) -> int:
     """Number of the line after the `def`."""
     return function.__code__.co_firstlineno + 1
+
+
+def test_an_attempt_keeps_no_process_alive() -> None:
+    sends, daemons = Sends(), []
+
+    def attempt() -> Outcome:
+        daemons.append(threading.current_thread().daemon)
+        return outcome("a")
+
+    sends.start(attempt)
+    assert len(sends.wait(10)) == 1
+    assert daemons == [True]
+
+
+def test_who_only_reports_leaves_what_is_due_soon_to_whoever_put_the_message(quick: World) -> None:
+    paris = quick.register("paris", lease_seconds=5)
+    apply(quick, paris, "ACTIVATED", at=START)
+    due_at = quick.resource().due_at
+    assert due_at == START + 5_000
+    quick.clock.at = due_at - 600
+    quick.pauses.clear()  # type: ignore[attr-defined]
+    apply(quick, paris, "ACTIVATED", at=START)
+    assert quick.pauses == []  # type: ignore[attr-defined]
+    assert quick.holder() == "paris"
+
+
+def test_an_attempt_for_one_who_was_forced_out_is_waited_for_until_it_ends(world: World) -> None:
+    """Nothing is due any more, and a wait has to end some time: the platform's timers do not reach that far."""
+    paris, london = world.register("paris"), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    waits: list[float] = []
+
+    class Threads(Sends):
+        def wait(self, seconds: float) -> list[Outcome]:
+            waits.append(seconds)
+            return super().wait(seconds)
+
+    world.reconciler._sends = Threads
+    gone = threading.Event()
+    post = world.receiver.post
+
+    def slow(url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
+        if paris in body.decode():
+            assert gone.wait(10)
+        return post(url, body, headers, not_after=not_after)
+
+    plugin.register("webhook", WebhookFactory(world.vault, world.settings, world.clock, slow))
+    world.control.redeliver(paris, "once more")
+    world.control.redeliver(london, "once more")
+
+    class Forced(Threads):
+        def wait(self, seconds: float) -> list[Outcome]:
+            outcomes = super().wait(seconds)
+            if not gone.is_set():
+                world.control.delete(paris, "by force", force=True)
+                world.control.delete(london, "by force", force=True)
+                gone.set()
+            return outcomes
+
+    world.reconciler._sends = Forced
+    world.reconciler.run(RESOURCE, Trigger(Cause("wake_up", "message"), woken_for=0), lambda: 30.0)
+    assert world.resource().endpoints == {}
+    assert [name for name, *_ in world.receiver.told()][-2:] == ["london", "paris"]
+    assert max(waits) <= 30.0
+
+
+def test_every_change_of_status_is_logged_with_what_caused_it(quick: World, caplog: pytest.LogCaptureFixture) -> None:
+    paris = quick.register("paris")
+    with caplog.at_level(logging.INFO):
+        apply(quick, paris, "ACTIVATED")
+    (line,) = [record for record in caplog.records if record.message == "endpoint.changed"]
+    told = (line.endpoint_id, line.before, line.status, line.reason, line.cause, line.cause_id)  # type: ignore[attr-defined]
+    assert told == (paris, Status.BOOTING, Status.ACTIVATED, "elected", "report", "event")
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_frozen_resource_is_counted_whenever_it_is_looked_at(quick: World, frozen: bool) -> None:
+    apply(quick, quick.register("paris"), "ACTIVATED")
+    quick.control.freeze(RESOURCE, frozen, "freeze")
+    quick.metrics.clear()  # type: ignore[attr-defined]
+    wake(quick, 0)
+    assert ("ResourcesFrozen" in [name for name, _, _ in quick.metrics]) is frozen  # type: ignore[attr-defined]
+
+
+def row_at(world: World, endpoint_id: str, revision: int) -> None:
+    """Has the row, not the entry, say another revision."""
+    table = world.settings.endpoints_table
+    item = world._dynamodb.get_item(TableName=table, Key={"endpoint_id": {"S": endpoint_id}})["Item"]
+    world._dynamodb.put_item(TableName=table, Item={**item, "revision": {"N": str(revision)}})
+
+
+@pytest.mark.parametrize(
+    ("revision", "failure", "attempt"),
+    [
+        pytest.param(2, "", 0, id="a later one: changed since the claim, so it is claimed anew"),
+        pytest.param(0, "unreadable registration_missing", 1, id="an earlier one: somebody put it back"),
+    ],
+)
+def test_a_row_of_another_revision_is_not_used(world: World, revision: int, failure: str, attempt: int) -> None:
+    paris = world.register("paris")
+    row_at(world, paris, revision)
+    ends_at = world.clock.now() + 13_500
+    world.reconciler.run(
+        RESOURCE,
+        Trigger(Cause("report", "event"), report=parse(world.event(paris, "ACTIVATED"))),
+        lambda: (ends_at - world.clock.now()) / 1000,
+    )
+    assert world.receiver.requests == []
+    e = world.resource().endpoints[paris]
+    assert (e.failure, e.attempt >= attempt) == (failure, True)
+    row_at(world, paris, 1)
+    world.new_process()
+    world.settle(5_000)
+    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+
+
+def test_a_row_whose_secret_cannot_be_read_is_read_anew(world: World) -> None:
+    """A key rotation changes the row and not its revision: a process that remembers the old one must get over it."""
+    paris = world.register("paris")
+    table, key = world.settings.endpoints_table, {"endpoint_id": {"S": paris}}
+    row = world._dynamodb.get_item(TableName=table, Key=key)["Item"]
+    sealed = world.vault.encrypt(Sealed((), {}), endpoint_id="another", resource_id=RESOURCE, url="https://another")
+    world._dynamodb.put_item(TableName=table, Item={**row, "ciphertext": {"B": sealed}})
+    world.report(paris, "ACTIVATED")
+    assert world.resource().endpoints[paris].failure == "unreadable secret_unreadable_InvalidCiphertextException"
+    world._dynamodb.put_item(TableName=table, Item=row)
+    world.settle(20_000)
+    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]

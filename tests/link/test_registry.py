@@ -25,6 +25,7 @@ PARIS = StorablePluginConfig(
     priority=-5,
     lease_seconds=30,
     created_at=START,
+    encrypted_at=START,
 )
 
 
@@ -75,7 +76,68 @@ def test_a_remembered_row_serves_only_at_its_revision(table: Table) -> None:
     changed = replace(PARIS, revision=2, url="https://other.example.com/")
     table.put(changed)
     assert registry.at_revision("vip-1", 2) == changed
-    assert registry.at_revision("vip-1", 1) is None, "whoever claimed for the old revision sends nothing"
+    # Whoever claimed for the old revision learns that there is a newer one.
+    assert registry.at_revision("vip-1", 1) == changed
+    assert table.reads == 3
+
+
+def test_a_row_that_is_forgotten_is_read_again(table: Table) -> None:
+    registry = Registry(table, settings())  # type: ignore[arg-type]
+    table.put(PARIS)
+    registry.at_revision("vip-1", 1)
+    rotated = replace(PARIS, ciphertext=b"anew")
+    table.put(rotated)
+    assert registry.at_revision("vip-1", 1) == PARIS
+    registry.forget("vip-1")
+    registry.forget("vip-2")
+    assert registry.at_revision("vip-1", 1) == rotated
+
+
+ROTATING = replace(PARIS, previous_ciphertext=b"before", previous_until=START + 1)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (PARIS, replace(PARIS, revision=2, url="https://new.example/", host="london", priority=1, checks=())),
+        (PARIS, replace(ROTATING, revision=2, ciphertext=b"anew", header_names=())),
+        (ROTATING, replace(PARIS, revision=2, lease_seconds=None)),
+    ],
+    ids=["the names that DynamoDB has words for", "an attribute more", "attributes less"],
+)
+def test_an_update_leads_to_the_row_it_was_made_for_unless_the_ciphertext_is_another(
+    before: StorablePluginConfig, after: StorablePluginConfig, table: Table
+) -> None:
+    registry = Registry(table.client, settings())
+    table.put(before)
+    table.client.transact_write_items(TransactItems=[registry.update(before, after)])
+    assert registry.get("vip-1") == after
+    table.put(replace(before, ciphertext=b"another"))
+    with pytest.raises(table.client.exceptions.TransactionCanceledException) as refused:
+        table.client.transact_write_items(TransactItems=[registry.update(before, after)])
+    assert refused.value.response["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed"
+
+
+def test_an_update_never_makes_a_row(table: Table) -> None:
+    registry = Registry(table.client, settings())
+    assert not registry.reencrypt(PARIS, replace(PARIS, ciphertext=b"anew"))
+    assert registry.count() == 0
+
+
+def test_a_ciphertext_made_anew_is_written_over_the_one_it_was_made_of_only(table: Table) -> None:
+    registry = Registry(table.client, settings())
+    table.put(PARIS)
+    anew = replace(PARIS, ciphertext=b"anew", encrypted_at=START + 5)
+    assert registry.reencrypt(PARIS, anew)
+    assert registry.get("vip-1") == anew
+    assert not registry.reencrypt(PARIS, replace(PARIS, ciphertext=b"again")), "somebody was faster"
+    assert registry.get("vip-1") == anew
+
+
+def test_a_row_from_before_there_were_rotations_is_as_old_as_itself() -> None:
+    item = to_item(PARIS)
+    del item["encrypted_at"]
+    assert from_item(item).encrypted_at == PARIS.created_at
 
 
 def test_scan_and_count_see_every_row(table: Table) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -128,7 +129,6 @@ class Story:
                 self.deleted.discard(endpoint_id)
 
         call()
-
 
     def freeze(self, frozen: bool) -> None:
         self.commands += 1
@@ -276,7 +276,7 @@ def _commands(story: Story, draw: random.Random, names: list[str], moments: list
         if draw.random() < 0.8:
             story.cloud.at(begin + draw.choice((0, 50, 3_000, 30_000)), lambda: story.freeze(False))
     for _ in range(draw.choice((0, 1, 3))):
-        story.cloud.at(sometime(), lambda name=draw.choice(names): story.redeliver(name))  # type: ignore[misc]
+        story.cloud.at(sometime(), functools.partial(story.redeliver, draw.choice(names)))
     for i in range(draw.choice((0, 1, 3))):
         secret = {"secret": f"new-secret-{i}", "headers": {}}
         body = draw.choice(
@@ -289,7 +289,7 @@ def _commands(story: Story, draw: random.Random, names: list[str], moments: list
                 {"plugin_config": {**secret, "previous_secret_until": START + 3_600_000}},
             )
         )
-        story.cloud.at(sometime(), lambda name=draw.choice(names), body=body: story.change(name, body))  # type: ignore[misc]
+        story.cloud.at(sometime(), functools.partial(story.change, draw.choice(names), body))
 
 
 def _heartbeats(story: Story, draw: random.Random, name: str) -> None:

@@ -33,6 +33,25 @@ def row(endpoint_id: str) -> Item:
     return {"Put": {"TableName": ENDPOINTS, "Item": {"endpoint_id": {"S": endpoint_id}}}}
 
 
+def update(endpoint_id: str, before: str, after: str, *, removing: bool = False) -> Item:
+    """As the registry writes it."""
+    return {
+        "Update": {
+            "TableName": ENDPOINTS,
+            "Key": {"endpoint_id": {"S": endpoint_id}},
+            "UpdateExpression": "SET #url = :url, #ciphertext = :ciphertext" + " REMOVE #host" * removing,
+            "ConditionExpression": "#ciphertext = :as_read",
+            "ExpressionAttributeNames": {"#url": "url", "#ciphertext": "ciphertext"}
+            | ({"#host": "host"} if removing else {}),
+            "ExpressionAttributeValues": {
+                ":url": {"S": after},
+                ":ciphertext": {"S": after},
+                ":as_read": {"S": before},
+            },
+        }
+    }
+
+
 def transition(version: int) -> Item:
     return {"Put": {"TableName": TRANSITIONS, "Item": lock("a", version)}}
 
@@ -51,6 +70,7 @@ def transact(*writes: Item) -> Callable[[Any], Any]:
     return lambda client: client.transact_write_items(TransactItems=list(writes))
 
 
+FOUR = {"endpoint_id": {"S": "vip-4"}, "ciphertext": {"S": "a"}, "host": {"S": "paris"}}
 CALLS: list[Callable[[Any], Any]] = [
     lambda client: client.get_item(TableName=LOCKS, Key={"resource_id": {"S": "a"}}, ConsistentRead=True),
     lambda client: client.put_item(**put(lock("a", 1), 3)),
@@ -65,6 +85,12 @@ CALLS: list[Callable[[Any], Any]] = [
     transact(
         {"Put": put(lock("a", 4), 3)}, {"Delete": {"TableName": ENDPOINTS, "Key": {"endpoint_id": {"S": "vip-1"}}}}
     ),
+    transact({"Put": {"TableName": ENDPOINTS, "Item": FOUR}}),
+    transact({"Put": put(lock("a", 5), 4)}, update("vip-4", "a", "b")),
+    transact({"Put": put(lock("a", 6), 5)}, update("vip-4", "a", "c")),
+    transact({"Put": put(lock("a", 6), 4)}, update("vip-4", "b", "c")),
+    transact({"Put": put(lock("a", 6), 5)}, update("vip-5", "b", "c")),
+    transact({"Put": put(lock("a", 6), 5)}, update("vip-4", "b", "c", removing=True)),
     lambda client: client.scan(TableName=ENDPOINTS),
     lambda client: client.scan(TableName=ENDPOINTS, Select="COUNT"),
     lambda client: client.put_item(TableName=LOCKS, Item=due_item("c", 1, 50)),

@@ -86,9 +86,7 @@ class ControlPlane:
             except Conflict as conflict:
                 raise Conflict(f"start scheduler: endpoint already assigned: {conflict}") from None
 
-        committed = self._commit(
-            row.resource_id, register, Cause("register", request_id), row=self._registry.put(row)
-        )
+        committed = self._commit(row.resource_id, register, Cause("register", request_id), row=self._registry.put(row))
         # The same call, repeated before this one was answered, may have been the faster.
         known = _marked(committed.after, mark) if mark else endpoint_id
         return shown(row, entry) if known == endpoint_id else self._repeated(config, known)
@@ -143,7 +141,7 @@ class ControlPlane:
                 row.resource_id, change, Cause("change", request_id), row=self._registry.update(row, changed)
             )
         except ClientError as error:
-            reasons: list[Any] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
+            reasons: list[Any] = error.response.get("CancellationReasons", [])
             if not any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
                 raise
             raise Conflict("a key rotation encrypted it anew at the same moment: repeat the change") from None

@@ -40,7 +40,11 @@ class WebhookFactory:
     def mutate(self, config: PluginConfig, endpoint_id: str, created_at: int) -> StorablePluginConfig:
         """The row to store, secret and header values in one ciphertext. 1 kms:Encrypt."""
         ciphertext = self._seal(
-            config.secret, config.headers, created_at, endpoint_id=endpoint_id, resource_id=config.resource_id,
+            config.secret,
+            config.headers,
+            created_at,
+            endpoint_id=endpoint_id,
+            resource_id=config.resource_id,
             url=config.url,
         )
         return StorablePluginConfig(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from link.election import Delivery
 from link.endpoint import Result
 from link.errors import Invalid
 from link.registration import Registration as PluginConfig
+from link.registration import StorablePluginConfig
 
 __all__ = ["Config", "Factory", "Plugin", "PluginConfig", "StorablePluginConfig", "factory", "register"]
 
@@ -18,30 +19,6 @@ class Config:
     """What a plugin asks of the system: `refresh_every` milliseconds an active endpoint is told so again."""
 
     refresh_every: int
-
-
-@dataclass(frozen=True, slots=True)
-class StorablePluginConfig:
-    """A registration as stored: one row of the endpoints table, secrets in `ciphertext` only."""
-
-    endpoint_id: str
-    revision: int
-    plugin: str
-    resource_id: str
-    url: str
-    ciphertext: bytes
-    header_names: tuple[str, ...] = ()
-    checks: tuple[dict[str, Any], ...] = ()
-    healthcheck_interval: int = 0
-    host: str = ""
-    priority: int = 0
-    lease_seconds: int | None = None
-    created_at: int = 0
-    encrypted_at: int = 0
-    """When the ciphertext was made, or made anew by a key rotation. Unix milliseconds."""
-    previous_ciphertext: bytes | None = None
-    """What `ciphertext` was before the last change of the secret: its secrets sign, too, until `previous_until`."""
-    previous_until: int | None = None
 
 
 class Plugin(Protocol):

@@ -11,15 +11,12 @@ import re
 from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from link import address
 from link.errors import Invalid
 from link.settings import Network
 from link.webhook import CONTENT_TYPE, PLUGIN
-
-if TYPE_CHECKING:
-    from link.plugin import StorablePluginConfig
 
 RESOURCE_ID_CHARACTERS = 256
 SECRET_CHARACTERS = 4_096
@@ -45,8 +42,16 @@ _JSON_TYPES = {type(None): "null", dict: "an object", list: "a list", str: "a st
 _FIELDS = ("plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds")
 _CONFIG_FIELDS = ("url", "resource_id", "secret", "headers")
 
-_CHANGE_FIELDS = ("plugin", "plugin_config", "healthchecks", "checks", "healthcheck_interval", "host", "priority",
-                  "lease_seconds")
+_CHANGE_FIELDS = (
+    "plugin",
+    "plugin_config",
+    "healthchecks",
+    "checks",
+    "healthcheck_interval",
+    "host",
+    "priority",
+    "lease_seconds",
+)
 PREVIOUS_SECRET_MS = 30 * 86_400_000
 """How long an old secret may sign beside its successor."""
 
@@ -67,6 +72,30 @@ class Registration:
     host: str
     priority: int
     lease_seconds: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StorablePluginConfig:
+    """A registration as stored: one row of the endpoints table, secrets in `ciphertext` only."""
+
+    endpoint_id: str
+    revision: int
+    plugin: str
+    resource_id: str
+    url: str
+    ciphertext: bytes
+    header_names: tuple[str, ...] = ()
+    checks: tuple[dict[str, Any], ...] = ()
+    healthcheck_interval: int = 0
+    host: str = ""
+    priority: int = 0
+    lease_seconds: int | None = None
+    created_at: int = 0
+    encrypted_at: int = 0
+    """When the ciphertext was made, or made anew by a key rotation. Unix milliseconds."""
+    previous_ciphertext: bytes | None = None
+    """What `ciphertext` was before the last change of the secret: its secrets sign, too, until `previous_until`."""
+    previous_until: int | None = None
 
 
 def parse(body: object, *, allowed_networks: Collection[Network] = (), require_https: bool = False) -> Registration:

@@ -120,11 +120,10 @@ def to_item(row: StorablePluginConfig) -> dict[str, Any]:
         "host": {"S": row.host},
         "priority": {"N": str(row.priority)},
         "created_at": {"N": str(row.created_at)},
+        "encrypted_at": {"N": str(row.encrypted_at)},
     }
     if row.lease_seconds is not None:
         item["lease_seconds"] = {"N": str(row.lease_seconds)}
-    if row.encrypted_at:
-        item["encrypted_at"] = {"N": str(row.encrypted_at)}
     if row.previous_ciphertext is not None:
         item["previous_ciphertext"] = {"B": row.previous_ciphertext}
         item["previous_until"] = {"N": str(row.previous_until)}
@@ -147,7 +146,8 @@ def from_item(item: dict[str, Any]) -> StorablePluginConfig:
         priority=int(item["priority"]["N"]),
         lease_seconds=int(item["lease_seconds"]["N"]) if "lease_seconds" in item else None,
         created_at=int(item["created_at"]["N"]),
-        encrypted_at=int(item["encrypted_at"]["N"]) if "encrypted_at" in item else int(item["created_at"]["N"]),
+        # Rows of version 0.1 do not have it.
+        encrypted_at=int(item.get("encrypted_at", item["created_at"])["N"]),
         previous_ciphertext=bytes(item["previous_ciphertext"]["B"]) if "previous_ciphertext" in item else None,
         previous_until=int(item["previous_until"]["N"]) if "previous_until" in item else None,
     )

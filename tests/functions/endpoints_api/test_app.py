@@ -6,7 +6,10 @@ from typing import Any
 
 import pytest
 
-from link import VERSION
+from link import VERSION, aws
+from link.endpoint import Resource
+from link.lock import Locks
+from link.registry import from_item
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
 
 NOBODY = "vip-99999999-9999-4999-8999-999999999999"
@@ -23,6 +26,8 @@ def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
         request["body"] = body if body is None or isinstance(body, str) else json.dumps(body)
     if "query" in changes:
         request["queryStringParameters"] = changes["query"]
+    request["headers"] |= changes.get("headers", {})
+    request["httpMethod"] = changes.get("method", request["httpMethod"])
     answer = deployment.invoke("endpoints_api", request)
     content_type = answer["multiValueHeaders"]["Content-Type"]
     assert content_type == ["application/json"]
@@ -292,6 +297,7 @@ def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> Non
         "epoch": 1,
         "since": 0,
         "reason": "elected",
+        "frozen": False,
         "endpoints": 2,
         "candidates": [],
         "undelivered": [],
@@ -347,6 +353,7 @@ def test_resources_are_listed_without_those_that_only_keep_their_epoch(deploymen
     assert call(deployment, "resources") == (
         200,
         {"resources": [{"resource_id": RESOURCE, "holder": None, "epoch": 0, "since": None, "reason": None,
+                        "frozen": False,
                         "endpoints": 1, "undelivered": 0}]},
     )  # fmt: skip
     call(deployment, "delete")
@@ -491,3 +498,238 @@ def test_a_preview_shows_the_users_headers_by_name_only(deployment: Deployment) 
         str(len(deployment.receiver.requests) + 1),
     )
     assert "hidden" not in json.dumps(answer)
+
+
+# --- PUT and PATCH
+
+
+def stored(deployment: Deployment, endpoint_id: str = PARIS) -> dict[str, Any]:
+    row: dict[str, Any] = deployment.dynamodb.get_item(TableName="endpoints", Key={"endpoint_id": {"S": endpoint_id}})[
+        "Item"
+    ]
+    return row
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH"])
+def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment, method: str) -> None:
+    deployment.register(PARIS)
+    checks = [{"type": "TCP", "host": "203.0.113.7", "port": 443}]
+    assert call(deployment, "change", method=method) == (200, endpoint(PARIS, "BOOTING", checks=checks, priority=5))
+    assert call(deployment, "show") == (200, {"endpoint": endpoint(PARIS, "BOOTING", checks=checks, priority=5)})
+    assert stored(deployment)["revision"] == {"N": "2"}
+    # LinK clears the health checks here.
+    assert call(deployment, "change", method=method, body={})[1]["checks"] == checks
+    assert stored(deployment)["revision"] == {"N": "2"}
+
+
+@pytest.mark.parametrize(
+    ("id", "body", "status", "text"),
+    [
+        pytest.param("vip-1", {}, 400, "Invalid endpoint ID", id="no id"),
+        pytest.param(PARIS, "", 400, "invalid JSON", id="empty"),
+        pytest.param(PARIS, "{", 400, "invalid JSON", id="not JSON"),
+        pytest.param(NOBODY, {}, 404, "Endpoint not found", id="nobody"),
+        pytest.param(PARIS, {"healthchecks": [{}]}, 422, "type=Health check type is not supported", id="a bad check"),
+        pytest.param(PARIS, {"host": "x"}, 422, "register another endpoint", id="another host"),
+        pytest.param(
+            PARIS, {"plugin_config": {"url": "https://x.example", "secret": "s"}}, 409, "fail over first", id="active"
+        ),
+    ],
+)
+def test_a_change_that_cannot_be(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
+    deployment.register(PARIS)
+    report(deployment, "status_winner")
+    got, answer = call(deployment, "change", id=id, body=body)
+    assert got == status and text in json.dumps(answer)
+    assert stored(deployment)["revision"] == {"N": "1"}
+
+
+def test_a_standby_moves_to_another_url_and_its_webhooks_go_there(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    report(deployment, "status_winner", "status_loser")
+    moved = deployment.receiver.url + "/moved"
+    config = {"url": moved, "secret": "moved-secret-0123456789abcdef0123", "headers": {"X-Site": "london"}}
+    assert call(deployment, "change", id=LONDON, body={"plugin_config": config})[0] == 200
+    assert call(deployment, "redeliver", id=LONDON) == (204, "")
+    deployment.invoke("reconcile", event("wake_up"))
+    request = deployment.receiver.requests[-1]
+    assert request.path == "/hook/moved" and request.header("X-Site") == "london"
+    assert request.brief() == (LONDON, "STANDBY", 1, 1, "joined")
+
+
+def test_a_change_beside_a_key_rotation_is_a_conflict(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment.register(PARIS)
+    row = stored(deployment)
+    read = "link.registry.Registry.get"
+    old = from_item({**row, "ciphertext": {"B": b"as it was before the rotation"}})
+    monkeypatch.setattr(read, lambda self, endpoint_id: old)
+    status, answer = call(deployment, "change")
+    assert (status, answer["error"][:14]) == (409, "a key rotation")
+    assert stored(deployment) == row
+
+
+def test_two_changes_at_once_are_a_conflict_for_one(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    deployment.register(PARIS)
+    old = from_item(stored(deployment))
+    assert call(deployment, "change")[0] == 200
+    monkeypatch.setattr("link.registry.Registry.get", lambda self, endpoint_id: old)
+    status, answer = call(deployment, "change", body={"priority": 6})
+    assert status == 409 and "at the same moment" in answer["error"]
+
+
+# --- Redeliver, freeze
+
+
+def test_redeliver_tells_the_same_once_more(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    report(deployment, "status_winner", "status_loser")
+    for id in (PARIS, LONDON):
+        assert call(deployment, "redeliver", id=id) == (204, "")
+    deployment.invoke("reconcile", event("wake_up"))
+    told_again = deployment.receiver.requests[-2:]
+    assert sorted(request.brief() for request in told_again) == [
+        (PARIS, "ACTIVATED", 1, 1, "elected"),
+        (LONDON, "STANDBY", 1, 1, "joined"),
+    ]
+    first, again = deployment.receiver.requests[0], next(r for r in told_again if r.brief()[0] == PARIS)
+    assert first.header("webhook-id") == again.header("webhook-id"), "one message, told twice"
+
+
+@pytest.mark.parametrize(
+    ("id", "status", "text"),
+    [
+        ("vip-1", 400, "Invalid endpoint ID"),
+        (NOBODY, 404, "Endpoint not found"),
+        (PARIS, 409, "nothing has been announced"),
+    ],
+)
+def test_redeliver_refused(deployment: Deployment, id: str, status: int, text: str) -> None:
+    deployment.register(PARIS)
+    got, answer = call(deployment, "redeliver", id=id)
+    assert got == status and text in answer["error"]
+
+
+def test_a_frozen_resource_keeps_its_holder_until_it_is_unfrozen(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    report(deployment, "status_winner", "status_loser")
+    for _ in range(2):
+        status, answer = call(deployment, "freeze")
+        assert (status, answer["resource"]["frozen"], answer["resource"]["holder"]) == (200, True, PARIS)
+    report(deployment, "status_failing")
+    assert deployment.statuses()[PARIS] == "ACTIVATED"
+    assert call(deployment, "delete")[0] == 409
+    assert call(deployment, "resources")[1]["resources"][0]["frozen"] is True
+    status, answer = call(deployment, "freeze", body={"frozen": False})
+    assert (status, answer["resource"]["frozen"], answer["resource"]["holder"]) == (200, False, LONDON)
+    assert deployment.statuses() == {PARIS: "FAILING", LONDON: "ACTIVATED"}
+    audit = call(deployment, "transitions")[1]["transitions"]
+    assert [(row["cause"]["kind"], len(row["changes"])) for row in audit[:2]] == [("unfreeze", 2), ("freeze", 0)]
+
+
+@pytest.mark.parametrize(
+    ("query", "body", "status", "text"),
+    [
+        pytest.param({}, {"frozen": True}, 400, "resource_id is missing", id="no resource"),
+        pytest.param({"resource_id": "x"}, "{", 400, "not JSON", id="not JSON"),
+        pytest.param({"resource_id": "x"}, {"frozen": True}, 404, "Resource not found", id="no such resource"),
+        pytest.param({"resource_id": RESOURCE}, {"frozen": "yes"}, 422, "neither true nor false", id="a text"),
+        pytest.param({"resource_id": RESOURCE}, [], 422, "neither true nor false", id="a list"),
+        pytest.param({"resource_id": RESOURCE}, {"frozen": True}, 409, "nothing to keep", id="no holder"),
+    ],
+)
+def test_freeze_refused(deployment: Deployment, query: dict[str, str], body: Any, status: int, text: str) -> None:
+    deployment.register(PARIS)
+    got, answer = call(deployment, "freeze", query=query, body=body)
+    assert got == status and text in json.dumps(answer)
+
+
+# --- Idempotency
+
+
+def test_a_repeated_create_registers_once(deployment: Deployment) -> None:
+    key = {"Idempotency-Key": "a6a4e4ee-7a4b-4d0e-a0f4-0d5b9ab0ab0c"}
+    status, first = call(deployment, "create", headers=key)
+    assert (status, call(deployment, "create", headers=key)) == (201, (201, first))
+    assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
+    # Afterwards it is a new registration: sequences of an id never start again.
+    assert call(deployment, "delete", id=first["endpoint"]["id"])[0] == 204
+    status, second = call(deployment, "create", headers=key)
+    assert status == 201 and second["endpoint"]["id"] != first["endpoint"]["id"]
+
+
+def test_a_create_that_was_overtaken_by_its_repetition(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = {"Idempotency-Key": "again"}
+    _, first = call(deployment, "create", headers=key)
+    # The slow one read the item before the fast one wrote it.
+    stale = iter([Resource(RESOURCE)])
+    read = Locks.read
+    monkeypatch.setattr(Locks, "read", lambda self, resource_id: next(stale, None) or read(self, resource_id))
+    assert call(deployment, "create", headers=key) == (201, first)
+    assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "text"),
+    [
+        ({"headers": {"Idempotency-Key": "a b"}}, 400, "visible ASCII"),
+        ({"headers": {"Idempotency-Key": ""}}, 400, "visible ASCII"),
+        ({"headers": {"Idempotency-Key": "x" * 257}}, 400, "visible ASCII"),
+        ({"headers": {"Idempotency-Key": "k"}, "host": "london"}, 409, "used for another registration"),
+    ],
+)
+def test_an_idempotency_key_that_cannot_be_used(
+    deployment: Deployment, changes: dict[str, Any], status: int, text: str
+) -> None:
+    assert call(deployment, "create", headers={"Idempotency-Key": "k"})[0] == 201
+    if "host" in changes:
+        changes = {**changes, "body": {**json.loads(event("api_create")["body"]), "host": changes["host"]}}
+    got, answer = call(deployment, "create", **changes)
+    assert got == status and text in answer["error"]
+
+
+# --- Key rotation
+
+
+def test_a_key_rotation_is_started_without_any_input_and_shows_how_far_it_is(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.register(PARIS, LONDON)
+    status, answer = call(deployment, "key_rotation")
+    before = answer["key_rotation"]
+    assert status == 200 and (before["endpoints"], before["encrypted_since"]) == (2, 2)
+    assert before["oldest_encrypted_at"] <= before["now"]
+
+    started: list[dict[str, Any]] = []
+    monkeypatch.setenv("KEY_ROTATION_FUNCTION", "rotation")
+    real = aws.client
+    fake = type("Lambda", (), {"invoke": lambda self, **asked: started.append(asked)})
+    monkeypatch.setattr(aws, "client", lambda service: fake() if service == "lambda" else real(service))
+    assert call(deployment, "rotate_key") == (204, "")
+    assert started == [{"FunctionName": "rotation", "InvocationType": "Event"}]
+
+    since = before["now"] + 1
+    query = {"since": str(since)}
+    while call(deployment, "key_rotation")[1]["key_rotation"]["now"] < since:
+        pass
+    assert call(deployment, "key_rotation", query=query)[1]["key_rotation"]["encrypted_since"] == 0
+    ciphertext = stored(deployment)["ciphertext"]
+    assert deployment.invoke("key_rotation", {"url": "whatever it is told"}) == {"endpoints": 2}
+    after = call(deployment, "key_rotation", query=query)[1]["key_rotation"]
+    assert (after["endpoints"], after["encrypted_since"], after["since"]) == (2, 2, since)
+    assert after["oldest_encrypted_at"] >= since
+    assert stored(deployment)["ciphertext"] != ciphertext
+    report(deployment, "status_winner")
+    assert deployment.receiver.requests[-1].brief() == (PARIS, "ACTIVATED", 1, 1, "elected")
+
+
+def test_the_progress_of_a_rotation_of_nothing(deployment: Deployment) -> None:
+    status, answer = call(deployment, "key_rotation", query={"since": "7"})
+    assert status == 200
+    assert answer["key_rotation"] | {"now": 0} == {
+        "now": 0,
+        "since": 7,
+        "endpoints": 0,
+        "encrypted_since": 0,
+        "oldest_encrypted_at": None,
+    }
+    assert call(deployment, "key_rotation", query={"since": "yesterday"})[0] == 400
