@@ -63,12 +63,17 @@ class Deployment:
             return f"{self.endpoint_url.rstrip('/')}/restapis/{self.outputs['ApiId']}/v3/_user_request_"
         return self.outputs["ApiUrl"].rstrip("/")
 
-    def call(self, method: str, path: str, body: object = None, **query: str | None) -> Any:
+    def call(
+        self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None, **query: str | None
+    ) -> Any:
         """The JSON of an answer; raises Refused or Unreachable."""
         given = {name: value for name, value in query.items() if value is not None}
         target = self.url + path + (f"?{urlencode(given, quote_via=quote)}" if given else "")
         data = b"" if body is None else json.dumps(body).encode()
-        answer = self.forward(method, target, data, {"Content-Type": "application/json"})
+        headers = {"Content-Type": "application/json"}
+        if idempotency_key is not None:
+            headers["Idempotency-Key"] = idempotency_key
+        answer = self.forward(method, target, data, headers)
         try:
             content = answer.json() if answer.content else None
         except ValueError:

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import Annotated, Any, Optional
 import boto3
 import typer
 from rich.live import Live
+from rich.progress import Progress
 
 from linkctl import proxy as signing_proxy
 from linkctl import show
@@ -118,23 +120,108 @@ def endpoints_create(
     lease_seconds: Annotated[
         Optional[int], typer.Option(min=5, max=3600, help="Without a report in that time it counts as failing.")
     ] = None,
+    idempotency_key: Annotated[
+        Optional[str], typer.Option(help="Registers once, however often it is run with the same key.")
+    ] = None,
 ) -> None:
     """Registers an endpoint. It is BOOTING until its host reports."""
     config: dict[str, Any] = {"url": url, "resource_id": resource_id, "secret": _read(secret_file)}
     if header_file is not None:
-        try:
-            config["headers"] = json.loads(_read(header_file))
-        except ValueError as error:
-            raise typer.BadParameter(f"{header_file} is not JSON: {error}") from None
+        config["headers"] = _headers(header_file)
     body: dict[str, Any] = {"plugin": "webhook", "plugin_config": config, "priority": priority}
     if host is not None:
         body["host"] = host
     if lease_seconds is not None:
         body["lease_seconds"] = lease_seconds
-    created = _deployment().call("POST", "/endpoints", body)["endpoint"]
+    # The same for both tries: an answer that got lost does not register it twice.
+    key = idempotency_key or str(uuid.uuid4())
+    try:
+        created = _deployment().call("POST", "/endpoints", body, idempotency_key=key)["endpoint"]
+    except Unreachable:
+        created = _deployment().call("POST", "/endpoints", body, idempotency_key=key)["endpoint"]
     _say(
         created, lambda one: f"{one['id']} is registered. Its host has to report: linkctl report {one['id']} ACTIVATED"
     )
+
+
+@endpoints.command("change")
+def endpoints_change(
+    endpoint_id: EndpointId,
+    priority: Annotated[Optional[int], typer.Option(min=-1000, max=1000, help="Counts at the next election.")] = None,
+    lease_seconds: Annotated[Optional[int], typer.Option(min=0, max=3600, help="0: no lease any more.")] = None,
+    healthcheck: Annotated[
+        Optional[list[str]], typer.Option(help="HOST:PORT, repeated; all of them, replaces what there is.")
+    ] = None,
+    healthcheck_interval: Annotated[Optional[int], typer.Option(min=0, max=3600, help="Seconds.")] = None,
+    url: Annotated[Optional[str], typer.Option(help="On standby only; takes the secret again.")] = None,
+    secret_file: Annotated[Optional[Path], typer.Option(help="File with the secret, - for standard input.")] = None,
+    header_file: Annotated[Optional[Path], typer.Option(help="JSON object with all headers, {} for none.")] = None,
+) -> None:
+    """Changes what is named and nothing else. To change the secret only, see rotate-secret."""
+    body: dict[str, Any] = {}
+    if priority is not None:
+        body["priority"] = priority
+    if lease_seconds is not None:
+        body["lease_seconds"] = lease_seconds or None
+    if healthcheck is not None:
+        body["healthchecks"] = [_healthcheck(one) for one in healthcheck]
+    if healthcheck_interval is not None:
+        body["healthcheck_interval"] = healthcheck_interval
+    config: dict[str, Any] = {} if url is None else {"url": url}
+    if secret_file is not None:
+        config["secret"] = _read(secret_file)
+    if header_file is not None:
+        config["headers"] = _headers(header_file)
+    if config:
+        body["plugin_config"] = config
+    if not body:
+        raise typer.BadParameter("nothing to change: name what, see --help")
+    _say(_deployment().call("PATCH", _path(endpoint_id), body), lambda one: show.endpoints([one]))
+
+
+def _healthcheck(text: str) -> dict[str, Any]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT")
+    return {"type": "TCP", "host": host, "port": int(port)}
+
+
+@endpoints.command("rotate-secret")
+def endpoints_rotate_secret(
+    endpoint_id: EndpointId,
+    secret_file: Annotated[Path, typer.Option(help="File with the new secret, - for standard input.")],
+    overlap_hours: Annotated[float, typer.Option(min=0, max=720, help="How long the old one signs beside it.")] = 24.0,
+    header_file: Annotated[Optional[Path], typer.Option(help="JSON object with all headers, if it has any.")] = None,
+) -> None:
+    """A new secret; until the overlap ends, every webhook carries signatures of both."""
+    config: dict[str, Any] = {"secret": _read(secret_file), "previous_secret_until": None}
+    if overlap_hours:
+        config["previous_secret_until"] = time.time_ns() // 1_000_000 + round(overlap_hours * 3_600_000)
+    if header_file is not None:
+        config["headers"] = _headers(header_file)
+    until = config["previous_secret_until"]
+    changed = _deployment().call("PATCH", _path(endpoint_id), {"plugin_config": config})
+    _say(
+        changed,
+        lambda one: (
+            f"{endpoint_id} has a new secret; "
+            + ("the old one is gone" if until is None else f"the old one signs, too, for {overlap_hours:g} h")
+        ),
+    )
+
+
+@endpoints.command("redeliver")
+def endpoints_redeliver(endpoint_id: EndpointId) -> None:
+    """Its receiver is told the current status once more."""
+    _deployment().call("POST", _path(endpoint_id, "/redeliver"))
+    _say({"redelivers": endpoint_id}, lambda _: f"{endpoint_id}: its receiver is told once more")
+
+
+def _headers(file: Path) -> Any:
+    try:
+        return json.loads(_read(file))
+    except ValueError as error:
+        raise typer.BadParameter(f"{file} is not JSON: {error}") from None
 
 
 def _read(file: Path) -> str:
@@ -188,6 +275,46 @@ def resources_show(resource_id: ResourceId) -> None:
 def _resource(resource_id: str) -> dict[str, Any]:
     found: dict[str, Any] = _deployment().call("GET", "/resources", resource_id=resource_id)["resource"]
     return found
+
+
+@resources.command("freeze")
+def resources_freeze(resource_id: ResourceId) -> None:
+    """Its active endpoint stays, whatever is reported: for maintenance. An alarm reminds you."""
+    _freeze(resource_id, True)
+
+
+@resources.command("unfreeze")
+def resources_unfreeze(resource_id: ResourceId) -> None:
+    """Elects again, and makes up for what was reported in the meantime."""
+    _freeze(resource_id, False)
+
+
+def _freeze(resource_id: str, frozen: bool) -> None:
+    found = _deployment().call("PATCH", "/resources", {"frozen": frozen}, resource_id=resource_id)
+    _say(found["resource"], show.resource)
+
+
+@app.command("rotate-encryption-key")
+def rotate_encryption_key(
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for the end of it.")] = 900.0,
+) -> None:
+    """Has every stored secret encrypted anew, and waits until it is done."""
+    path = "/encrypted_storage/key_rotation"
+    since = _deployment().call("GET", path)["key_rotation"]["now"]
+    _deployment().call("POST", path)
+    until = time.monotonic() + patience
+    with Progress(console=show.console(), transient=True) as progress:
+        task = progress.add_task("encrypting anew", total=None)
+        while True:
+            seen: dict[str, Any] = _deployment().call("GET", path, since=str(since))["key_rotation"]
+            progress.update(task, total=seen["endpoints"], completed=seen["encrypted_since"])
+            if seen["encrypted_since"] == seen["endpoints"]:
+                break
+            if time.monotonic() > until:
+                text = f"{seen['encrypted_since']} of {seen['endpoints']} endpoints are encrypted anew"
+                raise Refused(504, {"error": f"{text}: read key_rotation.failed in the function's log"})
+            time.sleep(1)
+    _say(seen, lambda one: f"{one['endpoints']} endpoints are encrypted anew")
 
 
 @app.command()

@@ -29,10 +29,11 @@ def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
                 self._answer(413, b'{"error": "at most a MiB"}')
                 return
             body = self.rfile.read(int(length))
+            headers = {"Content-Type": "application/json"}
+            if (key := self.headers.get("Idempotency-Key")) is not None:
+                headers["Idempotency-Key"] = key
             try:
-                answer = deployment.forward(
-                    self.command, deployment.url + self.path, body, {"Content-Type": "application/json"}
-                )
+                answer = deployment.forward(self.command, deployment.url + self.path, body, headers)
             except Unreachable as error:
                 self._answer(502, json.dumps({"error": str(error)}).encode())
                 return

@@ -54,15 +54,14 @@ def resources(found: list[dict[str, Any]]) -> Table:
     table = Table("resource", "active", "epoch", "since", "why", "endpoints", "undelivered")
     for one in found:
         undelivered = f"[red]{one['undelivered']}[/]" if one["undelivered"] else "0"
-        holder = one["holder"] or "[red]nobody[/]"
+        holder = _holder(one)
         numbers = (str(one["endpoints"]), undelivered)
         table.add_row(one["resource_id"], holder, str(one["epoch"]), ago(one["since"]), one["reason"] or "-", *numbers)
     return table
 
 
 def resource(one: dict[str, Any]) -> Table:
-    holder = one["holder"] or "[red]nobody[/]"
-    title = f"{one['resource_id']}: {holder}, epoch {one['epoch']}, {one['reason'] or '-'} {ago(one['since'])}"
+    title = f"{one['resource_id']}: {_holder(one)}, epoch {one['epoch']}, {one['reason'] or '-'} {ago(one['since'])}"
     table = Table("id", "host", "status", "ready", "reported", "lease", "priority", "undelivered", title=title)
     owed = {entry["id"]: entry for entry in one["undelivered"]}
     for candidate in one["candidates"]:
@@ -80,6 +79,10 @@ def resource(one: dict[str, Any]) -> Table:
     for entry in owed.values():
         table.add_row(entry["id"], "-", "[yellow]being deleted[/]", "no", "-", "-", "-", _owed(entry))
     return table
+
+
+def _holder(one: dict[str, Any]) -> str:
+    return (one["holder"] or "[red]nobody[/]") + (" [yellow](frozen)[/]" if one["frozen"] else "")
 
 
 def _owed(entry: dict[str, Any] | None) -> str:

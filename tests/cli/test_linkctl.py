@@ -9,6 +9,7 @@ import os
 import re
 import sys
 import threading
+import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 import boto3
 import pytest
 
+from link import aws
 from linkctl import proxy
 from linkctl.api import Deployment as Stack
 from linkctl.main import main
@@ -55,7 +57,7 @@ def api(deployment: Deployment) -> Iterator[str]:
             self.end_headers()
             self.wfile.write(answer["body"].encode())
 
-        do_GET = do_POST = do_DELETE = handle_one
+        do_GET = do_POST = do_PATCH = do_DELETE = handle_one
 
         def log_message(self, *_: object) -> None:
             pass
@@ -199,6 +201,111 @@ def test_hosts_and_preview(running: Deployment, linkctl: Run) -> None:
     assert linkctl("endpoints", "hosts", PARIS)[1] == f"{PARIS}\n{LONDON}\n"
     _, out, _ = linkctl("endpoints", "preview", PARIS)
     assert json.loads(out)["headers"]["X-Link-Webhook-Reason"] == "refresh"
+
+
+def test_change_changes_what_is_named(running: Deployment, linkctl: Run) -> None:
+    status, out, err = linkctl(
+        "-o", "json", "endpoints", "change", LONDON, "--priority", "7", "--lease-seconds", "60",
+        "--healthcheck", "203.0.113.7:443", "--healthcheck", "::1:80", "--healthcheck-interval", "20",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    changed = json.loads(out)
+    assert (changed["priority"], changed["lease_seconds"], changed["healthcheck_interval"]) == (7, 60, 20)
+    assert [(check["host"], check["port"]) for check in changed["checks"]] == [("203.0.113.7", 443), ("::1", 80)]
+    assert json.loads(linkctl("-o", "json", "endpoints", "change", LONDON, "--lease-seconds", "0")[1]) == changed | {
+        "lease_seconds": None
+    }
+
+
+def test_change_of_a_url_takes_the_secret_from_a_pipe(running: Deployment, linkctl: Run, tmp_path: Path) -> None:
+    moved = running.receiver.url + "/moved"
+    (tmp_path / "headers").write_text('{"X-Site": "hidden-header"}')
+    arguments = ("endpoints", "change", LONDON, "--url", moved, "--header-file", str(tmp_path / "headers"))
+    status, out, err = linkctl(*arguments)
+    assert status == 1 and "missing secret" in err
+    status, out, err = linkctl(*arguments, "--secret-file", "-", stdin="hidden-secret\n")
+    assert (status, err) == (0, "") and "hidden" not in out
+    row = running.dynamodb.get_item(TableName="endpoints", Key={"endpoint_id": {"S": LONDON}})["Item"]
+    assert (row["url"], row["header_names"]) == ({"S": moved}, {"L": [{"S": "X-Site"}]})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        ([], "nothing to change"),
+        (["--healthcheck", "203.0.113.7"], "is not HOST:PORT"),
+        (["--healthcheck", ":80"], "is not HOST:PORT"),
+    ],
+)
+def test_a_change_typed_wrongly(linkctl: Run, arguments: list[str], text: str) -> None:
+    status, _, err = linkctl("endpoints", "change", LONDON, *arguments)
+    assert status == 2 and text in err
+
+
+def test_a_secret_is_rotated_with_an_overlap_and_without(running: Deployment, linkctl: Run) -> None:
+    before = time.time_ns() // 1_000_000
+    rotate = ("endpoints", "rotate-secret", PARIS, "--secret-file", "-")
+    status, out, err = linkctl("-o", "json", *rotate, "--overlap-hours", "2", stdin="hidden-secret")
+    assert (status, err) == (0, "")
+    until = json.loads(out)["previous_secret_until"]
+    assert before <= until - 7_200_000 <= time.time_ns() // 1_000_000
+    status, _, err = linkctl(*rotate, stdin="hidden-third")
+    assert status == 1 and "no more than two can" in err
+    status, out, _ = linkctl(*rotate, "--overlap-hours", "0", stdin="hidden-third")
+    assert status == 0 and "the old one is gone" in out and "hidden" not in out
+    assert json.loads(linkctl("-o", "json", "endpoints", "show", PARIS)[1])["previous_secret_until"] is None
+
+
+def test_redeliver(running: Deployment, linkctl: Run) -> None:
+    status, out, _ = linkctl("endpoints", "redeliver", LONDON)
+    assert status == 0 and "once more" in out
+    running.invoke("reconcile", event("wake_up"))
+    assert running.receiver.requests[-1].brief() == (LONDON, "STANDBY", 1, 1, "joined")
+
+
+def test_freeze_and_unfreeze(running: Deployment, linkctl: Run) -> None:
+    status, out, _ = linkctl("resources", "freeze", RESOURCE)
+    assert status == 0 and f"{PARIS} (frozen)" in out
+    report(running, "status_failing")
+    assert f"{PARIS} (frozen)" in linkctl("resources", "list")[1]
+    status, out, _ = linkctl("resources", "unfreeze", RESOURCE)
+    assert status == 0 and f"{RESOURCE}: {LONDON}, epoch 2" in out and "frozen" not in out
+
+
+def test_the_encryption_key_is_rotated_and_waited_for(
+    running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, waits = aws.client, []
+
+    class Function:
+        def invoke(self, **_: object) -> None:
+            # The function runs a while after it was called.
+            monkeypatch.setattr("linkctl.main.time.sleep", lambda seconds: waits.append(rotate()))
+
+    def rotate() -> object:
+        return running.invoke("key_rotation", {})
+
+    monkeypatch.setattr(aws, "client", lambda service: Function() if service == "lambda" else real(service))
+    status, out, err = linkctl("rotate-encryption-key")
+    assert (status, err, out.strip()) == (0, "", "2 endpoints are encrypted anew")
+    assert waits == [{"endpoints": 2}]
+
+
+def test_a_rotation_that_does_not_end_is_not_waited_for_for_ever(
+    running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = aws.client
+    nobody = type("Function", (), {"invoke": lambda self, **_: None})
+    monkeypatch.setattr(aws, "client", lambda service: nobody() if service == "lambda" else real(service))
+    status, _, err = linkctl("rotate-encryption-key", "--patience", "1")
+    assert status == 1 and "0 of 2 endpoints" in err and "key_rotation.failed" in err
+
+
+def test_create_with_a_key_registers_once(deployment: Deployment, linkctl: Run) -> None:
+    create = ("-o", "json", "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", RESOURCE)
+    create += ("--secret-file", "-", "--idempotency-key", "mine")
+    first, second = (json.loads(linkctl(*create, stdin="hidden-secret")[1]) for _ in range(2))
+    assert first == second
 
 
 def test_watch_looks_again(running: Deployment, linkctl: Run) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import ast
 import difflib
+import functools
 import math
 import os
 import resource
@@ -185,7 +186,9 @@ def main() -> int:
         limits = limits_of(module)
         alive = []
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for m, lives in zip(all_of_it, pool.map(lambda m: survives(m, limits), all_of_it), strict=True):
+            for m, lives in zip(
+                all_of_it, pool.map(functools.partial(survives, limits=limits), all_of_it), strict=True
+            ):
                 if lives:
                     alive.append(m)
                     known = "explained" if (module, m.change) in why else "SURVIVED"

@@ -265,7 +265,7 @@ def _happening(story: Story, draw: random.Random, names: list[str], at: int) -> 
 
 
 def _commands(story: Story, draw: random.Random, names: list[str], moments: list[int]) -> None:
-    """What only operators do. In every fifth history, from numbers of its own, so that the others stay what they were."""
+    """What only operators do, in every fifth history, by numbers of its own: the others stay what they were."""
 
     def sometime() -> int:
         return draw.choice(moments) + draw.choice((0, 0, 1, 40, 700, 5_000))

@@ -59,8 +59,8 @@ class ControlPlane:
     def create(self, body: Any, request_id: str, token: str | None = None) -> dict[str, Any]:
         """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report.
 
-        With the `token` of an earlier call, returns what that one registered, as long as it is there: the token's hash is
-        the last group of the endpoint's id, so that nothing more has to be stored or looked up.
+        With the `token` of an earlier call, returns what that one registered, as long as it is there: the token's
+        hash is the last group of the endpoint's id, so that nothing more has to be stored or looked up.
         """
         plugin = factory(body.get("plugin") if isinstance(body, dict) else None)
         config = plugin.validate(body)

@@ -90,8 +90,8 @@ class WebhookFactory:
         if change.previous_until is not None and change.previous_until != until:
             if until is not None and now < until:
                 raise Conflict(
-                    f"the secret before this one signs until {until} (Unix ms), and no more than two can: wait for it, or "
-                    "send previous_secret_until null first to end it now"
+                    f"the secret before this one signs until {until} (Unix ms), and no more than two can: wait for "
+                    "it, or send previous_secret_until null first to end it now"
                 )
             ciphertext, until = stored.ciphertext, change.previous_until
         sealed = self._seal(

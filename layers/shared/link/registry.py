@@ -37,7 +37,7 @@ class Registry:
         return from_item(answer["Item"]) if "Item" in answer else None
 
     def at_revision(self, endpoint_id: str, revision: int) -> StorablePluginConfig | None:
-        """The registration at the revision of its lock entry, or the one that is there instead; None when it is gone."""
+        """The registration at the revision of its lock entry, or the one that is there instead; None: gone."""
         known = self._cache.get(endpoint_id)
         if known is None or known.revision != revision:
             known = self.get(endpoint_id)

@@ -52,8 +52,8 @@ class Rotation:
         logger.info("key_rotation.done", endpoints=len(rows), reencrypted=done, failed=failed, left=left)
         if failed or left:
             raise Unfinished(
-                f"{failed} of {len(rows)} endpoints failed, {left} were not reached in time: read key_rotation.failed in "
-                "the log, mend the key or its permissions, and start it again; what is done stays done"
+                f"{failed} of {len(rows)} endpoints failed, {left} were not reached in time: read key_rotation.failed "
+                "in the log, mend the key or its permissions, and start it again; what is done stays done"
             )
         return {"endpoints": len(rows)}
 
