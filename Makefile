@@ -21,7 +21,7 @@ export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
 export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite contention dynamodb-local storm simulate simulate-scopes simulate-rules mutate bench cost conformance hostile fuzz build lock clean
+.PHONY: help demo demo-sam local test lint bite contention dynamodb-local storm simulate simulate-scopes simulate-rules mutate bench cost openapi conformance hostile fuzz build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo 'make mutate     every mutant of the core must turn a test red (half an hour)'
 	@echo 'make bench      what each path takes against the least that any implementation could (QUICK=1: half a minute)'
 	@echo 'make cost       writes docs/cost.md anew from the counted calls and the prices'
+	@echo 'make openapi    writes docs/openapi.json anew from the code'
 	@echo 'make conformance  writes examples/receivers/conformance.json anew'
 	@echo 'make lint       ruff, mypy, sam validate'
 	@echo 'make build      sam build'
@@ -105,6 +106,9 @@ mutate: $(MUTATION)
 
 bench: $(PERFORMANCE)
 	@PYTHONPATH=layers/shared .local/performance/bin/python -m tests.performance $(if $(QUICK),--quick)
+
+openapi: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m scripts.openapi
 
 conformance: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.conformance

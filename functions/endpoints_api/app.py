@@ -154,6 +154,11 @@ def refused(error: Exception) -> Response[str]:
     return _answer(status, {"error": str(error)})
 
 
+@app.not_found
+def unknown(_: Exception) -> Response[str]:
+    return _answer(404, {"error": "404 page not found"})
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One call of the API."""

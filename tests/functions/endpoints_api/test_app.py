@@ -251,7 +251,7 @@ def test_an_unknown_route(deployment: Deployment) -> None:
     request = event("api_version")
     request["path"] = request["resource"] = "/nothing"
     answer = deployment.invoke("endpoints_api", request)
-    assert answer["statusCode"] == 404
+    assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"error": "404 page not found"})
 
 
 # What LinK cannot tell

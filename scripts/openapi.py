@@ -1,0 +1,413 @@
+"""`make openapi`: writes docs/openapi.json, the OpenAPI 3.1 document of the API, from the limits and names in the code."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from link import VERSION, registration
+from link.endpoint import NEVER, Reason, Status
+from link.webhook import PLUGIN
+
+DOCUMENT = Path(__file__).parents[1] / "docs/openapi.json"
+ENDPOINT_ID = "^vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
+LARGEST = 10**15
+"""Times and versions in a query."""
+
+Schema = dict[str, Any]
+
+ERRORS = {
+    400: "The request cannot be read: its id, its query or its JSON.",
+    404: "There is no such endpoint or resource, or the endpoint is being deleted.",
+    409: "It does not fit what is there; the text says what to do.",
+    422: "The body says what cannot be, with every problem by field.",
+}
+
+
+def an(object_of: dict[str, Schema], *optional: str) -> Schema:
+    """An object with just these members, all of them present but the `optional` ones."""
+    required = [name for name in object_of if name not in optional]
+    return {"type": "object", "properties": object_of, "required": required, "additionalProperties": False}
+
+
+def ref(name: str) -> Schema:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def maybe(schema: Schema) -> Schema:
+    return {"anyOf": [schema, {"type": "null"}]}
+
+
+def a_list(of: Schema, **more: Any) -> Schema:
+    return {"type": "array", "items": of, **more}
+
+
+TEXT: Schema = {"type": "string"}
+FLAG: Schema = {"type": "boolean"}
+COUNT: Schema = {"type": "integer", "minimum": 0}
+TIME: Schema = {"type": "integer", "minimum": 0, "maximum": NEVER, "description": "Unix milliseconds"}
+ID: Schema = {"type": "string", "pattern": ENDPOINT_ID, "examples": ["vip-95f26078-bd86-4bfd-a119-f4f476e91565"]}
+STATUS: Schema = {"type": "string", "enum": [str(one) for one in Status]}
+WIRE: Schema = {"type": "string", "enum": [str(Status.ACTIVATED), str(Status.STANDBY)]}
+REASON: Schema = {"type": "string", "enum": [str(one) for one in Reason]}
+HOST: Schema = {"type": "string", "maxLength": registration.HOST_CHARACTERS}
+
+
+def _range(limits: tuple[int, int]) -> Schema:
+    return {"type": "integer", "minimum": limits[0], "maximum": limits[1]}
+
+
+CHECK = an({"type": {"const": "TCP"}, "host": {**HOST, "minLength": 1}, "port": _range((1, 65_535))})
+RESOURCE_ID: Schema = {"type": "string", "minLength": 1, "maxLength": registration.RESOURCE_ID_CHARACTERS}
+INTERVAL, PRIORITY = _range(registration.HEALTHCHECK_INTERVAL), _range(registration.PRIORITY)
+LEASE = maybe(_range(registration.LEASE_SECONDS))
+HEADERS: Schema = {
+    "type": "object",
+    "maxProperties": registration.HEADERS,
+    "propertyNames": {
+        "pattern": f"^{registration.HEADER_NAME.pattern}$",
+        "maxLength": registration.HEADER_NAME_CHARACTERS,
+    },
+    "additionalProperties": TEXT,
+}
+SECRET: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": registration.SECRET_CHARACTERS,
+    "writeOnly": True,
+    "description": "At most 4,096 bytes together with the headers' values. 32 random bytes, as hex or base64, are enough.",
+}
+URL: Schema = {"type": "string", "format": "uri", "examples": ["https://receiver.example.com/hook"]}
+
+DELIVERY = an(
+    {
+        "status": WIRE,
+        "epoch": COUNT,
+        "sequence": COUNT,
+        "reason": REASON,
+        "announced_at": TIME,
+        "delivered_at": maybe(TIME),
+        "attempt": COUNT,
+        "failure": {**TEXT, "description": "Kind and reason of the last failed attempt"},
+        "next_attempt_at": TIME,
+        "next_step": TEXT,
+    },
+    *("attempt", "failure", "next_attempt_at", "next_step"),
+)
+SUMMARY: dict[str, Schema] = {
+    "resource_id": RESOURCE_ID,
+    "holder": maybe(ID),
+    "epoch": COUNT,
+    "since": maybe(TIME),
+    "reason": maybe(REASON),
+    "frozen": FLAG,
+    "endpoints": COUNT,
+    "undelivered": COUNT,
+}
+UNDELIVERED: Schema = {
+    "type": "object",
+    "properties": {"id": ID, "deleting": FLAG, **DELIVERY["properties"]},
+    "required": ["id", "deleting"],
+    "additionalProperties": False,
+}
+
+SCHEMAS: dict[str, Schema] = {
+    "Registration": {
+        "type": "object",
+        "properties": {
+            "plugin": {"const": PLUGIN},
+            "plugin_config": {
+                "type": "object",
+                "properties": {"url": URL, "resource_id": RESOURCE_ID, "secret": SECRET, "headers": HEADERS},
+                "required": ["url", "resource_id", "secret"],
+            },
+            "checks": a_list(CHECK, maxItems=registration.CHECKS),
+            "healthcheck_interval": INTERVAL,
+            "host": {**HOST, "minLength": 1},
+            "priority": PRIORITY,
+            "lease_seconds": LEASE,
+        },
+        "required": ["plugin", "plugin_config"],
+    },
+    "Change": {
+        "type": "object",
+        "description": "What is absent stays. url and headers take the secret again, and the secret all headers.",
+        "properties": {
+            "healthchecks": a_list(CHECK, maxItems=registration.CHECKS),
+            "checks": a_list(CHECK, maxItems=registration.CHECKS),
+            "healthcheck_interval": INTERVAL,
+            "priority": PRIORITY,
+            "lease_seconds": LEASE,
+            "plugin_config": {
+                "type": "object",
+                "properties": {
+                    "url": URL,
+                    "secret": SECRET,
+                    "headers": HEADERS,
+                    "previous_secret_until": {
+                        **maybe(TIME),
+                        "description": "Until when the secret of now signs beside the new one, at most 30 days ahead",
+                    },
+                },
+            },
+        },
+    },
+    "Endpoint": an(
+        {
+            "id": ID,
+            "status": STATUS,
+            "checks": a_list(CHECK),
+            "healthcheck_interval": INTERVAL,
+            "plugin": {"const": PLUGIN},
+            "election_key": TEXT,
+            "host": HOST,
+            "priority": PRIORITY,
+            "lease_seconds": LEASE,
+            "previous_secret_until": maybe(TIME),
+            "delivery": maybe(DELIVERY),
+        },
+        "checks",
+    ),
+    "ResourceSummary": an(SUMMARY),
+    "Resource": an(
+        {
+            **SUMMARY,
+            "candidates": a_list(
+                an(
+                    {
+                        "id": ID,
+                        "host": HOST,
+                        "status": STATUS,
+                        "ready": FLAG,
+                        "reported": maybe({"type": "string", "enum": [str(one) for one in Status][1:]}),
+                        "reported_at": maybe(TIME),
+                        "lease_seconds": LEASE,
+                        "lease_expires_at": maybe(TIME),
+                        "priority": PRIORITY,
+                        "joined_at": TIME,
+                    }
+                )
+            ),
+            "undelivered": a_list(UNDELIVERED),
+        }
+    ),
+    "Transition": an(
+        {
+            "resource_id": RESOURCE_ID,
+            "version": COUNT,
+            "at": TIME,
+            "epoch": COUNT,
+            "holder": maybe(ID),
+            "changes": a_list(
+                an({"endpoint_id": ID, "from": STATUS, "to": STATUS, "reason": REASON, "sequence": COUNT})
+            ),
+            "cause": an({"kind": TEXT, "id": TEXT}),
+        }
+    ),
+    "Outlook": an(
+        {
+            "holder": maybe(ID),
+            "epoch": COUNT,
+            "webhooks": a_list(an({"id": ID, "status": WIRE, "epoch": COUNT, "sequence": COUNT, "reason": REASON})),
+        }
+    ),
+    "Request": an(
+        {
+            "method": {"const": "POST"},
+            "url": TEXT,
+            "headers": {"type": "object", "additionalProperties": maybe(TEXT)},
+            "body": TEXT,
+        }
+    ),
+    "KeyRotation": an(
+        {
+            "now": TIME,
+            "since": TIME,
+            "endpoints": COUNT,
+            "encrypted_since": COUNT,
+            "oldest_encrypted_at": maybe(TIME),
+        }
+    ),
+    "Error": an({"error": TEXT}),
+    "Errors": an({"errors": {"type": "object", "additionalProperties": a_list(TEXT, minItems=1)}}),
+}
+
+
+def query(name: str, schema: Schema, says: str, *, required: bool = False) -> Schema:
+    return {"name": name, "in": "query", "required": required, "schema": schema, "description": says}
+
+
+ENDPOINT = {"name": "id", "in": "path", "required": True, "schema": ID, "description": "The endpoint"}
+OF_RESOURCE = query("resource_id", RESOURCE_ID, "The resource", required=True)
+LIMIT = query("limit", _range((1, 1_000)), "At most so many of them")
+AFTER = query("after", {**TEXT, "minLength": 1, "maxLength": 256}, "`next` of the page before")
+TOKEN = {
+    "name": "Idempotency-Key",
+    "in": "header",
+    "required": False,
+    "schema": {"type": "string", "pattern": "^[!-~]{1,256}$"},
+    "description": "The same key, the same answer: for as long as the endpoint is there",
+}
+
+
+def operation(
+    says: str,
+    *answers: tuple[int, Schema | None],
+    errors: tuple[int, ...] = (),
+    parameters: tuple[Schema, ...] = (),
+    body: Schema | None = None,
+    body_required: bool = True,
+) -> Schema:
+    """One method of one path. `answers` are those that say yes."""
+    responses: dict[str, Any] = {}
+    for status, schema in answers:
+        responses[str(status)] = {"description": "Done"} | (
+            {} if schema is None else {"content": {"application/json": {"schema": schema}}}
+        )
+    for status in errors:
+        schema = ref("Errors" if status == 422 else "Error")
+        responses[str(status)] = {"description": ERRORS[status], "content": {"application/json": {"schema": schema}}}
+    made: Schema = {"summary": says, "parameters": list(parameters), "responses": responses}
+    if body is not None:
+        made["requestBody"] = {"required": body_required, "content": {"application/json": {"schema": body}}}
+    return made
+
+
+def _page(name: str, of: Schema, next_one: Schema) -> Schema:
+    return an({name: a_list(of), "next": next_one}, "next")
+
+
+CHANGE = operation(
+    "Changes what the body names. PUT is the same, as in LinK.",
+    (200, ref("Endpoint")),
+    errors=(400, 404, 409, 422),
+    parameters=(ENDPOINT,),
+    body=ref("Change"),
+)
+PATHS: dict[str, dict[str, Schema]] = {
+    "/endpoints": {
+        "get": operation(
+            "Every endpoint, oldest first; with `limit` a page of them, in no order.",
+            (200, _page("endpoints", ref("Endpoint"), TEXT)),
+            errors=(400,),
+            parameters=(LIMIT, AFTER),
+        ),
+        "post": operation(
+            "Registers an endpoint. It is BOOTING until its host reports.",
+            (201, an({"endpoint": ref("Endpoint")})),
+            errors=(400, 409, 422),
+            parameters=(TOKEN,),
+            body=ref("Registration"),
+        ),
+    },
+    "/endpoints/{id}": {
+        "get": operation(
+            "One endpoint.", (200, an({"endpoint": ref("Endpoint")})), errors=(400, 404), parameters=(ENDPOINT,)
+        ),
+        "put": CHANGE,
+        "patch": CHANGE,
+        "delete": operation(
+            "Takes an endpoint out of the election; its receiver is told first, if it may believe it active.",
+            (204, None),
+            errors=(400, 404, 409),
+            parameters=(ENDPOINT, query("force", FLAG, "At once, without telling its receiver")),
+        ),
+    },
+    "/endpoints/{id}/failover": {
+        "post": operation(
+            "The active endpoint hands over to another one that is ready.",
+            (204, None),
+            (200, an({"failover": ref("Outlook")})),
+            errors=(400, 404, 409, 422),
+            parameters=(ENDPOINT, query("dry_run", FLAG, "Says who would win, writes nothing: 200")),
+            body={"type": "object", "properties": {"to": ID}},
+            body_required=False,
+        )
+    },
+    "/endpoints/{id}/hosts": {
+        "get": operation(
+            "The hosts it competes with, itself included.",
+            (200, an({"hosts": a_list(an({"hostname": TEXT}))})),
+            errors=(400, 404),
+            parameters=(ENDPOINT,),
+        )
+    },
+    "/endpoints/{id}/preview": {
+        "get": operation(
+            "Its next webhook; nothing is sent, and what is secret is null.",
+            (200, an({"request": ref("Request")})),
+            errors=(400, 404, 409),
+            parameters=(ENDPOINT,),
+        )
+    },
+    "/endpoints/{id}/redeliver": {
+        "post": operation(
+            "Its receiver is told the current status once more.",
+            (204, None),
+            errors=(400, 404, 409),
+            parameters=(ENDPOINT,),
+        )
+    },
+    "/encrypted_storage/key_rotation": {
+        "get": operation(
+            "How many endpoints were encrypted at `since` or later.",
+            (200, an({"key_rotation": ref("KeyRotation")})),
+            errors=(400,),
+            parameters=(query("since", _range((0, LARGEST)), "Unix milliseconds"),),
+        ),
+        "post": operation("Has every stored secret encrypted anew, which goes on by itself.", (204, None)),
+    },
+    "/resources": {
+        "get": operation(
+            "Every resource; with `limit` a page of them; with `resource_id` that one, in full.",
+            (200, {"anyOf": [_page("resources", ref("ResourceSummary"), TEXT), an({"resource": ref("Resource")})]}),
+            errors=(400, 404),
+            parameters=({**OF_RESOURCE, "required": False}, LIMIT, AFTER),
+        ),
+        "patch": operation(
+            "Freezes a resource, so that its holder stays whatever is reported, or unfreezes it.",
+            (200, an({"resource": ref("Resource")})),
+            errors=(400, 404, 409, 422),
+            parameters=(OF_RESOURCE,),
+            body={"type": "object", "properties": {"frozen": FLAG}, "required": ["frozen"]},
+        ),
+    },
+    "/transitions": {
+        "get": operation(
+            "What happened to a resource, newest first.",
+            (200, _page("transitions", ref("Transition"), COUNT)),
+            errors=(400,),
+            parameters=(OF_RESOURCE, LIMIT, query("before", _range((1, LARGEST)), "`next` of the page before")),
+        )
+    },
+    "/version": {"get": operation("The deployment's version.", (200, an({"version": TEXT})))},
+}
+
+
+def document() -> Schema:
+    """The whole document."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "link-webhook",
+            "version": VERSION,
+            "description": "One active endpoint per resource. Every request is signed with AWS Signature Version 4 for "
+            "the service execute-api; API Gateway answers 403 to any other, and 429 above the account's rate.",
+        },
+        "security": [{"sigv4": []}],
+        "paths": PATHS,
+        "components": {
+            "schemas": SCHEMAS,
+            "securitySchemes": {"sigv4": {"type": "apiKey", "name": "Authorization", "in": "header"}},
+        },
+    }
+
+
+def text() -> str:
+    """As it stands in the file."""
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(text())
