@@ -784,3 +784,30 @@ def test_of_nothing_there_is_nothing_to_tell_once_more() -> None:
 def test_a_stored_freeze_and_a_stored_question_come_back() -> None:
     r = election.redeliver(frozen(paris=holder()), "paris", NOW)
     assert stored(r) == r
+
+
+def test_only_the_frozen_holder_itself_is_kept_whatever_the_others_are_called() -> None:
+    r = frozen(paris=holder(), zurich=waiting(lease_expires_at=NOW))
+    assert election.elect(r, NOW).endpoints["zurich"].status is FAILING
+    assert set(election.delete(r, "zurich", NOW).endpoints) == {"paris"}
+
+
+def test_what_is_compared_with_a_stored_item_is_compared_by_value() -> None:
+    big = 1_000
+    r = stored(resource(paris=holder(sequence=big, delivered_sequence=big, revision=big, lease_seconds=big)))
+    e = r.endpoints["paris"]
+    changed = election.change(r, "paris", NOW, revision=int("1000"), priority=0, lease_seconds=int("1000"))
+    assert changed.endpoints["paris"] == replace(e, revision=big + 1), "no new lease"
+    with pytest.raises(Conflict, match="fail over first"):
+        election.change(
+            replace(r, holder="".join(("par", "is"))),
+            "paris",
+            NOW,
+            revision=big,
+            priority=0,
+            lease_seconds=big,
+            moves=True,
+        )
+    asked = stored(claim(election.redeliver(r, "paris", NOW)))
+    o = Outcome("paris", "t", int("1000"), ACTIVATED, Result(Kind.DELIVERED))
+    assert not election.outcome(asked, o, NOW + 1, 0.0).endpoints["paris"].owed
