@@ -460,3 +460,15 @@ def test_the_audit_is_read_newest_first_and_from_a_version_on(locks: Locks) -> N
     assert [int(row["version"]["N"]) for row in locks.transitions("ip", 10, 4)] == [3, 2]
     assert [int(row["version"]["N"]) for row in locks.transitions("ip", 1, 4)] == [3]
     assert locks.transitions("nobody's", 10, None) == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
+def test_freezing_and_unfreezing_stand_in_the_audit(
+    locks: Locks, dynamodb: Recorder, before: bool, after: bool
+) -> None:
+    old = Resource("ip", 1, "n", epoch=1, holder="paris", endpoints={"paris": ACTIVE}, frozen=before)
+    locks.commit(Resource("ip"), replace(old, version=1), CAUSE)
+    locks.commit(old, replace(old, version=2, frozen=after), Cause("freeze", "who"))
+    assert locks.read("ip").frozen is after
+    (row,) = [item for item in locks.transitions("ip", 10, None) if item["version"] == {"N": "2"}]
+    assert (row["changes"], row["cause"]["M"]["kind"]) == ({"L": []}, {"S": "freeze"})

@@ -345,7 +345,7 @@ def from_item(item: Item) -> Resource:
         holder=item["holder"]["S"] if "holder" in item else None,
         commands=tuple(item["command"]["S"].split()) if "command" in item else (),
         due_at=int(item["due_at"]["N"]) if "due_at" in item else None,
-        frozen="frozen" in item,
+        frozen=item.get("frozen") == {"BOOL": True},
         endpoints={i: _entry_from_item(e["M"]) for i, e in item["endpoints"]["M"].items()},
     )
 
