@@ -18,6 +18,7 @@ from link.encryption import Vault
 from link.errors import BadRequest, Conflict, Invalid, NotFound
 from link.lock import Locks
 from link.queues import Queues
+from link.registration import RESOURCE_ID_CHARACTERS
 from link.registry import Registry
 from link.telemetry import logger
 from link.webhook import PLUGIN
@@ -48,7 +49,7 @@ def create() -> Response[str]:
 
 @app.get("/endpoints")
 def list_all() -> Response[str]:
-    limit, after = _whole("limit", 1, 1_000), _query("after")
+    limit, after = _whole("limit", 1, 1_000), _key("after")
     if limit is None:
         return _answer(200, {"endpoints": CONTROL.endpoints()})
     return _page("endpoints", *CONTROL.page(limit, after))
@@ -115,15 +116,15 @@ def key_rotation() -> Response[str]:
 
 @app.get("/resources")
 def resources() -> Response[str]:
-    resource_id = _query("resource_id")
+    resource_id = _key("resource_id")
     if resource_id is not None:
         return _answer(200, {"resource": CONTROL.resource(resource_id)})
-    return _page("resources", *CONTROL.resources(_whole("limit", 1, 1_000), _query("after")))
+    return _page("resources", *CONTROL.resources(_whole("limit", 1, 1_000), _key("after")))
 
 
 @app.patch("/resources")
 def freeze() -> Response[str]:
-    resource_id = _required("resource_id")
+    resource_id = _required_key("resource_id")
     body = _body("change resource")
     frozen = body.get("frozen") if isinstance(body, dict) else None
     if not isinstance(frozen, bool):
@@ -133,7 +134,7 @@ def freeze() -> Response[str]:
 
 @app.get("/transitions")
 def transitions() -> Response[str]:
-    resource_id = _required("resource_id")
+    resource_id = _required_key("resource_id")
     limit, before = _whole("limit", 1, 1_000) or 100, _whole("before", 1, 10**15)
     return _page("transitions", *CONTROL.transitions(resource_id, limit, before))
 
@@ -186,8 +187,16 @@ def _query(name: str) -> str | None:
     return app.current_event.get_query_string_value(name)
 
 
-def _required(name: str) -> str:
+def _key(name: str) -> str | None:
+    """A key of a table; more than it can hold would be DynamoDB's error and not the caller's."""
     value = _query(name)
+    if value is not None and not 1 <= len(value) <= RESOURCE_ID_CHARACTERS:
+        raise BadRequest(f"{name}: {len(value)} characters: use 1 to {RESOURCE_ID_CHARACTERS}")
+    return value
+
+
+def _required_key(name: str) -> str:
+    value = _key(name)
     if value is None:
         raise BadRequest(f"{name} is missing: {app.current_event.path}?{name}=…, percent-encoded")
     return value

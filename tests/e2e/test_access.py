@@ -116,7 +116,37 @@ def test_the_api_has_the_permissions_for_everything_it_offers(site: Site) -> Non
     assert (listed[paris], listed[london]) == ("ACTIVATED", "BOOTING")
     assert call("GET", f"/endpoints/{paris}")[1]["endpoint"]["status"] == "ACTIVATED"
     assert call("POST", f"/endpoints/{paris}/failover")[0] == 409
+    assert call("PATCH", f"/endpoints/{paris}", {"priority": 5, "lease_seconds": 3_600})[1]["priority"] == 5
+    assert call("PUT", f"/endpoints/{london}", {"plugin_config": {"secret": "a new secret"}})[0] == 200
+    assert call("POST", f"/endpoints/{paris}/redeliver") == (204, "")
+    site.receiver.wait_for(lambda requests: len(requests) == 2)
+    assert site.receiver.requests[1].brief() == site.receiver.requests[0].brief()
+    here = f"/resources?resource_id={site.resource_id}"
+    assert call("PATCH", here, {"frozen": True})[1]["resource"]["holder"] == paris
+    assert call("DELETE", f"/endpoints/{paris}")[0] == 409
+    assert call("PATCH", here, {"frozen": False})[1]["resource"]["frozen"] is False
     assert call("DELETE", f"/endpoints/{london}") == (204, "")
     assert call("DELETE", f"/endpoints/{paris}?force=true") == (204, "")
     assert site.resource().endpoints == {}
     assert site.resource().epoch == 1, "the item stays"
+
+
+def test_the_api_starts_a_key_rotation_and_shows_how_far_it_comes(site: Site) -> None:
+    """The local cloud has no ReEncrypt, so every endpoint fails there: nothing is lost by it, and it is said."""
+    paris = site.register("paris")
+    call, path = site.cloud.call, "/encrypted_storage/key_rotation"
+    before = call("GET", path)[1]["key_rotation"]
+    assert before["endpoints"] >= 1
+    assert call("POST", path) == (204, "")
+    logs = site.cloud.client("logs")
+    function = site.cloud.outputs["KeyRotationFunctionName"]
+    group = site.cloud.client("lambda").get_function_configuration(FunctionName=function)["LoggingConfig"]["LogGroup"]
+
+    def failed() -> bool:
+        events = logs.filter_log_events(logGroupName=group, filterPattern="")["events"]
+        return any("key_rotation.failed" in one["message"] and paris in one["message"] for one in events)
+
+    eventually("the function ran and could not encrypt anew", failed)
+    assert call("GET", f"{path}?since={before['now'] + 1}")[1]["key_rotation"]["encrypted_since"] == 0
+    site.report(paris, "ACTIVATED")
+    site.receiver.wait_for(lambda requests: len(requests) == 1)

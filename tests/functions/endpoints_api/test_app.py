@@ -500,6 +500,23 @@ def test_a_preview_shows_the_users_headers_by_name_only(deployment: Deployment) 
     assert "hidden" not in json.dumps(answer)
 
 
+@pytest.mark.parametrize("value", ["", "x" * 257])
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("resources", "resource_id"),
+        ("resources", "after"),
+        ("list", "after"),
+        ("transitions", "resource_id"),
+        ("freeze", "resource_id"),
+    ],
+)
+def test_a_key_that_no_table_can_hold(deployment: Deployment, name: str, key: str, value: str) -> None:
+    """Found by generated requests: DynamoDB refuses an empty key, and that was a 500."""
+    status, answer = call(deployment, name, query={key: value, "limit": "5"})
+    assert (status, answer["error"]) == (400, f"{key}: {len(value)} characters: use 1 to 256")
+
+
 # --- PUT and PATCH
 
 
