@@ -1,4 +1,4 @@
-"""`make openapi`: writes docs/openapi.json, the OpenAPI 3.1 document of the API, from the limits and names in the code."""
+"""`make openapi`: writes docs/openapi.json, the OpenAPI 3.1 document of the API, from names and limits in the code."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ SECRET: Schema = {
     "minLength": 1,
     "maxLength": registration.SECRET_CHARACTERS,
     "writeOnly": True,
-    "description": "At most 4,096 bytes together with the headers' values. 32 random bytes, as hex or base64, are enough.",
+    "description": "At most 4,096 bytes together with the headers. 32 random bytes, as hex or base64, are enough.",
 }
 URL: Schema = {"type": "string", "format": "uri", "examples": ["https://receiver.example.com/hook"]}
 

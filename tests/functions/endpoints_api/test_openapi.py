@@ -10,32 +10,20 @@ from collections.abc import Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl
 
-import hypothesis
 import jsonschema
 import pytest
 import schemathesis
 import werkzeug.test
-from hypothesis import HealthCheck, Phase, Verbosity
-from hypothesis import strategies as st
 from schemathesis import GenerationMode
-from schemathesis.checks import not_a_server_error
-from schemathesis.specs.openapi import checks
 
 from scripts import openapi
 from scripts.cloud import ROOT
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
+from tests.generated import try_all
 
-CHECKS = [
-    not_a_server_error,
-    checks.status_code_conformance,
-    checks.content_type_conformance,
-    checks.response_headers_conformance,
-    checks.response_schema_conformance,
-]
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "15"))
 """Cases per operation and mode."""
 SUCCESSES = 0.3
-FIXTURES_ONCE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
 
 
 def test_the_document_in_the_repository_is_the_one_of_the_code() -> None:
@@ -173,14 +161,6 @@ def test_each_documented_status(
         jsonschema.Draft202012Validator(schema).validate(answer.json)
 
 
-def known(case: schemathesis.Case, choose: Callable[[list[Any]], Any]) -> None:
-    """Ids out of thin air are always 404: most cases ask for what is there."""
-    if "id" in case.path_parameters and choose([True, True, True, False]):
-        case.path_parameters["id"] = choose([PARIS, LONDON])
-    if "resource_id" in (case.query or {}) and choose([True, True, False]):
-        case.query["resource_id"] = RESOURCE
-
-
 @pytest.mark.filterwarnings("ignore::hypothesis.errors.NonInteractiveExampleWarning")
 def test_every_answer_is_one_that_the_document_has(
     deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -193,9 +173,8 @@ def test_every_answer_is_one_that_the_document_has(
     schema = schemathesis.openapi.from_wsgi("/openapi.json", gateway(deployment))
     answers: Counter[tuple[str, int]] = Counter()
     for found in schema.get_all_operations():
-        operation = found.ok()
         for mode in GenerationMode:
-            try_all(operation, mode, answers)
+            try_all(found.ok(), mode, EXAMPLES, ([PARIS, LONDON], RESOURCE), answers)
             capsys.readouterr()
     cases = answers.total()
     good = sum(number for (_, status), number in answers.items() if status < 300)
@@ -203,18 +182,3 @@ def test_every_answer_is_one_that_the_document_has(
         print(f"\n{cases} cases, {good / cases:.0%} of them 2xx; {dict(Counter(s for _, s in answers.elements()))}")
     assert good / cases >= SUCCESSES
     assert len({label for label, _ in answers}) == sum(len(methods) for methods in openapi.PATHS.values())
-
-
-def try_all(operation: Any, mode: GenerationMode, answers: Counter[tuple[str, int]]) -> None:
-    @hypothesis.given(case=operation.as_strategy(generation_mode=mode), data=st.data())
-    @hypothesis.settings(
-        max_examples=EXAMPLES, deadline=None, suppress_health_check=FIXTURES_ONCE, database=None, derandomize=True,
-        phases=[Phase.explicit, Phase.generate], verbosity=Verbosity.quiet,
-    )  # fmt: skip
-    def one(case: schemathesis.Case, data: st.DataObject) -> None:
-        known(case, lambda among: data.draw(st.sampled_from(among)))
-        response = case.call()
-        answers[operation.label, response.status_code] += 1
-        case.validate_response(response, checks=CHECKS)
-
-    one()
