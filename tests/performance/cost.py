@@ -254,11 +254,16 @@ def document() -> str:
         f"Beside it three t4g.small with 20 GB each for etcd (${etcd():.0f}), whose agents on the hosts are not "
         "counted, nor whoever keeps them alive."
     )
-    table("resources", "dollars", "each", "with heartbeats", "each", "etcd")
+    table("resources", "dollars", "a resource", "an endpoint", "with heartbeats", "a resource", "an endpoint", "etcd")
+    endpoints = ASSUMED["endpoints_per_resource"]
     for number in SIZES:
         quiet, beating = month(number, Setting()).total(), month(number, Setting(heartbeats=True)).total()
-        row(f"{number:,}", f"{quiet:,.0f}", f"{quiet / number:.3f}", f"{beating:,.0f}", f"{beating / number:.3f}",
-            f"{etcd():.0f}")  # fmt: skip
+        of_each = [
+            text
+            for all_of_it in (quiet, beating)
+            for text in (f"{all_of_it:,.0f}", f"{all_of_it / number:.3f}", f"{all_of_it / number / endpoints:.3f}")
+        ]
+        row(f"{number:,}", *of_each, f"{etcd():.0f}")
     even = next(number for number in range(1, 10_000) if month(number, Setting()).total() > etcd())
     hourly = Setting(refresh_minutes=60)
     even_hourly = next(number for number in range(1, 100_000) if month(number, hourly).total() > etcd())
@@ -287,7 +292,7 @@ def document() -> str:
         "is proportionally cheaper and later to notice; a host that reports `FAILING` itself needs "
         "none. `MaxEndpoints` "
         "above 0 adds a `Scan` to each registration. `LogLevel: WARNING` takes the functions' own lines away, not "
-        "Lambda's."
+        "Lambda's and not the metrics, which are lines, too."
     )
 
     say("## Limits on paper")

@@ -230,11 +230,11 @@ class DynamoDBStore:
             item["active"] = {"S": slot.active}
         if slot.highest_epoch is not None:
             item["highest_epoch"] = {"N": str(slot.highest_epoch)}
-        condition = {"ConditionExpression": "attribute_not_exists(resource_id)"}
+        condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(resource_id)"}
         if version:
             condition = {
                 "ConditionExpression": "version = :before",
-                "ExpressionAttributeValues": {":before": {"N": str(version)}},  # type: ignore[dict-item]
+                "ExpressionAttributeValues": {":before": {"N": str(version)}},
             }
         try:
             self._client.put_item(TableName=self._table, Item=item, **condition)
