@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from unittest.mock import Mock
@@ -20,11 +21,12 @@ from hypothesis.stateful import (
 from link import reconcile
 from link.endpoint import Kind, Result
 from link.errors import Conflict, NotFound
-from tests.world import World
+from tests.world import RESOURCE, World
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "400"))
 NAMES = ("paris", "london", "berlin")
 GRAVITY = {"ACTIVATED": 0, "STANDBY": 1, "FAILING": 2}
+NEVER = float("inf")
 
 
 @dataclass
@@ -35,7 +37,7 @@ class Host:
     status: str = "BOOTING"
     last: tuple[int, int] = (0, -1)
     wants: bool = False
-    ends: float = float("inf")
+    ends: float = NEVER
     told: int = 0
 
 
@@ -44,21 +46,25 @@ class Model:
     hosts: dict[str, Host] = field(default_factory=dict)
     holder: str | None = None
     epoch: int = 0
+    frozen: bool = False
 
-    def pass_time(self, now: int) -> None:
-        while over := [
-            h for h in self.hosts.values() if h.wants and h.ends <= now and h.status in ("ACTIVATED", "STANDBY")
-        ]:
-            first = min(over, key=lambda h: h.ends)
-            if self.holder and self.hosts[self.holder] is first:
-                self.leave("FAILING")
-            first.status = "FAILING"
-            self.elect(first.ends)
+    def pass_time(self, now: float) -> None:
+        if self.holder and not self.frozen and not self.hosts[self.holder].wants:
+            self.leave()
+        while over := [n for n, h in self.hosts.items() if h.wants and h.ends <= now and self.counts(n)]:
+            first = min(over, key=lambda n: self.hosts[n].ends)
+            if self.holder == first:
+                self.leave()
+            self.hosts[first].status = "FAILING"
+            self.elect(self.hosts[first].ends)
+        self.elect(now)
 
-    def leave(self, status: str) -> None:
-        self.hosts[self.holder].status = status
-        self.hosts[self.holder].told += 1
-        self.holder = None
+    def counts(self, name: str) -> bool:
+        return self.hosts[name].status in ("ACTIVATED", "STANDBY") and not (self.frozen and name == self.holder)
+
+    def leave(self) -> None:
+        h = self.hosts[self.holder]
+        h.status, h.told, self.holder = "FAILING" if h.last[1] == 2 else "STANDBY", h.told + 1, None
 
     def ready(self, now: float) -> list[str]:
         found = [n for n, h in self.hosts.items() if h.wants and h.ends > now]
@@ -71,26 +77,26 @@ class Model:
             self.hosts[ready[0]].status = "ACTIVATED"
             self.hosts[ready[0]].told += 1
 
-    def report(self, name: str, status: str, at: int, now: int) -> bool:
+    def report(self, name: str, status: str, at: int, now: int) -> None:
         self.pass_time(now)
-        h = self.hosts.get(name)
-        if h is None or at > now + 60_000 or (at, GRAVITY[status]) <= h.last:
-            return False
+        if (h := self.hosts.get(name)) is None or at > now + 60_000 or (at, GRAVITY[status]) <= h.last:
+            return
         h.last, h.wants = (at, GRAVITY[status]), status == "ACTIVATED"
-        if h.wants and h.lease_ms:
-            h.ends = min(now, at) + h.lease_ms
-            self.pass_time(now)
-        self.elect(now)
+        if h.wants:
+            h.ends = min(now, at) + h.lease_ms if h.lease_ms else NEVER
+        elif self.holder != name:
+            h.told += h.status == "BOOTING" and status == "STANDBY"
+            h.status = status
+        self.pass_time(now)
         if h.wants and self.holder != name and h.ends > now:
             h.told += h.status in ("BOOTING", "FAILING")
             h.status = "STANDBY"
-        if not h.wants and self.holder == name:
-            self.leave(status)
-        elif not h.wants:
-            h.told += h.status == "BOOTING" and status == "STANDBY"
-            h.status = status
-        self.elect(now)
-        return True
+
+    def change(self, name: str, priority: int, lease_ms: int | None, now: float) -> None:
+        h = self.hosts[name]
+        if h.lease_ms != lease_ms and h.wants and h.ends > now:
+            h.ends = now + lease_ms if lease_ms else NEVER
+        h.priority, h.lease_ms = priority, lease_ms
 
 
 class Machine(RuleBasedStateMachine):
@@ -167,8 +173,10 @@ class Machine(RuleBasedStateMachine):
                 call()
         else:
             call()
-            model.leave("STANDBY")
+            model.leave()
             model.elect(now, others)
+            # Whom a frozen lock had kept though its lease was over.
+            model.pass_time(now)
         self.world.settle(0)
 
     @rule(name=st.sampled_from(NAMES), force=st.booleans())
@@ -179,6 +187,10 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises(NotFound):
                 self.world.control.show(self.ids[name])
             return
+        if model.frozen and model.holder == name:
+            with pytest.raises(Conflict, match="frozen"):
+                self.world.control.delete(self.ids[name], "request", force=force)
+            return
         self.world.control.delete(self.ids[name], "request", force=force)
         if force:
             self.ghosts.add(self.ids[name])
@@ -187,6 +199,53 @@ class Machine(RuleBasedStateMachine):
         del model.hosts[name]
         model.elect(now)
         self.world.settle(0)
+
+    @rule(frozen=st.booleans())
+    def freeze(self, frozen: bool) -> None:
+        now, model = self.world.clock.now(), self.model
+        model.pass_time(now)
+        self.calls += 1
+        call = lambda: self.world.control.freeze(RESOURCE, frozen, f"request-{self.calls}")  # noqa: E731
+        if not model.hosts:
+            # A deleted one may not have been told yet: then there still is something to show.
+            with contextlib.suppress(NotFound, Conflict):
+                call()
+        elif frozen and not model.holder:
+            with pytest.raises(Conflict, match="nothing to keep"):
+                call()
+        else:
+            call()
+            model.frozen = frozen
+            model.pass_time(now)
+        self.world.settle(0)
+
+    @rule(name=st.sampled_from(NAMES), priority=st.sampled_from([0, 5]), lease=st.sampled_from([None, 30, 50]))
+    def change(self, name: str, priority: int, lease: int | None) -> None:
+        now, model = self.world.clock.now(), self.model
+        model.pass_time(now)
+        body = {"priority": priority, "lease_seconds": lease}
+        if name in model.hosts:
+            assert self.world.control.change(self.ids[name], body, "change")["priority"] == priority
+            model.change(name, priority, lease * 1000 if lease else None, now)
+        else:
+            with pytest.raises(NotFound):
+                self.world.control.change(self.ids[name], body, "change")
+        self.world.settle(0)
+
+    @rule(name=st.sampled_from(NAMES))
+    def redeliver(self, name: str) -> None:
+        """Changes nothing that the model knows, and tells its receiver."""
+        call = lambda: self.world.control.redeliver(self.ids[name], "redeliver")  # noqa: E731
+        host = self.model.hosts.get(name)
+        if host is None or not host.told:
+            with pytest.raises((NotFound, Conflict)):
+                call()
+            return
+        asked_at = self.world.clock.now()
+        call()
+        self.passes(40_000)
+        told = [r for r in self.world.receiver.requests if r.endpoint_id == self.ids[name] and r.at >= asked_at]
+        assert told, "within a claim's 15 s and the wait for a handover"
 
     @rule(up=st.booleans())
     def receiver_answers(self, up: bool) -> None:
