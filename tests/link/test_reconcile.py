@@ -534,3 +534,15 @@ def test_a_row_whose_secret_cannot_be_read_is_read_anew(world: World) -> None:
     world._dynamodb.put_item(TableName=table, Item=row)
     world.settle(20_000)
     assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+
+
+def test_the_very_revision_is_used_however_many_changes_it_took(world: World) -> None:
+    paris = world.register("paris")
+    item = world._dynamodb.get_item(TableName=world.settings.locks_table, Key={"resource_id": {"S": RESOURCE}})["Item"]
+    item["endpoints"]["M"][paris]["M"]["v"] = {"N": "1000"}
+    world._dynamodb.put_item(TableName=world.settings.locks_table, Item=item)
+    row_at(world, paris, 1_000)
+    world.report(paris, "ACTIVATED")
+    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+    assert world.resource().endpoints[paris].attempt == 0
+    assert len(world.receiver.requests) == 1 and world.clock.now() < START + 1_000
