@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ import pytest
 from link.endpoint import Resource
 from link.lock import from_item
 from scripts import demo
-from scripts.cloud import Cloud, local_cloud
+from scripts.cloud import REGION, ROOT, Cloud, local_cloud
 from tests.receiver import LoopbackReceiver
 
 
@@ -85,6 +86,22 @@ class Site:
             )
         )
         return [item for page in pages for item in page["Items"]]
+
+
+def linkctl_environment(cloud: Cloud, user: str) -> dict[str, str]:
+    """Everything that a linkctl in a process of its own gets to see."""
+    keys = cloud.credentials(user)
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": str(ROOT / "cli"),
+        "AWS_ACCESS_KEY_ID": keys.access_key,
+        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
+        "AWS_REGION": REGION,
+        "LINKCTL_API_URL": cloud.api_url(),
+        "LINKCTL_EVENT_BUS": cloud.outputs["EventBusName"],
+        "AWS_ENDPOINT_URL": cloud.endpoint_url,
+        "NO_PROXY": "127.0.0.1",
+    }
 
 
 def secret(host: str) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import urllib.request
@@ -17,8 +16,8 @@ import schemathesis
 from schemathesis import GenerationMode
 
 from scripts import openapi
-from scripts.cloud import REGION, ROOT, Cloud
-from tests.e2e.conftest import Site
+from scripts.cloud import Cloud
+from tests.e2e.conftest import Site, linkctl_environment
 from tests.generated import try_all
 
 SUCCESSES = 0.3
@@ -27,19 +26,9 @@ SUCCESSES = 0.3
 @pytest.fixture(scope="module")
 def proxy(cloud: Cloud) -> Iterator[str]:
     """Where the proxy listens, with an operator's keys."""
-    keys = cloud.credentials("operator")
-    environment = {
-        "PATH": os.environ["PATH"],
-        "PYTHONPATH": str(ROOT / "cli"),
-        "AWS_ACCESS_KEY_ID": keys.access_key,
-        "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-        "AWS_REGION": REGION,
-        "LINKCTL_API_URL": cloud.api_url(),
-        "NO_PROXY": "127.0.0.1",
-    }
-    process = subprocess.Popen(
-        [sys.executable, "-m", "linkctl", "proxy", "--port", "0"], env=environment, stdout=subprocess.PIPE, text=True
-    )
+    command = [sys.executable, "-m", "linkctl", "proxy", "--port", "0"]
+    environment = linkctl_environment(cloud, "operator")
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         yield process.stdout.readline().split(" ")[0]

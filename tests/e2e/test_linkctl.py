@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from collections.abc import Callable
 
 import pytest
 
-from scripts.cloud import REGION, ROOT, Cloud
+from scripts.cloud import Cloud
+from tests.e2e.conftest import linkctl_environment
 from tests.receiver import LoopbackReceiver
 
 RESOURCE = "by hand: ü/1"
@@ -21,18 +21,7 @@ def linkctl(cloud: Cloud) -> Callable[..., subprocess.CompletedProcess[str]]:
     """Runs it with the keys of a user who may call the API, or of another one."""
 
     def run(*arguments: str, stdin: str = "", user: str = "operator") -> subprocess.CompletedProcess[str]:
-        keys = cloud.credentials(user)
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(ROOT / "cli"),
-            "AWS_ACCESS_KEY_ID": keys.access_key,
-            "AWS_SECRET_ACCESS_KEY": keys.secret_key,
-            "AWS_REGION": REGION,
-            "LINKCTL_API_URL": cloud.api_url(),
-            "LINKCTL_EVENT_BUS": cloud.outputs["EventBusName"],
-            "AWS_ENDPOINT_URL": cloud.endpoint_url,
-            "NO_PROXY": "127.0.0.1",
-        }
+        environment = linkctl_environment(cloud, user)
         command = [sys.executable, "-m", "linkctl", *arguments]
         return subprocess.run(
             command, env=environment, input=stdin, capture_output=True, text=True, timeout=120, check=False

@@ -88,11 +88,11 @@ class ControlPlane:
 
         committed = self._commit(row.resource_id, register, Cause("register", request_id), row=self._registry.put(row))
         # The same call, repeated before this one was answered, may have been the faster.
-        known = _marked(committed.after, mark) if mark else endpoint_id
+        known = (mark and _marked(committed.after, mark)) or endpoint_id
         return shown(row, entry) if known == endpoint_id else self._repeated(config, known)
 
-    def _repeated(self, config: PluginConfig, endpoint_id: str | None) -> dict[str, Any]:
-        row, entry = self._found(endpoint_id or "")
+    def _repeated(self, config: PluginConfig, endpoint_id: str) -> dict[str, Any]:
+        row, entry = self._found(endpoint_id)
         then = (row.plugin, row.url, row.resource_id, row.host, frozenset(row.header_names))
         if then != (config.plugin, config.url, config.resource_id, config.host, frozenset(config.headers)):
             raise Conflict(f"the Idempotency-Key was used for another registration, {row.endpoint_id}: use a new one")
