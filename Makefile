@@ -38,7 +38,7 @@ help:
 	@echo 'make simulate-scopes FAULTS=1  every plan of up to 1 or 2 faults over the small scenarios'
 	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out (KNOWN=1: by the known history)'
 	@echo 'make fuzz       10,000 cases of each fuzz test'
-	@echo 'make mutate     every mutant of the core must turn a test red (half an hour)'
+	@echo 'make mutate     every mutant of the core must turn a test red (three quarters of an hour)'
 	@echo 'make bench      what each path takes against the least that any implementation could (QUICK=1: half a minute)'
 	@echo 'make cost       writes docs/cost.md anew from the counted calls and the prices'
 	@echo 'make openapi    writes docs/openapi.json anew from the code'

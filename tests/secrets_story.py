@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import json
 import sys
+import time
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from link.endpoint import Result
+from link.rotation import Unfinished
 from link.sender import Sender
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, SECRETS, Deployment, event
 from tests.receiver import LoopbackReceiver
@@ -73,6 +75,29 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     assert story.api("create", json.dumps(BODY)[:-2])["statusCode"] == 400
     assert story.api("create", json.dumps(SECRET))["statusCode"] == 422
 
+    # Changes of it: refused, refused by what is stored, done with two secrets for a while, and encrypted anew.
+    config = {"secret": SECRET, "headers": {"Authorization": HEADER}}
+    assert story.api("change", {"plugin_config": {**config, "headers": {"Host": HEADER}}})["statusCode"] == 422
+    assert story.api("change", {"plugin_config": {"secret": SECRET}})["statusCode"] == 422
+    assert story.api("change", {"plugin_config": {**config, "url": receiver.url + "/x"}})["statusCode"] == 409
+    assert story.api("change", json.dumps(config)[:-2])["statusCode"] == 400
+    until = time.time_ns() // 1_000_000 + 60_000
+    for later in (until, until + 1):
+        status = story.api("change", {"plugin_config": {**config, "previous_secret_until": later}})["statusCode"]
+        assert status == (200 if later == until else 409)
+    story.answers.append(story.deployment.invoke("key_rotation", {}))
+    assert story.api("redeliver")["statusCode"] == 204
+
+    def no_key(self: Any, ciphertext: bytes, **_: str) -> bytes:
+        raise ClientError({"Error": {"Code": "KMSInvalidStateException", "Message": str(config)}}, "ReEncrypt")
+
+    with patch.context() as failing:
+        failing.setattr("link.encryption.Vault.reencrypt", no_key)
+        try:
+            story.deployment.invoke("key_rotation", {})
+        except Unfinished:
+            sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
+
     # KMS says no.
     def denied(self: Any, ciphertext: bytes, **_: str) -> None:
         error = {"Code": "AccessDeniedException", "Message": "not authorized to perform kms:Decrypt"}
@@ -105,7 +130,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     story.deployment.sqs.send_message(QueueUrl="dead-letters", MessageBody=dead)
     # An event that can never succeed, and everything the API shows.
     story.report("status_malformed")
-    for name in ("show", "list", "failover", "delete"):
+    for name in ("show", "list", "preview", "key_rotation", "failover", "delete"):
         story.api(name)
 
 
