@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 from moto import mock_aws
 
-from link.endpoint import Kind, Result
-from tests.world import World
+from link.endpoint import Kind, Resource, Result
+from link.lock import Locks
+from tests.world import RESOURCE, World
 
 
 @pytest.fixture
@@ -98,3 +99,22 @@ def test_a_success_takes_the_failure_away(world: World) -> None:
     world.settle(10_000)
     assert "failure" not in world.control.show(paris)["delivery"]
     assert len(world.receiver.requests) == 3
+
+
+def test_a_registration_that_was_overtaken_by_its_repetition_leaves_no_row(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Even if something else is due at that very moment, so that there is something to write."""
+    paris = world.register("paris", lease_seconds=60)
+    world.report(paris, "ACTIVATED")
+    body = {
+        "plugin": "webhook",
+        "plugin_config": {"url": "https://receiver.example.com/hook", "resource_id": RESOURCE, "secret": "s"},
+    }
+    first = world.control.create(body, "one", "token")
+    world.clock.at += 61_000
+    read, stale = Locks.read, iter([Resource(RESOURCE)])
+    monkeypatch.setattr(Locks, "read", lambda self, resource_id: next(stale, None) or read(self, resource_id))
+    assert world.control.create(body, "two", "token") == first
+    assert world.rows() == {"paris", first["id"]}
+    assert set(world.resource().endpoints) == {paris, first["id"]}

@@ -37,6 +37,13 @@ PAGE = 1_000
 _ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 
 
+class _Registered(Exception):
+    """The endpoint is there already. Not the step's answer: what else is due must not be written with its row."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        self.endpoint_id = endpoint_id
+
+
 class ControlPlane:
     """Registers, shows, fails over and deletes endpoints."""
 
@@ -79,17 +86,19 @@ class ControlPlane:
         entry = Endpoint(joined=now, host=row.host, priority=row.priority, lease_seconds=row.lease_seconds)
 
         def register(resource: Resource) -> Resource:
-            if mark and _marked(resource, mark):
-                return resource
+            # By a write of ours whose answer was lost, or by the same call, repeated before this one was answered.
+            if known := endpoint_id if endpoint_id in resource.endpoints else _marked(resource, mark):
+                raise _Registered(known)
             try:
                 return election.register(resource, endpoint_id, entry)
             except Conflict as conflict:
                 raise Conflict(f"start scheduler: endpoint already assigned: {conflict}") from None
 
-        committed = self._commit(row.resource_id, register, Cause("register", request_id), row=self._registry.put(row))
-        # The same call, repeated before this one was answered, may have been the faster.
-        known = (mark and _marked(committed.after, mark)) or endpoint_id
-        return shown(row, entry) if known == endpoint_id else self._repeated(config, known)
+        try:
+            self._commit(row.resource_id, register, Cause("register", request_id), row=self._registry.put(row))
+        except _Registered as registered:
+            return self._repeated(config, registered.endpoint_id)
+        return shown(row, entry)
 
     def _repeated(self, config: PluginConfig, endpoint_id: str) -> dict[str, Any]:
         row, entry = self._found(endpoint_id)
@@ -444,6 +453,8 @@ def _transition(item: dict[str, Any]) -> dict[str, Any]:
 
 def _marked(resource: Resource, mark: str) -> str | None:
     """The endpoint that was registered with a token, unless it is being deleted: its id must not come back."""
+    if not mark:
+        return None
     return next((i for i, e in resource.endpoints.items() if i.endswith(mark) and not e.deleting), None)
 
 
