@@ -180,8 +180,6 @@ def failover(resource: Resource, endpoint_id: str, to: str | None, command: str,
 
 def register(resource: Resource, endpoint_id: str, endpoint: Endpoint) -> Resource:
     """A new entry, BOOTING; raises Conflict when its host is there already or the resource is full."""
-    if endpoint_id in resource.endpoints:
-        return resource
     alive = [e for e in resource.endpoints.values() if not e.deleting]
     if endpoint.host and any(e.host == endpoint.host for e in alive):
         raise Conflict("An endpoint with the same election key already exists on that host")
