@@ -169,6 +169,7 @@ def test_while_two_secrets_sign_there_is_no_third() -> None:
         )
     over = replace(ROTATING, previous_until=START)
     assert changed(another, over).previous_ciphertext == PLAIN.ciphertext
+    assert changed({"plugin_config": {"secret": "third"}}, over).previous_ciphertext is None, "what signs no more goes"
 
 
 @pytest.mark.parametrize("config", [{}, {"secret": "third"}])

@@ -45,7 +45,7 @@ class Deployment:
             ciphertext=self.sealed(name, f"{name}-secret"), **changes,
         )  # fmt: skip
         if name == "berlin":
-            row = replace(row, previous_ciphertext=self.sealed(name, "berlin-before"), previous_until=START + 5)
+            row = replace(row, previous_ciphertext=self.sealed(name, "berlin-before"), previous_until=START + 5_000)
         self.dynamodb.put_item(TableName=self.settings.endpoints_table, Item=to_item(row))
 
     def re_encrypt(self, **arguments: Any) -> Any:
@@ -84,6 +84,15 @@ def test_every_ciphertext_is_made_anew_the_oldest_first_and_hides_what_it_hid(de
         assert (row.revision, row.url, row.created_at) == (old.revision, old.url, old.created_at)
     assert deployment.opened("paris") == ["paris-secret"]
     assert deployment.opened("berlin") == ["berlin-secret", "berlin-before"]
+
+
+def test_a_secret_that_signs_no_more_goes(deployment: Deployment) -> None:
+    deployment.clock.at = START + 5_000
+    deployment.rotation.run(lambda: 900.0)
+    row = deployment.registry.get("berlin")
+    assert row is not None and (row.previous_ciphertext, row.previous_until) == (None, None)
+    assert deployment.opened("berlin") == ["berlin-secret"]
+    assert [name for name, _ in deployment.calls].count("berlin") == 1
 
 
 def test_nothing_is_bound_to_anything_else(deployment: Deployment) -> None:

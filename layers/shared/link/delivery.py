@@ -87,8 +87,10 @@ class WebhookFactory:
     ) -> StorablePluginConfig:
         assert change.secret is not None
         ciphertext, until = changed.previous_ciphertext, changed.previous_until
+        if until is not None and until <= now:
+            ciphertext = until = None
         if change.previous_until is not None and change.previous_until != until:
-            if until is not None and now < until:
+            if until is not None:
                 raise Conflict(
                     f"the secret before this one signs until {until} (Unix ms), and no more than two can: wait for "
                     "it, or send previous_secret_until null first to end it now"

@@ -59,10 +59,16 @@ class Rotation:
 
     def _renewed(self, row: StorablePluginConfig) -> StorablePluginConfig:
         bound_to: dict[str, Any] = {"endpoint_id": row.endpoint_id, "resource_id": row.resource_id, "url": row.url}
-        previous = row.previous_ciphertext
+        now, previous, until = self.clock.now(), row.previous_ciphertext, row.previous_until
+        if previous is None or until is None or until <= now:
+            # A secret that signs no more goes.
+            previous = until = None
+        else:
+            previous = self.vault.reencrypt(previous, **bound_to)
         return replace(
             row,
             ciphertext=self.vault.reencrypt(row.ciphertext, **bound_to),
-            previous_ciphertext=None if previous is None else self.vault.reencrypt(previous, **bound_to),
-            encrypted_at=self.clock.now(),
+            previous_ciphertext=previous,
+            previous_until=until,
+            encrypted_at=now,
         )
