@@ -798,16 +798,9 @@ def test_what_is_compared_with_a_stored_item_is_compared_by_value() -> None:
     e = r.endpoints["paris"]
     changed = election.change(r, "paris", NOW, revision=int("1000"), priority=0, lease_seconds=int("1000"))
     assert changed.endpoints["paris"] == replace(e, revision=big + 1), "no new lease"
+    unheard = replace(resource(paris=holder(believed_until=None)), holder="".join(("par", "is")))
     with pytest.raises(Conflict, match="fail over first"):
-        election.change(
-            replace(r, holder="".join(("par", "is"))),
-            "paris",
-            NOW,
-            revision=big,
-            priority=0,
-            lease_seconds=big,
-            moves=True,
-        )
+        change(unheard, moves=True)
     asked = stored(claim(election.redeliver(r, "paris", NOW)))
     o = Outcome("paris", "t", int("1000"), ACTIVATED, Result(Kind.DELIVERED))
     assert not election.outcome(asked, o, NOW + 1, 0.0).endpoints["paris"].owed
