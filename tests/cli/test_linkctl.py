@@ -25,6 +25,7 @@ import pytest
 from link import aws
 from linkctl import proxy
 from linkctl.api import Deployment as Stack
+from linkctl.api import Unreachable
 from linkctl.main import main
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, deployment, event
 
@@ -308,6 +309,28 @@ def test_create_with_a_key_registers_once(deployment: Deployment, linkctl: Run) 
     assert first == second
 
 
+def test_create_is_tried_again_after_a_lost_answer_and_registers_once(
+    deployment: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, keys = Stack.forward, []
+
+    def lossy(self: Stack, method: str, url: str, data: bytes, headers: dict[str, str]) -> Any:
+        answer = forward(self, method, url, data, headers)
+        keys.append(headers["Idempotency-Key"])
+        if len(keys) == 1:
+            raise Unreachable("the answer got lost")
+        return answer
+
+    monkeypatch.setattr(Stack, "forward", lossy)
+    status, out, err = linkctl(
+        "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", RESOURCE, "--secret-file", "-",
+        stdin="hidden-secret",
+    )  # fmt: skip
+    assert (status, err) == (0, "") and "is registered" in out
+    assert keys[0] == keys[1]
+    assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
+
+
 def test_watch_looks_again(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("watch", "--times", "2", "--interval", "0.2")
     assert status == 0 and RESOURCE in out
@@ -442,6 +465,17 @@ def test_the_proxy_signs_for_who_cannot(running: Deployment, proxied: str) -> No
     assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 204
     assert running.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
     assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 409
+
+
+def test_the_proxy_hands_on_the_key_that_registers_once(running: Deployment, proxied: str) -> None:
+    config = {"url": running.receiver.url, "resource_id": RESOURCE, "secret": "hidden-secret"}
+    body = json.dumps({"plugin": "webhook", "plugin_config": config}).encode()
+    ids = set()
+    for _ in range(2):
+        request = urllib.request.Request(f"{proxied}/endpoints", data=body, headers={"Idempotency-Key": "mine"})
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            ids.add(json.loads(answer.read())["endpoint"]["id"])
+    assert len(ids) == 1
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from link import lock
 from link.endpoint import NEVER, Claim, Endpoint, Resource, Status
-from link.errors import Contended
+from link.errors import Conflict, Contended
 from link.lock import Cause, Locks, Step
 from tests.world import START, VirtualClock, create_tables, settings, size
 
@@ -472,3 +472,23 @@ def test_freezing_and_unfreezing_stand_in_the_audit(
     assert locks.read("ip").frozen is after
     (row,) = [item for item in locks.transitions("ip", 10, None) if item["version"] == {"N": "2"}]
     assert (row["changes"], row["cause"]["M"]["kind"]) == ({"L": []}, {"S": "freeze"})
+
+
+def test_a_row_that_a_key_rotation_changed_meanwhile_is_a_conflict_and_nothing_is_written(
+    locks: Locks, dynamodb: Recorder
+) -> None:
+    table, key = settings().endpoints_table, {"endpoint_id": {"S": "paris"}}
+    dynamodb.client.put_item(TableName=table, Item={**key, "ciphertext": {"S": "anew"}})
+    row: Any = {
+        "Update": {
+            "TableName": table,
+            "Key": key,
+            "UpdateExpression": "SET ciphertext = :mine",
+            "ConditionExpression": "ciphertext = :as_read",
+            "ExpressionAttributeValues": {":mine": {"S": "mine"}, ":as_read": {"S": "before"}},
+        }
+    }
+    with pytest.raises(Conflict, match="a key rotation"):
+        locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row=row)
+    assert locks.read("ip").version == 0
+    assert dynamodb.client.get_item(TableName=table, Key=key)["Item"]["ciphertext"] == {"S": "anew"}

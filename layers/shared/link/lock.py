@@ -18,7 +18,7 @@ from botocore.exceptions import ClientError
 from link.clock import Clock
 from link.election import changes
 from link.endpoint import Claim, Endpoint, Resource, Status
-from link.errors import Contended
+from link.errors import Conflict, Contended
 from link.settings import Settings
 
 if TYPE_CHECKING:
@@ -223,6 +223,9 @@ def _winner(error: ClientError) -> Item | None:
             return reasons[0].get("Item")
         if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
             return None
+        if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
+            # The row's own condition: of all writes to it, only a key rotation's goes past the lock item.
+            raise Conflict("a key rotation encrypted it anew at the same moment: repeat the change") from None
     raise error
 
 
