@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from link import VERSION, registration
-from link.endpoint import NEVER, Reason, Status
-from link.webhook import PLUGIN
+from link.election.state import NEVER, Reason, Status
+from link.plugins.webhook.factory import PLUGIN
 
 DOCUMENT = Path(__file__).parents[1] / "docs/openapi.json"
 ENDPOINT_ID = "^vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"

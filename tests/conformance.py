@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from link import webhook
 from tests.webhooks import ANNOUNCED, LONDON, NOW, PARIS, SECRET, captured, sent, told
 
 FILE = Path(__file__).parents[1] / "examples/receivers/conformance.json"

@@ -15,9 +15,9 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link.endpoint import Result
-from link.rotation import Unfinished
-from link.sender import Sender
+from link.election.result import Result
+from link.key_rotation import Unfinished
+from link.plugins.webhook.sender import Sender
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, SECRETS, Deployment, event
 from tests.receiver import LoopbackReceiver
 

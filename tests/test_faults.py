@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 from moto import mock_aws
 
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from tests.world import VISIBILITY_MS, World
 
 Scenario = Callable[[World], None]
@@ -35,7 +35,10 @@ def failing_receiver(world: World) -> None:
     paris, london = world.register("paris"), world.register("london")
     world.report(paris, "ACTIVATED")
     world.report(london, "ACTIVATED")
-    world.receiver.answers = [Result(Kind.ANSWERED, "status_503", 503), Result(Kind.MAYBE_RECEIVED, "timeout")]
+    world.receiver.answers = [
+        Result(ResultKind.ANSWERED, "status_503", 503),
+        Result(ResultKind.MAYBE_RECEIVED, "timeout"),
+    ]
     world.report(paris, "STANDBY")
     world.settle(10_000)
 
@@ -73,7 +76,7 @@ def unless_gone(world: World, host: str, command: Callable[[], object]) -> None:
 def check(world: World) -> None:
     """What must be true at any quiet moment."""
     resource = world.resource()
-    owed = {world.name(i): e.sequence for i, e in resource.endpoints.items() if e.owed}
+    owed = {world.name(i): e.sequence for i, e in resource.endpoints.items() if e.pending}
     assert not owed, "every latest status was delivered"
     assert world.receiver.active() == resource.holder, "the receiver knows the truth"
     assert not [i for i, e in resource.endpoints.items() if e.deleting], "who was deleted is gone"

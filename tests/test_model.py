@@ -19,7 +19,7 @@ from hypothesis.stateful import (
 )
 
 from link import reconcile
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from link.errors import Conflict, NotFound
 from tests.world import RESOURCE, World
 
@@ -117,7 +117,7 @@ class Machine(RuleBasedStateMachine):
             # Whom an operator took away by force nobody tells; the next holder's ACTIVATED takes its place.
             if self.model.holder or active not in self.ghosts:
                 assert (self.world.name(active) if active else None) == self.model.holder
-            assert not [e for e in self.world.resource().endpoints.values() if e.owed]
+            assert not [e for e in self.world.resource().endpoints.values() if e.pending]
             assert self.world.rows() == set(self.model.hosts)
 
     @rule(name=st.sampled_from(NAMES), priority=st.sampled_from([0, 0, 5]), lease=st.sampled_from([None, 30]))
@@ -241,15 +241,15 @@ class Machine(RuleBasedStateMachine):
             with pytest.raises((NotFound, Conflict)):
                 call()
             return
-        asked_at = self.world.clock.now()
+        requested_at = self.world.clock.now()
         call()
         self.passes(40_000)
-        told = [r for r in self.world.receiver.requests if r.endpoint_id == self.ids[name] and r.at >= asked_at]
+        told = [r for r in self.world.receiver.requests if r.endpoint_id == self.ids[name] and r.at >= requested_at]
         assert told, "within a claim's 15 s and the wait for a handover"
 
     @rule(up=st.booleans())
     def receiver_answers(self, up: bool) -> None:
-        self.world.receiver.always = None if up else Result(Kind.ANSWERED, "status_500", 500)
+        self.world.receiver.always = None if up else Result(ResultKind.ANSWERED, "status_500", 500)
 
     @rule()
     def process_ends(self) -> None:

@@ -8,11 +8,11 @@ import json
 import pytest
 from moto import mock_aws
 
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from tests.world import RESOURCE, START, World, tables
 
-DOWN = Result(Kind.ANSWERED, "status_500", 500)
-HANGS = Result(Kind.MAYBE_RECEIVED, "timeout")
+DOWN = Result(ResultKind.ANSWERED, "status_500", 500)
+HANGS = Result(ResultKind.MAYBE_RECEIVED, "timeout")
 
 
 @pytest.fixture(autouse=True)
@@ -105,7 +105,7 @@ def test_promise_2_fencing() -> None:
 def test_promise_3_nothing_is_lost() -> None:
     """A receiver that is down gets what it missed, the STANDBY too; a superseded status is not repeated."""
     world, paris, _ = running()
-    world.receiver.always = Result(Kind.NOT_SENT, "connect")
+    world.receiver.always = Result(ResultKind.NOT_SENT, "connect")
     world.report(paris, "FAILING")
     world.settle(300_000)
     assert world.receiver.active() == paris, "nothing arrived while it was down"
@@ -113,7 +113,7 @@ def test_promise_3_nothing_is_lost() -> None:
     world.receiver.always = None
     world.settle(600_000)
     assert world.receiver.told()[2:4] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
-    assert not any(e.owed for e in world.resource().endpoints.values())
+    assert not any(e.pending for e in world.resource().endpoints.values())
 
 
 def test_promise_4_order() -> None:

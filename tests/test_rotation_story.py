@@ -11,7 +11,7 @@ import pytest
 import standardwebhooks
 from moto import mock_aws
 
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from link.receiver import WebhookError, parse_and_validate_webhook
 from tests.world import RESOURCE, World
 
@@ -41,9 +41,9 @@ class Team:
             self.verify(self.learns if now >= self.learns_at else (OLD,), body, headers, now // 1000)
         except (WebhookError, standardwebhooks.WebhookVerificationError):
             self.refused.append(now)
-            return Result(Kind.ANSWERED, "status_401", 401)
+            return Result(ResultKind.ANSWERED, "status_401", 401)
         self.taken += 1
-        return Result(Kind.DELIVERED, "", 204)
+        return Result(ResultKind.DELIVERED, "", 204)
 
 
 def like_link(secrets: tuple[str, ...], body: bytes, headers: dict[str, str], now: int) -> None:

@@ -4,9 +4,8 @@ import dataclasses
 import json
 from pathlib import Path
 
-from link import webhook
+from link.plugins.webhook.wire import Announcement
 from link.receiver import parse_and_validate_webhook
-from link.webhook import Announcement
 
 VECTORS = Path(__file__).parent / "vectors"
 RECORDED = json.loads((VECTORS / "link_v3.3.0_webhooks.json").read_text())

@@ -13,26 +13,25 @@ import json
 import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import boto3
 
-from link import plugin
+from link import deployment
+from link import settings as link_settings
+from link.chance import Chance
 from link.clock import Clock
-from link.control import ControlPlane
-from link.delivery import WebhookFactory
-from link.election import NEAR_MS, Outcome
-from link.encryption import Vault
-from link.endpoint import NEVER, Kind, Resource, Result, Status
+from link.election.deliveries import Outcome
+from link.election.result import Result, ResultKind
+from link.election.state import NEVER, Resource, Status
 from link.errors import Rejected
-from link.intake import parse
-from link.lock import Cause, Locks, due_shard
-from link.queues import Queues
 from link.receiver import parse_and_validate_webhook
-from link.reconcile import Reconciler, Sends, Trigger
-from link.registry import Registry
+from link.reconcile import Sends
+from link.reports import parse
 from link.settings import Settings
+from link.store.lock_item import due_shard
+from link.store.locks import Locks
 from tests.simulation.store import Keys, Store
 
 START = 1_795_435_200_000
@@ -57,6 +56,13 @@ class VirtualClock(Clock):
 
     def pause(self, seconds: float) -> None:
         self.at += round(seconds * 1000)
+
+
+class SeededChance(Chance):
+    """The same jitter in every run."""
+
+    def __init__(self) -> None:
+        self._random = random.Random(0)
 
 
 class InlineSends(Sends):
@@ -105,11 +111,11 @@ class Receiver:
     def post(self, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
         self.world.point("post", "before")
         if self.world.clock.now() > not_after:
-            return Result(Kind.TOO_LATE, "claim_ending")
+            return Result(ResultKind.TOO_LATE, "claim_ending")
         self.world.clock.at += self.takes_ms
         endpoint_id = json.loads(body)["endpoint_id"]
         seen = parse_and_validate_webhook(self.secrets[endpoint_id], headers, body, now=self.world.clock.now() // 1000)
-        answer = self.always or (self.answers.pop(0) if self.answers else Result(Kind.DELIVERED, "", 204))
+        answer = self.always or (self.answers.pop(0) if self.answers else Result(ResultKind.DELIVERED, "", 204))
         self.requests.append(
             Request(
                 at=self.world.clock.now(),
@@ -120,7 +126,7 @@ class Receiver:
                 reason=headers["X-Link-Webhook-Reason"],
                 attempt=int(headers["X-Link-Webhook-Attempt"]),
                 message_id=headers["webhook-id"],
-                answered=answer.kind is Kind.DELIVERED,
+                answered=answer.kind is ResultKind.DELIVERED,
             )
         )
         self.world.point("post", "after")
@@ -185,6 +191,11 @@ class VirtualQueue:
         else:
             self.put(json.loads(MessageBody), self.world.clock.now() + DelaySeconds * 1000)
 
+    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        for entry in Entries:
+            self.send_message(QueueUrl, entry["MessageBody"], entry["DelaySeconds"])
+        return {"Failed": []}
+
     def put(self, message: dict[str, Any], visible_at: int) -> None:
         heapq.heappush(self.messages, (visible_at, next(_serial), message))
 
@@ -212,13 +223,13 @@ class World:
         self.receiver = Receiver(self)
         self.queue = VirtualQueue(self)
         _watching[0] = self
-        self.settings = settings(
+        self.env = environment(
             f"-{next(_serial)}",
-            secrets_key_arn="key" if self.in_memory else _key(),
+            key="key" if self.in_memory else _key(),
             refresh_ms=self.refresh_ms,
             handover_ms=self.handover_ms,
-            max_endpoints=0,
         )
+        self.settings = link_settings.load(self.env)
         self._dynamodb: Any
         kms: Any
         if self.in_memory:
@@ -226,11 +237,8 @@ class World:
         else:
             self._dynamodb, kms = _client("dynamodb"), _client("kms")
             create_tables(self._dynamodb, self.settings)
-        self._clients = (
-            Outside(self._dynamodb, "dynamodb", self),
-            Outside(kms, "kms", self),
-            Outside(self.queue, "sqs", self),
-        )
+        services = {"dynamodb": self._dynamodb, "kms": kms, "sqs": self.queue}
+        self._clients = {name: Outside(client, name, self) for name, client in services.items()}
         self._indexed: dict[str, str] | None = None
         self.next_sweep = START + 60_000
         self.names: dict[str, str] = {}
@@ -240,16 +248,13 @@ class World:
 
     def new_process(self) -> None:
         """A process without any memory."""
-        dynamodb, kms, sqs = self._clients
-        self.locks = Locks(dynamodb, self.settings, self.clock)  # type: ignore[arg-type]
-        registry = Registry(dynamodb, self.settings)  # type: ignore[arg-type]
-        queues = Queues(sqs, self.settings)  # type: ignore[arg-type]
-        self.vault = Vault(kms, self.settings)  # type: ignore[arg-type]
-        plugin.register("webhook", WebhookFactory(self.vault, self.settings, self.clock, self.receiver.post))
-        self.reconciler = Reconciler(
-            self.locks, registry, queues, self.settings, self.clock, InlineSends, random.Random(0).random
+        client, chance = self._clients.__getitem__, SeededChance()
+        self.reconciler = deployment.reconciler(
+            self.env, client=client, clock=self.clock, chance=chance, post=self.receiver.post, sends=InlineSends
         )
-        self.control = ControlPlane(self.locks, registry, queues, self.settings, self.clock)
+        self.control = deployment.control_plane(self.env, client=client, clock=self.clock, chance=chance)
+        self.rotation = deployment.key_rotation(self.env, client=client, clock=self.clock)
+        self._sweep = deployment.sweep(self.env, client=client, clock=self.clock)
 
     def point(self, what: str, when: str) -> None:
         number = len(self.points)
@@ -293,13 +298,13 @@ class World:
             **more,
         }
         try:
-            endpoint_id: str = self.control.create(body, f"register-{host}")["id"]
+            endpoint_id: str = self.control.commands.create(body, f"register-{host}")["id"]
         except Crash:
             self.crash_at = None
             self.new_process()
             entries = self.resource().endpoints
             stored = [i for i, e in entries.items() if e.host == host]
-            endpoint_id = stored[0] if stored else self.control.create(body, f"register-{host}")["id"]
+            endpoint_id = stored[0] if stored else self.control.commands.create(body, f"register-{host}")["id"]
         self.names[endpoint_id] = host
         self.receiver.secrets[endpoint_id] = secret
         self.clock.at += 1
@@ -343,8 +348,7 @@ class World:
                 except Rejected as rejected:
                     self.queue.rejected.append({"reason": rejected.code, "message": str(rejected)})
             else:
-                trigger = Trigger(Cause("wake_up", "message"), woken_for=message["due_at"])
-                self.reconciler.run(message["resource_id"], trigger, seconds_left)
+                self.reconciler.wake_up(message["resource_id"], message["due_at"], "message", seconds_left)
         except Crash:
             self.crash_at = None
             self.new_process()
@@ -378,17 +382,14 @@ class World:
 
     def sweep(self) -> None:
         """What the scheduled function does."""
-        now = self.clock.now()
         # The other shards hold other resources, of which there are none here.
-        for resource_id, due_at in self.locks.due_in(due_shard(RESOURCE), now + NEAR_MS):
-            delay = max(0, (due_at - now) // 1000)
-            self.queue.put({"resource_id": resource_id, "due_at": due_at}, now + delay * 1000)
+        self._sweep.run(shards=[due_shard(RESOURCE)])
 
     # What is to be seen
 
     def resource(self) -> Resource:
         """The lock item, read past every fault."""
-        return Locks(self._dynamodb, self.settings, self.clock).read(RESOURCE)
+        return Locks(self._dynamodb, self.settings, self.clock, Chance()).read(RESOURCE)
 
     def holder(self) -> str | None:
         """The name of the endpoint that is ACTIVATED in the table."""
@@ -487,19 +488,27 @@ def _key() -> str:
     return arn
 
 
+def environment(
+    suffix: str = "", *, key: str = "key", refresh_ms: int = 300_000, handover_ms: int = 1_000
+) -> dict[str, str]:
+    """The environment of a deployment's functions; its tables end in `suffix`."""
+    return {
+        "LOCKS_TABLE": f"locks{suffix}",
+        "ENDPOINTS_TABLE": f"endpoints{suffix}",
+        "TRANSITIONS_TABLE": f"transitions{suffix}",
+        "WAKE_UP_QUEUE_URL": "wake-up",
+        "REJECTED_EVENTS_QUEUE_URL": "rejected",
+        "SECRETS_KEY_ARN": key,
+        "KEY_ROTATION_FUNCTION": "key-rotation",
+        "WEBHOOK_REFRESH_INTERVAL": f"{refresh_ms}ms",
+        "HANDOVER_TIMEOUT": f"{handover_ms}ms",
+        "MAX_ENDPOINTS": "0",
+    }
+
+
 def settings(suffix: str = "", **more: Any) -> Settings:
     """Settings of a deployment whose tables end in `suffix`."""
-    return Settings(
-        **{
-            "locks_table": f"locks{suffix}",
-            "endpoints_table": f"endpoints{suffix}",
-            "transitions_table": f"transitions{suffix}",
-            "wake_up_queue_url": "wake-up",
-            "rejected_events_queue_url": "rejected",
-            "secrets_key_arn": "key",
-            **more,
-        }
-    )
+    return replace(link_settings.load(environment(suffix)), **more)
 
 
 def create_tables(dynamodb: Any, settings: Settings) -> None:

@@ -1,4 +1,4 @@
-"""Status events: a host reports; apply it, elect, send."""
+"""Status events: a host reports. Applies each report, elects and sends."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ from typing import Any
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from link import intake
-from link.batch import side_by_side
-from link.errors import Rejected
-from link.process import CLOCK, QUEUES, RECONCILER
-from link.telemetry import logger, metric
+from link import deployment
+from link.sqs_batch import side_by_side
+from link.telemetry import logger
+
+RECONCILER = deployment.reconciler()
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """Applies each event; what can never succeed is kept in the rejected-events queue and not retried."""
+    """Applies each status event; one that can never succeed is kept in the rejected-events queue and not retried."""
 
-    def report(record: SQSRecord) -> None:
-        received: Any = record.body
-        try:
-            received = intake.decode(record.body)
-            RECONCILER.receive(intake.parse(received), lambda: context.get_remaining_time_in_millis() / 1000)
-        except Rejected as rejected:
-            QUEUES.reject(rejected.code, str(rejected), received, CLOCK.now())
-            logger.warning("event.rejected", reason=rejected.code, message_id=record.message_id)
-            metric("RejectedEvents")
+    def apply(record: SQSRecord) -> None:
+        RECONCILER.take(record.body, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000)
 
-    return side_by_side(event, context, report)
+    return side_by_side(event, context, apply)

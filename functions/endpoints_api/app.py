@@ -3,40 +3,33 @@
 from __future__ import annotations
 
 import json
-import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from aws_lambda_powertools.event_handler import APIGatewayRestResolver, Response
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from link import VERSION, aws, plugin, settings
-from link.clock import Clock
-from link.control import ControlPlane, is_endpoint_id
-from link.delivery import WebhookFactory
-from link.encryption import Vault
+from link import VERSION, deployment
+from link.control.commands import is_endpoint_id
 from link.errors import BadRequest, Conflict, Invalid, NotFound
-from link.lock import Locks
-from link.queues import Queues
-from link.registration import RESOURCE_ID_CHARACTERS
-from link.registry import Registry
+from link.registration import MAX_RESOURCE_ID_CHARACTERS
 from link.telemetry import logger
-from link.webhook import PLUGIN
 
-SETTINGS = settings.load(os.environ)
-CLOCK = Clock()
-_DYNAMODB = aws.client("dynamodb")
-plugin.register(PLUGIN, WebhookFactory(Vault(aws.client("kms"), SETTINGS), SETTINGS, CLOCK))
-CONTROL = ControlPlane(
-    Locks(_DYNAMODB, SETTINGS, CLOCK),
-    Registry(_DYNAMODB, SETTINGS),
-    Queues(aws.client("sqs"), SETTINGS),
-    SETTINGS,
-    CLOCK,
-    # Its client is made when it is called for, once a year.
-    lambda function: aws.client("lambda").invoke(FunctionName=function, InvocationType="Event") and None,
-)
+COMMANDS, QUERIES = deployment.control_plane()
 app = APIGatewayRestResolver()
+
+
+@contextmanager
+def link_says(not_found: str = "", conflict: str = "", **by_code: str) -> Iterator[None]:
+    """Puts LinK's words before the message of a NotFound or a Conflict (or of one with that code)."""
+    try:
+        yield
+    except NotFound as error:
+        raise NotFound(not_found + str(error)) from None
+    except Conflict as error:
+        raise Conflict(by_code.get(error.code, conflict) + str(error)) from None
 
 
 @app.post("/endpoints")
@@ -44,43 +37,47 @@ def create() -> Response[str]:
     token = app.current_event.headers.get("Idempotency-Key")
     if token is not None and not re.fullmatch(r"[\x21-\x7e]{1,256}", token):
         raise BadRequest("Idempotency-Key: use 1 to 256 visible ASCII characters, a UUID for one")
-    return _answer(201, {"endpoint": CONTROL.create(_body("decode endpoint"), _request_id(), token)})
+    body = _body("decode endpoint")
+    with link_says(assigned="start scheduler: endpoint already assigned: ", limit="create endpoint: "):
+        return _answer(201, {"endpoint": COMMANDS.create(body, _request_id(), token)})
 
 
 @app.get("/endpoints")
 def list_all() -> Response[str]:
     limit, after = _whole("limit", 1, 1_000), _key("after")
     if limit is None:
-        return _answer(200, {"endpoints": CONTROL.endpoints()})
-    return _page("endpoints", *CONTROL.page(limit, after))
+        return _answer(200, {"endpoints": QUERIES.endpoints()})
+    return _page("endpoints", *QUERIES.page(limit, after))
 
 
 @app.get("/endpoints/<endpoint_id>")
 def show(endpoint_id: str) -> Response[str]:
-    return _answer(200, {"endpoint": CONTROL.show(_checked(endpoint_id))})
+    return _answer(200, {"endpoint": QUERIES.show(_checked(endpoint_id))})
 
 
 @app.put("/endpoints/<endpoint_id>")
 @app.patch("/endpoints/<endpoint_id>")
 def change(endpoint_id: str) -> Response[str]:
-    # Without the wrapper of the other answers, as LinK has it.
-    return _answer(200, CONTROL.change(_checked(endpoint_id), _body("invalid JSON"), _request_id()))
+    # Without the object around it that the other answers have, as in LinK.
+    return _answer(200, COMMANDS.change(_checked(endpoint_id), _body("invalid JSON"), _request_id()))
 
 
 @app.delete("/endpoints/<endpoint_id>")
 def delete(endpoint_id: str) -> Response[str]:
-    CONTROL.delete(_checked(endpoint_id), _request_id(), force=_flag("force"))
+    force = _flag("force")
+    with link_says("stop endpoint manager: ", "stop endpoint manager: "):
+        COMMANDS.delete(_checked(endpoint_id), _request_id(), force=force)
     return _answer(204)
 
 
 @app.get("/endpoints/<endpoint_id>/hosts")
 def hosts(endpoint_id: str) -> Response[str]:
-    return _answer(200, {"hosts": CONTROL.hosts(_checked(endpoint_id))})
+    return _answer(200, {"hosts": QUERIES.hosts(_checked(endpoint_id))})
 
 
 @app.get("/endpoints/<endpoint_id>/preview")
 def preview(endpoint_id: str) -> Response[str]:
-    return _answer(200, {"request": CONTROL.preview(_checked(endpoint_id))})
+    return _answer(200, {"request": QUERIES.preview(_checked(endpoint_id))})
 
 
 @app.post("/endpoints/<endpoint_id>/failover")
@@ -93,33 +90,37 @@ def failover(endpoint_id: str) -> Response[str]:
         raise Invalid(
             {"to": [f"{str(to)[:80]!r} is not an endpoint's id, e.g. vip-95f26078-bd86-4bfd-a119-f4f476e91565"]}
         )
-    outlook = CONTROL.failover(_checked(endpoint_id), _request_id(), to=to, dry_run=_flag("dry_run"))
-    return _answer(204) if outlook is None else _answer(200, {"failover": outlook})
+    dry_run, prefix = _flag("dry_run"), "fail to failover endpoint: "
+    with link_says(prefix, f"{prefix}fail to failover the endpoint {endpoint_id}: "):
+        if dry_run:
+            return _answer(200, {"failover": QUERIES.outlook(_checked(endpoint_id), to=to)})
+        COMMANDS.failover(_checked(endpoint_id), _request_id(), to=to)
+    return _answer(204)
 
 
 @app.post("/endpoints/<endpoint_id>/redeliver")
 def redeliver(endpoint_id: str) -> Response[str]:
-    CONTROL.redeliver(_checked(endpoint_id), _request_id())
+    COMMANDS.redeliver(_checked(endpoint_id), _request_id())
     return _answer(204)
 
 
 @app.post("/encrypted_storage/key_rotation")
 def rotate_key() -> Response[str]:
-    CONTROL.rotate_key()
+    COMMANDS.rotate_key()
     return _answer(204)
 
 
 @app.get("/encrypted_storage/key_rotation")
 def key_rotation() -> Response[str]:
-    return _answer(200, {"key_rotation": CONTROL.key_rotation(_whole("since", 0, 10**15) or 0)})
+    return _answer(200, {"key_rotation": QUERIES.key_rotation(_whole("since", 0, 10**15) or 0)})
 
 
 @app.get("/resources")
 def resources() -> Response[str]:
     resource_id = _key("resource_id")
     if resource_id is not None:
-        return _answer(200, {"resource": CONTROL.resource(resource_id)})
-    return _page("resources", *CONTROL.resources(_whole("limit", 1, 1_000), _key("after")))
+        return _answer(200, {"resource": QUERIES.resource(resource_id)})
+    return _page("resources", *QUERIES.resources(_whole("limit", 1, 1_000), _key("after")))
 
 
 @app.patch("/resources")
@@ -129,14 +130,14 @@ def freeze() -> Response[str]:
     frozen = body.get("frozen") if isinstance(body, dict) else None
     if not isinstance(frozen, bool):
         raise Invalid({"frozen": ['is neither true nor false: send {"frozen": true} or {"frozen": false}']})
-    return _answer(200, {"resource": CONTROL.freeze(resource_id, frozen, _request_id())})
+    return _answer(200, {"resource": COMMANDS.freeze(resource_id, frozen, _request_id())})
 
 
 @app.get("/transitions")
 def transitions() -> Response[str]:
     resource_id = _required_key("resource_id")
     limit, before = _whole("limit", 1, 1_000) or 100, _whole("before", 1, 10**15)
-    return _page("transitions", *CONTROL.transitions(resource_id, limit, before))
+    return _page("transitions", *QUERIES.transitions(resource_id, limit, before))
 
 
 @app.get("/version")
@@ -179,7 +180,7 @@ def _body(prefix: str) -> Any:
 
 
 def _page(name: str, found: list[dict[str, Any]], more: str | int | None) -> Response[str]:
-    # LinK's clients look at the list alone.
+    # LinK's clients read the list only.
     return _answer(200, {name: found} | ({} if more is None else {"next": more}))
 
 
@@ -188,10 +189,10 @@ def _query(name: str) -> str | None:
 
 
 def _key(name: str) -> str | None:
-    """A key of a table; more than it can hold would be DynamoDB's error and not the caller's."""
+    """A key of a table. A longer one would raise DynamoDB's error, which would not look like the caller's."""
     value = _query(name)
-    if value is not None and not 1 <= len(value) <= RESOURCE_ID_CHARACTERS:
-        raise BadRequest(f"{name}: {len(value)} characters: use 1 to {RESOURCE_ID_CHARACTERS}")
+    if value is not None and not 1 <= len(value) <= MAX_RESOURCE_ID_CHARACTERS:
+        raise BadRequest(f"{name}: {len(value)} characters: use 1 to {MAX_RESOURCE_ID_CHARACTERS}")
     return value
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from link.batch import side_by_side
-from link.lock import Cause
-from link.process import RECONCILER
-from link.reconcile import Trigger
+from link import deployment
+from link.sqs_batch import side_by_side
 from link.telemetry import logger
+
+RECONCILER = deployment.reconciler()
 
 
 @logger.inject_lambda_context
@@ -24,7 +24,8 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
         resource_id, due_at = message["resource_id"], message["due_at"]
         if not isinstance(resource_id, str) or not isinstance(due_at, int):
             raise TypeError("a wake-up is {resource_id: text, due_at: Unix milliseconds}")
-        trigger = Trigger(Cause("wake_up", record.message_id), woken_for=due_at)
-        RECONCILER.run(resource_id, trigger, lambda: context.get_remaining_time_in_millis() / 1000)
+        RECONCILER.wake_up(
+            resource_id, due_at, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000
+        )
 
     return side_by_side(event, context, wake_up)

@@ -22,7 +22,7 @@ from urllib.parse import parse_qsl, urlsplit
 import boto3
 import pytest
 
-from link import aws
+from link.store import aws
 from linkctl import proxy
 from linkctl.api import Deployment as Stack
 from linkctl.api import Unreachable

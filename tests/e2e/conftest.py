@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from link.endpoint import Resource
-from link.lock import from_item
+from link.election.state import Resource
+from link.store.lock_item import from_item
 from scripts import demo
 from scripts.cloud import REGION, ROOT, Cloud, local_cloud
 from tests.receiver import LoopbackReceiver

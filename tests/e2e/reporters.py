@@ -7,18 +7,16 @@ import threading
 import time
 from typing import Any
 
-from link import plugin
 from link.clock import Clock
-from link.delivery import WebhookFactory
-from link.encryption import Vault
-from link.endpoint import Status
-from link.intake import Report
-from link.lock import Locks
-from link.queues import Queues
+from link.election.state import Status
+from link.plugins.webhook.factory import WebhookFactory
+from link.plugins.webhook.sender import Sender
 from link.reconcile import Reconciler
-from link.registry import Registry
-from link.sender import Sender
+from link.reports import Report
 from link.settings import Settings, load
+from link.store.locks import Locks
+from link.store.queues import Queues
+from link.store.vault import Vault
 from scripts.cloud import Cloud
 
 THREADS = 4

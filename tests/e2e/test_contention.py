@@ -6,9 +6,9 @@ import os
 from dataclasses import replace
 
 from link.clock import Clock
-from link.endpoint import Resource, Status
-from link.lock import Cause, Locks
+from link.election.state import Resource, Status
 from link.settings import load
+from link.store.locks import Cause, Locks
 from tests.e2e import reporters
 from tests.e2e.conftest import Site
 

@@ -20,15 +20,13 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from link import plugin
 from link.clock import Clock
-from link.control import ControlPlane
-from link.delivery import WebhookFactory
-from link.encryption import Vault
-from link.lock import Locks
-from link.queues import Queues
-from link.registry import Registry
+from link.control.commands import ControlPlane
+from link.plugins.webhook.factory import WebhookFactory
 from link.settings import load
+from link.store.locks import Locks
+from link.store.queues import Queues
+from link.store.vault import Vault
 from tests.e2e.conftest import Site, eventually
 from tests.e2e.test_contention import test_one_holder_one_epoch_step_and_every_report_applied as contend
 from tests.receiver import LoopbackReceiver

@@ -11,7 +11,7 @@ import time
 import uuid
 from pathlib import Path
 
-from link.endpoint import Status
+from link.election.state import Status
 from tests.e2e.conftest import Site, eventually
 from tests.e2e.reporters import deployed_settings
 
@@ -40,12 +40,14 @@ def test_a_process_killed_in_the_middle_of_a_delivery_loses_nothing(site: Site) 
         assert victim.wait(60) == -signal.SIGKILL, moment
     for one, endpoint_id in zip(sites, ids, strict=True):
         e = one.resource().endpoints[endpoint_id]
-        assert e.owed and e.claim is not None, "it died with the claim in its hands"
+        assert e.pending and e.claim is not None, "it died with the claim in its hands"
 
     # The dead process's claim lasts 15 s; its wake-up or the sweep's brings the next one.
     site.sweep()
     for one, endpoint_id, moment in zip(sites, ids, MOMENTS, strict=True):
-        eventually(f"delivered, killed {moment}", lambda one=one, id=endpoint_id: not one.resource().endpoints[id].owed)
+        eventually(
+            f"delivered, killed {moment}", lambda one=one, id=endpoint_id: not one.resource().endpoints[id].pending
+        )
         told = [r.brief() for r in site.receiver.requests]
         requests = [brief for brief in told if brief[0] == endpoint_id and brief[-1] != "refresh"]
         assert set(requests) == {(endpoint_id, "ACTIVATED", 1, 1, "elected")}

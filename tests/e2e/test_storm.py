@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from link.endpoint import Status
+from link.election.state import Status
 from tests.e2e.conftest import Site, eventually
 from tests.e2e.reporters import deployed_settings
 from tests.e2e.storm import Faults, Pool, proxy
@@ -128,7 +128,7 @@ def _judged(site: Site, resource_ids: list[str], reports: Reports) -> None:
     sites = [Site(site.cloud, site.receiver, resource_id) for resource_id in resource_ids]
     eventually(
         "everything was delivered",
-        lambda: not any(e.owed or e.claim for one in sites for e in one.resource().endpoints.values()),
+        lambda: not any(e.pending or e.claim for one in sites for e in one.resource().endpoints.values()),
         SETTLE_SECONDS,
     )
     answered = list(zip(site.receiver.requests, site.receiver.answers, strict=True))

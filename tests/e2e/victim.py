@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from link.endpoint import Result
-from link.intake import parse
-from link.sender import Sender
+from link.election.result import Result
+from link.plugins.webhook.sender import Sender
+from link.reports import parse
 from link.settings import load
 from scripts.cloud import Cloud
 from tests.e2e.reporters import reconciler

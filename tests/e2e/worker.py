@@ -14,10 +14,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from link.endpoint import Status
-from link.intake import Report
-from link.lock import Committed, Locks
+from link.election.state import Status
+from link.reports import Report
 from link.settings import load
+from link.store.locks import Committed, Locks
 from scripts.cloud import Cloud
 from tests.e2e.reporters import reconciler
 

@@ -22,9 +22,9 @@ import uvicorn
 from moto import mock_aws
 from werkzeug.serving import make_server
 
-from link import receiver, webhook
-from link.endpoint import Kind, Result
-from link.sender import Sender
+from link import receiver
+from link.election.result import Result, ResultKind
+from link.plugins.webhook.sender import Sender
 from tests.webhooks import LONDON, PARIS, RESOURCE, SECRET, told
 
 EXAMPLES = Path(__file__).parents[2] / "examples/receivers"
@@ -155,7 +155,7 @@ STORY = [(PARIS, "ACTIVATED", 1, 1), (LONDON, "STANDBY", 1, 1), (PARIS, "STANDBY
 def test_it_follows_a_handover(example: tuple[str, Switched]) -> None:
     url, switched = example
     results = [send(url, *announcement) for announcement in STORY]
-    assert results == [Result(Kind.DELIVERED, status_code=204)] * 4
+    assert results == [Result(ResultKind.DELIVERED, status_code=204)] * 4
     assert switched == [PARIS, PARIS, None, LONDON]
 
 
@@ -182,5 +182,5 @@ def test_what_is_not_genuine_is_refused_without_a_crash(
     example: tuple[str, Switched], case: str, more: dict[str, Any]
 ) -> None:
     url, switched = example
-    assert send(url, *STORY[0], **more) == Result(Kind.ANSWERED, "status_401", status_code=401), case
+    assert send(url, *STORY[0], **more) == Result(ResultKind.ANSWERED, "status_401", status_code=401), case
     assert switched == []

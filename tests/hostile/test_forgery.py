@@ -10,13 +10,13 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from link.errors import Invalid
-from link.registration import parse
-from link.sender import Sender
+from link.plugins.webhook.config import parse
+from link.plugins.webhook.sender import Sender
 from tests.hostile.receiver import Receiver, answers
 
-REFUSED = Result(Kind.REFUSED, "address_refused")
+REFUSED = Result(ResultKind.REFUSED, "address_refused")
 
 _connects: list[str] = []
 _watching = False
@@ -118,7 +118,7 @@ def test_loopback_is_reached_in_no_spelling_but_in_each_where_it_is_allowed(host
         url = f"http://{host}:{listener.port}/"
         assert post(url) == REFUSED
         assert (listener.connections, connects) == (0, [])
-        assert post(url, "127.0.0.0/8", "::1/128").kind is Kind.DELIVERED
+        assert post(url, "127.0.0.0/8", "::1/128").kind is ResultKind.DELIVERED
         assert listener.connections == 1
 
 
@@ -132,7 +132,7 @@ def test_loopback_of_ipv6(host: str, connects: list[str]) -> None:
         url = f"http://{host}:{listener.port}/"
         assert post(url) == post(url, "::/96") == post(url, "::/0") == REFUSED
         assert (listener.connections, connects) == (0, [])
-        assert post(url, "::1/128").kind is Kind.DELIVERED
+        assert post(url, "::1/128").kind is ResultKind.DELIVERED
 
 
 @pytest.mark.parametrize(("host", "opening"), OTHER_FORBIDDEN.items())
@@ -142,7 +142,7 @@ def test_a_forbidden_address_is_not_even_tried_and_its_allowed_twin_is(
     url = f"http://{host}/"
     assert post(url) == REFUSED
     assert connects == []
-    assert post(url, opening).kind is Kind.NOT_SENT
+    assert post(url, opening).kind is ResultKind.NOT_SENT
     assert len(connects) == 1
 
 
@@ -163,7 +163,7 @@ def test_one_bad_address_refuses_the_whole_name(
     resolver += [addresses, ["8.8.8.8"]]
     assert post("http://paris.example/") == REFUSED
     assert connects == []
-    assert post("http://paris.example/").kind is Kind.NOT_SENT
+    assert post("http://paris.example/").kind is ResultKind.NOT_SENT
     assert connects == ["8.8.8.8"]
 
 
@@ -179,7 +179,7 @@ def test_the_judged_address_is_the_connected_one(connects: list[str], resolver: 
     with Receiver() as listener:
         # A second look-up would lead home.
         resolver += [["8.8.8.8"], ["127.0.0.1"], ["127.0.0.1"]]
-        assert post(f"http://rebinding.example:{listener.port}/").kind is Kind.NOT_SENT
+        assert post(f"http://rebinding.example:{listener.port}/").kind is ResultKind.NOT_SENT
         assert (connects, listener.connections, len(resolver)) == (["8.8.8.8"], 0, 2)
 
 
@@ -187,6 +187,6 @@ def test_a_redirect_leads_nowhere(connects: list[str]) -> None:
     with Receiver() as inner:
         redirect = answers(b"HTTP/1.1 307 T\r\nLocation: %s\r\n\r\n" % inner.url.encode())
         with Receiver(redirect) as outer:
-            assert post(outer.url, "127.0.0.0/8") == Result(Kind.ANSWERED, "redirect", 307)
+            assert post(outer.url, "127.0.0.0/8") == Result(ResultKind.ANSWERED, "redirect", 307)
         assert (len(connects), inner.connections) == (1, 0)
-        assert post(inner.url, "127.0.0.0/8").kind is Kind.DELIVERED
+        assert post(inner.url, "127.0.0.0/8").kind is ResultKind.DELIVERED

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from link import webhook
-from link.address import target
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from link.errors import Invalid
+from link.plugins.webhook.config import Registration, parse
+from link.plugins.webhook.sender import Sender
+from link.plugins.webhook.url import target
 from link.receiver import parse_and_validate_webhook
-from link.registration import Registration, parse
-from link.sender import Sender
 from tests.hostile.certificates import Authority
 from tests.hostile.receiver import Peer, Receiver
 
@@ -149,11 +148,11 @@ def test_what_is_accepted_can_be_sent_and_what_is_refused_says_why(
     where = target(registration.url)
     if where.scheme == "https":
         # That its certificate is not the receiver's shows that the handshake went as far as it can.
-        assert sent(registration, tls_receiver) == Result(Kind.REFUSED, "certificate")
+        assert sent(registration, tls_receiver) == Result(ResultKind.REFUSED, "certificate")
         return
 
     receiver.requests.clear()
-    assert sent(registration, receiver) == Result(Kind.DELIVERED, status_code=204)
+    assert sent(registration, receiver) == Result(ResultKind.DELIVERED, status_code=204)
     ((head, received),) = receiver.requests
     request_line, *lines = head.split(b"\r\n")
     fields = [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]
@@ -204,8 +203,8 @@ def test_no_answer_is_too_strange(reply: bytes, pieces: int) -> None:
 
     with Receiver(play) as receiver:
         result = SENDER.post(receiver.url, b"{}", {}, not_after=round(time.time() * 1000) + 60_000)
-    assert result.kind in (Kind.DELIVERED, Kind.ANSWERED, Kind.MAYBE_RECEIVED)
-    assert (result.status_code is None) == (result.kind is Kind.MAYBE_RECEIVED)
+    assert result.kind in (ResultKind.DELIVERED, ResultKind.ANSWERED, ResultKind.MAYBE_RECEIVED)
+    assert (result.status_code is None) == (result.kind is ResultKind.MAYBE_RECEIVED)
     assert result.retry_after_seconds in (None, *range(601))
     event(f"{result.kind} {result.reason}")
 
@@ -221,4 +220,4 @@ def test_no_handshake_is_too_strange(reply: bytes, authority: Authority) -> None
 
     with Receiver(play, tls=authority.server_context(), in_handshake=True) as receiver:
         result = SENDER.post(receiver.url, b"{}", {}, not_after=round(time.time() * 1000) + 60_000)
-    assert result == Result(Kind.NOT_SENT, "tls")
+    assert result == Result(ResultKind.NOT_SENT, "tls")

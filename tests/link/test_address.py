@@ -6,7 +6,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from link.address import BadUrl, Target, literal, refusing_block, target
+from link.plugins.webhook.networks import literal, refusing_block
+from link.plugins.webhook.url import BadUrl, Target, target
 
 FORBIDDEN = {
     "0.0.0.0": "this host",

@@ -7,11 +7,10 @@ from typing import Any
 
 import pytest
 
-from link.delivery import WebhookFactory
-from link.encryption import Sealed
-from link.endpoint import Kind, Result
+from link.election.result import Result, ResultKind
 from link.errors import Conflict, Invalid
-from link.plugin import StorablePluginConfig
+from link.plugins.webhook.factory import WebhookFactory
+from link.plugins.webhook.sealed import Sealed
 from tests.link.test_delivery import DELIVERY, Post, Vault
 from tests.link.test_registry import PARIS
 from tests.world import START, VirtualClock, settings
@@ -195,7 +194,7 @@ def test_both_secrets_sign_until_the_moment_and_the_headers_are_the_new_ones(now
     vault, post, clock = TwoSecrets(), Post(), VirtualClock()
     clock.at = now
     factory = WebhookFactory(vault, settings(), clock, post)  # type: ignore[arg-type]
-    assert factory.create(ROTATING).activate(DELIVERY) == Result(Kind.DELIVERED, "", 204)
+    assert factory.create(ROTATING).activate(DELIVERY) == Result(ResultKind.DELIVERED, "", 204)
     ((_, _, headers, _),) = post.sent
     assert headers["X-Of"] == "new"
     assert len(headers["webhook-signature"].split(" ")) == signing

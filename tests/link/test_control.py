@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import pytest
 from moto import mock_aws
 
-from link.endpoint import Kind, Resource, Result
-from link.lock import Locks
+from link.election.result import Result, ResultKind
+from link.election.state import Resource
+from link.store.locks import Locks
 from tests.world import RESOURCE, World
 
 
@@ -41,11 +42,11 @@ def test_what_was_delivered(world: World) -> None:
 @pytest.mark.parametrize(
     ("result", "failure", "next_step"),
     [
-        (Result(Kind.ANSWERED, "status_500", 500), "answered status_500", "mend the receiver"),
-        (Result(Kind.NOT_SENT, "timeout"), "not_sent timeout", "mend the receiver's name, port or TLS"),
-        (Result(Kind.MAYBE_RECEIVED, "timeout"), "maybe_received timeout", "the receiver may see it twice"),
-        (Result(Kind.REFUSED, "address_refused"), "refused address_refused", "AllowedNetworks"),
-        (Result(Kind.UNREADABLE, "secret_expired"), "unreadable secret_expired", "register the endpoint again"),
+        (Result(ResultKind.ANSWERED, "status_500", 500), "answered status_500", "mend the receiver"),
+        (Result(ResultKind.NOT_SENT, "timeout"), "not_sent timeout", "mend the receiver's name, port or TLS"),
+        (Result(ResultKind.MAYBE_RECEIVED, "timeout"), "maybe_received timeout", "the receiver may see it twice"),
+        (Result(ResultKind.REFUSED, "address_refused"), "refused address_refused", "AllowedNetworks"),
+        (Result(ResultKind.UNREADABLE, "secret_expired"), "unreadable secret_expired", "register the endpoint again"),
     ],
 )
 def test_each_failure_is_told_in_log_metric_and_view(
@@ -77,14 +78,14 @@ def test_each_failure_is_told_in_log_metric_and_view(
     counted = [m for m in metrics if "Webhooks" in m]
     assert len(counted) == delivery["attempt"]
     assert {f"{m['result']} {m['reason']}" for m in counted} == {failure}
-    assert any("ReceiversRefused" in m for m in metrics) == (result.kind is Kind.REFUSED)
+    assert any("ReceiversRefused" in m for m in metrics) == (result.kind is ResultKind.REFUSED)
 
 
 def test_a_refresh_that_failed_is_not_hidden_by_what_was_delivered(world: World) -> None:
     paris = world.register("paris")
     world.report(paris, "ACTIVATED")
     delivered_at = world.clock.now()
-    world.receiver.always = Result(Kind.NOT_SENT, "dns")
+    world.receiver.always = Result(ResultKind.NOT_SENT, "dns")
     world.settle(world.refresh_ms + 70_000)
     delivery = world.control.show(paris)["delivery"]
     assert (delivery["delivered_at"], delivery["failure"]) == (delivered_at, "not_sent dns")
@@ -93,7 +94,7 @@ def test_a_refresh_that_failed_is_not_hidden_by_what_was_delivered(world: World)
 
 def test_a_success_takes_the_failure_away(world: World) -> None:
     paris = world.register("paris")
-    world.receiver.answers = [Result(Kind.ANSWERED, "status_503", 503)] * 2
+    world.receiver.answers = [Result(ResultKind.ANSWERED, "status_503", 503)] * 2
     world.report(paris, "ACTIVATED")
     assert world.control.show(paris)["delivery"]["failure"] == "answered status_503"
     world.settle(10_000)

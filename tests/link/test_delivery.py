@@ -7,13 +7,15 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, ReadTimeoutError
 
-from link.delivery import WebhookFactory, election_key, error_code
-from link.election import Delivery
-from link.encryption import Sealed
-from link.endpoint import Kind, Result, Status
-from link.plugin import Config, Plugin
+from link.election.deliveries import Delivery
+from link.election.result import Result, ResultKind
+from link.election.state import Status
+from link.plugins.seam import Config, Plugin
+from link.plugins.webhook.config import Registration
+from link.plugins.webhook.factory import WebhookFactory, election_key
+from link.plugins.webhook.sealed import Sealed
 from link.receiver import parse_and_validate_webhook
-from link.registration import Registration
+from link.store.aws import error_code
 from tests.link.test_registry import PARIS
 from tests.world import START, VirtualClock, settings
 
@@ -57,7 +59,7 @@ class Post:
 
     def __call__(self, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
         self.sent.append((url, body, headers, not_after))
-        return Result(Kind.DELIVERED, "", 204)
+        return Result(ResultKind.DELIVERED, "", 204)
 
 
 def plugin(sealed: Sealed | Exception) -> tuple[Plugin, Post, Vault]:
@@ -72,7 +74,7 @@ def plugin(sealed: Sealed | Exception) -> tuple[Plugin, Post, Vault]:
 def test_each_call_is_one_signed_post(method: str, status: str) -> None:
     webhook, post, vault = plugin(Sealed(SECRETS, {"X-Site": "paris"}))
     delivery = replace(DELIVERY, status=Status(status))
-    assert getattr(webhook, method)(delivery) == Result(Kind.DELIVERED, "", 204)
+    assert getattr(webhook, method)(delivery) == Result(ResultKind.DELIVERED, "", 204)
     ((url, body, headers, not_after),) = post.sent
     assert url == PARIS.url
     assert json.loads(body) == {"endpoint_id": "vip-1", "resource_id": "ip ü", "plugin": "webhook", "status": status}
@@ -101,7 +103,7 @@ def test_without_a_secret_nothing_is_sent(fault: Any, reason: str) -> None:
     clock = VirtualClock()
     clock.at += 10
     factory = WebhookFactory(vault, settings(), clock, post)  # type: ignore[arg-type]
-    assert factory.create(PARIS).activate(DELIVERY) == Result(Kind.UNREADABLE, reason)
+    assert factory.create(PARIS).activate(DELIVERY) == Result(ResultKind.UNREADABLE, reason)
     assert post.sent == []
 
 

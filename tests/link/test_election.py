@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from link import election, lock
-from link.election import Outcome
-from link.endpoint import NEVER, Claim, Endpoint, Kind, Resource, Result, Status
+from link.election.deliveries import Outcome
+from link.election.result import Result, ResultKind
+from link.election.state import NEVER, Claim, Endpoint, Resource, Status
 from link.errors import Conflict, Rejected
 
 ACTIVATED, STANDBY, FAILING, BOOTING = Status.ACTIVATED, Status.STANDBY, Status.FAILING, Status.BOOTING
@@ -275,9 +275,9 @@ def test_the_65th_endpoint_of_a_resource_is_refused() -> None:
 def test_deleting_the_holder_tells_its_receiver_first() -> None:
     r = election.delete(resource(paris=holder(), london=waiting()), "paris", NOW)
     assert state(r) == {"paris": (STANDBY, 2, 1, "deleted"), "london": (ACTIVATED, 2, 2, "elected")}
-    assert election.drop_told(r) == r
+    assert election.drop_delivered(r) == r
     told = replace(r.endpoints["paris"], delivered_sequence=2)
-    assert election.drop_told(replace(r, endpoints={**r.endpoints, "paris": told})).endpoints.keys() == {"london"}
+    assert election.drop_delivered(replace(r, endpoints={**r.endpoints, "paris": told})).endpoints.keys() == {"london"}
 
 
 def test_deleting_one_that_is_still_believed_active_keeps_it_until_told() -> None:
@@ -399,28 +399,28 @@ CLAIMED = waiting(sequence=2, attempt=3, claim=Claim("t", NOW + 9000, 2), believ
 
 
 def test_a_2xx_delivers() -> None:
-    e = outcome(CLAIMED, Kind.DELIVERED)
-    assert (e.claim, e.owed, e.attempt, e.delivered_at, e.believed_until) == (None, False, 0, NOW, None)
+    e = outcome(CLAIMED, ResultKind.DELIVERED)
+    assert (e.claim, e.pending, e.attempt, e.delivered_at, e.believed_until) == (None, False, 0, NOW, None)
 
 
 def test_a_2xx_for_an_activated_leaves_it_believed() -> None:
-    e = outcome(holder(sequence=2, claim=Claim("t", NOW, 2)), Kind.DELIVERED, status=ACTIVATED)
-    assert (e.owed, e.believed_until) == (False, NEVER)
+    e = outcome(holder(sequence=2, claim=Claim("t", NOW, 2)), ResultKind.DELIVERED, status=ACTIVATED)
+    assert (e.pending, e.believed_until) == (False, NEVER)
 
 
 def test_a_2xx_for_an_older_status_leaves_the_newer_one_owed() -> None:
-    e = outcome(replace(CLAIMED, sequence=3), Kind.DELIVERED)
-    assert (e.owed, e.delivered_sequence, e.attempt, e.believed_until) == (True, 2, 3, None)
+    e = outcome(replace(CLAIMED, sequence=3), ResultKind.DELIVERED)
+    assert (e.pending, e.delivered_sequence, e.attempt, e.believed_until) == (True, 2, 3, None)
 
 
 def test_a_failure_waits_for_the_backoff() -> None:
-    e = outcome(CLAIMED, Kind.NOT_SENT)
-    assert (e.claim, e.owed, e.next_attempt_at, e.failure) == (None, True, NOW + 4000, "not_sent why")
+    e = outcome(CLAIMED, ResultKind.NOT_SENT)
+    assert (e.claim, e.pending, e.next_attempt_at, e.failure) == (None, True, NOW + 4000, "not_sent why")
 
 
 def test_a_failure_of_an_older_status_does_not_delay_the_newer_one() -> None:
     newer = replace(CLAIMED, sequence=3, next_attempt_at=NOW)
-    assert outcome(newer, Kind.NOT_SENT).next_attempt_at == NOW
+    assert outcome(newer, ResultKind.NOT_SENT).next_attempt_at == NOW
 
 
 @pytest.mark.parametrize(
@@ -434,22 +434,22 @@ def test_a_failure_of_an_older_status_does_not_delay_the_newer_one() -> None:
     ],
 )
 def test_retry_after(status_code: int, retry_after: int | None, wait: int) -> None:
-    e = outcome(CLAIMED, Kind.ANSWERED, status_code=status_code, retry_after_seconds=retry_after)
+    e = outcome(CLAIMED, ResultKind.ANSWERED, status_code=status_code, retry_after_seconds=retry_after)
     assert e.next_attempt_at == NOW + wait
 
 
 def test_too_late_to_send_takes_the_attempt_back_whatever_its_number() -> None:
-    assert [outcome(replace(CLAIMED, attempt=n), Kind.TOO_LATE).attempt for n in (1, 2, 3, 4)] == [0, 1, 2, 3]
+    assert [outcome(replace(CLAIMED, attempt=n), ResultKind.TOO_LATE).attempt for n in (1, 2, 3, 4)] == [0, 1, 2, 3]
 
 
 def test_too_late_to_send_is_no_attempt() -> None:
-    e = outcome(CLAIMED, Kind.TOO_LATE)
+    e = outcome(CLAIMED, ResultKind.TOO_LATE)
     assert (e.claim, e.attempt, e.next_attempt_at, e.failure) == (None, 2, NOW + 1000, "")
 
 
 def test_an_outcome_under_another_token_is_nobodys() -> None:
     r = resource(it=replace(CLAIMED, claim=Claim("theirs", NOW, 2)))
-    o = Outcome("it", "t", 2, STANDBY, Result(Kind.DELIVERED))
+    o = Outcome("it", "t", 2, STANDBY, Result(ResultKind.DELIVERED))
     assert election.outcome(r, o, NOW, 0.0) == r
     assert election.outcome(resource(), o, NOW, 0.0) == resource()
 
@@ -558,14 +558,14 @@ def test_a_stored_claim_is_still_its_claimers() -> None:
     r = resource(paris=holder(sequence=1_000, claim=Claim("token-1", NOW + 15_000, 1_000)))
     (delivery,) = election.deliveries(stored(r), "token-1")
     assert delivery.sequence == 1_000
-    told = Outcome("paris", "token-1", int("1000"), ACTIVATED, Result(Kind.DELIVERED, status_code=204))
+    told = Outcome("paris", "token-1", int("1000"), ACTIVATED, Result(ResultKind.DELIVERED, status_code=204))
     assert election.outcome(stored(r), told, NOW, 0.5).endpoints["paris"].delivered_at == NOW
 
 
 @pytest.mark.parametrize("token", ["a token less than the claim's", "z: one that is greater"])
 def test_an_outcome_of_another_claim_is_nobodys(token: str) -> None:
     r = resource(paris=holder(claim=Claim("m", NOW + 15_000, 1)))
-    told = Outcome("paris", token, 1, ACTIVATED, Result(Kind.DELIVERED, status_code=204))
+    told = Outcome("paris", token, 1, ACTIVATED, Result(ResultKind.DELIVERED, status_code=204))
     assert election.outcome(r, told, NOW, 0.5) == r
 
 
@@ -629,7 +629,7 @@ def test_a_frozen_holder_stays_whatever_it_reports(status: Status) -> None:
     r = report(frozen(paris=holder(), london=waiting()), "paris", status)
     assert (r.holder, r.epoch, r.endpoints["paris"].status) == ("paris", 1, ACTIVATED)
     assert r.endpoints["paris"].reported is status
-    assert not r.endpoints["paris"].owed, "nobody is told anything"
+    assert not r.endpoints["paris"].pending, "nobody is told anything"
 
 
 def test_a_frozen_holders_lease_does_not_end_and_wakes_nobody() -> None:
@@ -730,7 +730,7 @@ def test_a_report_takes_away_the_end_of_a_lease_that_is_no_more() -> None:
     [
         pytest.param(holder(), id="the holder"),
         pytest.param(waiting(sequence=2), id="owed"),
-        pytest.param(waiting(asked_at=NOW), id="asked for once more"),
+        pytest.param(waiting(requested_at=NOW), id="asked for once more"),
         pytest.param(waiting(believed_until=NOW - 1), id="believed active"),
     ],
 )
@@ -748,32 +748,32 @@ def test_a_status_that_is_asked_for_is_owed_again_at_once_and_is_the_same() -> N
         r = election.redeliver(resource(paris=e), "paris", NOW)
         assert state(r) == state(resource(paris=e))
         asked = r.endpoints["paris"]
-        assert (asked.owed, asked.owed_since, election.due(r, "paris", REFRESH)) == (True, NOW, NOW)
+        assert (asked.pending, asked.pending_since, election.due(r, "paris", REFRESH)) == (True, NOW, NOW)
         told = claim(r)
         (delivery,) = election.deliveries(told, "t")
         assert (delivery.sequence, delivery.reason, delivery.refreshed_at) == (1, e.reason, None)
-        o = Outcome("paris", "t", 1, delivery.status, Result(Kind.DELIVERED))
-        assert not election.outcome(told, o, NOW + 5, 0.0).endpoints["paris"].owed
+        o = Outcome("paris", "t", 1, delivery.status, Result(ResultKind.DELIVERED))
+        assert not election.outcome(told, o, NOW + 5, 0.0).endpoints["paris"].pending
 
 
 def test_an_attempt_from_before_does_not_settle_what_is_asked_for_now() -> None:
     r = election.redeliver(claim(resource(paris=holder(delivered_sequence=0))), "paris", NOW + 1)
     assert election.due(r, "paris", REFRESH) == NOW + 15_000, "its claim still keeps others away"
-    o = Outcome("paris", "t", 1, ACTIVATED, Result(Kind.DELIVERED))
+    o = Outcome("paris", "t", 1, ACTIVATED, Result(ResultKind.DELIVERED))
     e = election.outcome(r, o, NOW + 2, 0.0).endpoints["paris"]
-    assert (e.delivered_sequence, e.owed, e.next_attempt_at, e.claim) == (1, True, NOW + 2, None)
+    assert (e.delivered_sequence, e.pending, e.next_attempt_at, e.claim) == (1, True, NOW + 2, None)
 
 
 def test_what_is_owed_anyway_is_owed_since_it_was_announced_and_tried_at_once() -> None:
     e = waiting(sequence=2, announced_at=NOW - 500, attempt=4, next_attempt_at=NOW + 9_000, failure="not_sent dns")
     r = election.redeliver(resource(paris=e), "paris", NOW)
-    assert r.endpoints["paris"] == replace(e, asked_at=NOW, next_attempt_at=NOW)
-    assert r.endpoints["paris"].owed_since == NOW - 500
+    assert r.endpoints["paris"] == replace(e, requested_at=NOW, next_attempt_at=NOW)
+    assert r.endpoints["paris"].pending_since == NOW - 500
 
 
 def test_a_new_status_supersedes_what_was_asked_for() -> None:
     r = election.redeliver(resource(paris=holder()), "paris", NOW)
-    assert report(r, "paris", FAILING).endpoints["paris"].asked_at == 0
+    assert report(r, "paris", FAILING).endpoints["paris"].requested_at == 0
 
 
 def test_of_nothing_there_is_nothing_to_tell_once_more() -> None:
@@ -802,5 +802,5 @@ def test_what_is_compared_with_a_stored_item_is_compared_by_value() -> None:
     with pytest.raises(Conflict, match="fail over first"):
         change(unheard, moves=True)
     asked = stored(claim(election.redeliver(r, "paris", NOW)))
-    o = Outcome("paris", "t", int("1000"), ACTIVATED, Result(Kind.DELIVERED))
-    assert not election.outcome(asked, o, NOW + 1, 0.0).endpoints["paris"].owed
+    o = Outcome("paris", "t", int("1000"), ACTIVATED, Result(ResultKind.DELIVERED))
+    assert not election.outcome(asked, o, NOW + 1, 0.0).endpoints["paris"].pending

@@ -7,9 +7,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link import encryption
-from link.encryption import Sealed, Vault
 from link.errors import Invalid
+from link.plugins.webhook.sealed import Sealed
+from link.store import vault
+from link.store.vault import Vault
 from tests.world import settings
 
 SEALED = Sealed(secrets=({"value": "s3cret-é", "from": 1, "until": None},), headers={"Authorization": "Bearer marker"})

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from link.errors import Rejected
-from link.intake import Report, decode, parse
+from link.reports import Report, decode, parse
 
 PARIS = "vip-11111111-1111-4111-8111-111111111111"
 EVENT = {

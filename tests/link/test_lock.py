@@ -10,10 +10,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link import lock
-from link.endpoint import NEVER, Claim, Endpoint, Resource, Status
+from link.election.state import NEVER, Claim, Endpoint, Resource, Status
 from link.errors import Conflict, Contended
-from link.lock import Cause, Locks, Step
+from link.store import locks
+from link.store.locks import Cause, Locks, Step
 from tests.world import START, VirtualClock, create_tables, settings, size
 
 CAUSE = Cause("report", "event-1")

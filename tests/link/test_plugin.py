@@ -2,9 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from link import plugin
-from link.delivery import WebhookFactory
 from link.errors import Invalid
+from link.plugins.webhook.factory import WebhookFactory
 from tests.world import VirtualClock, settings
 
 

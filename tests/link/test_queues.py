@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from link.queues import MESSAGE_BYTES, Queues, rejected_message, wake_up_message
+from link.store.queues import Queues, rejected_message, wake_up_message
 from tests.world import START, settings
 
 

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from moto import mock_aws
 
-from link import receiver, webhook
+from link import receiver
 from link.receiver import (
     ActiveSlot,
     Applied,

@@ -12,14 +12,15 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link import plugin, reconcile
-from link.delivery import WebhookFactory, WebhookPlugin
-from link.election import Outcome
-from link.encryption import Sealed
-from link.endpoint import Kind, Result, Status
-from link.intake import parse
-from link.lock import Cause
+from link import reconcile
+from link.election.deliveries import Outcome
+from link.election.result import Result, ResultKind
+from link.election.state import Status
+from link.plugins.webhook.factory import WebhookFactory, WebhookPlugin
+from link.plugins.webhook.sealed import Sealed
 from link.reconcile import Sends, Trigger
+from link.reports import parse
+from link.store.locks import Cause
 from tests.world import RESOURCE, START, InlineSends, World
 
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "Operation")
@@ -32,7 +33,7 @@ def world() -> Iterator[World]:
 
 
 def outcome(name: str) -> Outcome:
-    return Outcome(name, "token", 1, Status.STANDBY, Result(Kind.DELIVERED))
+    return Outcome(name, "token", 1, Status.STANDBY, Result(ResultKind.DELIVERED))
 
 
 def test_sends_run_side_by_side_and_each_is_heard_of_once() -> None:
@@ -98,7 +99,7 @@ def test_a_registration_that_cannot_be_read_is_a_failed_attempt(world: World, mo
         assert world.resource().endpoints[paris].failure == "unreadable registration_unreadable_ThrottlingException"
     world.settle(60_000)
     e = world.resource().endpoints[paris]
-    assert (e.owed, e.failure) == (False, "")
+    assert (e.pending, e.failure) == (False, "")
 
 
 def test_a_registration_that_is_gone_is_a_failed_attempt(world: World) -> None:
@@ -237,7 +238,7 @@ def test_out_of_time_it_waits_for_the_attempt_alone(
     report = parse(quick.event(paris, "ACTIVATED"))
     quick.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: left[0])
     assert Watched.waits[1:] == [waited]
-    assert not quick.resource().endpoints[paris].owed
+    assert not quick.resource().endpoints[paris].pending
 
 
 def test_what_became_due_during_the_commit_is_not_waited_for(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -335,7 +336,7 @@ def test_a_plugin_is_told_what_kind_of_news_it_is(quick: World, monkeypatch: pyt
 
 def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World) -> None:
     paris, london = quick.register("paris"), quick.register("london")
-    quick.receiver.always = Result(Kind.ANSWERED, "status_500", 500)
+    quick.receiver.always = Result(ResultKind.ANSWERED, "status_500", 500)
     apply(quick, paris, "ACTIVATED")
     apply(quick, london, "ACTIVATED")
     quick.metrics.clear()  # type: ignore[attr-defined]
@@ -365,7 +366,7 @@ def test_a_resource_without_a_holder_is_counted_once_somebody_has_reported(quick
     assert [name for name, _, _ in quick.metrics] == ["ResourcesWithoutHolder"]  # type: ignore[attr-defined]
 
 
-@pytest.mark.parametrize(("kind", "counted"), [(Kind.REFUSED, True), (Kind.NOT_SENT, False)])
+@pytest.mark.parametrize(("kind", "counted"), [(ResultKind.REFUSED, True), (ResultKind.NOT_SENT, False)])
 def test_a_refused_receiver_is_counted(quick: World, kind: Kind, counted: bool) -> None:
     quick.receiver.always = Result(kind, "why")
     apply(quick, quick.register("paris"), "ACTIVATED")

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from link.errors import Invalid
-from link.registration import Registration, parse
+from link.plugins.webhook.config import Registration, parse
 
 MARKER = "marker-of-a-secret"
 

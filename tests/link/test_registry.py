@@ -7,8 +7,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from link.plugin import StorablePluginConfig
-from link.registry import Registry, from_item, to_item
+from link.store.endpoints import from_item, to_item
 from tests.world import START, create_tables, settings
 
 PARIS = StorablePluginConfig(

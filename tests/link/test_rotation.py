@@ -12,9 +12,10 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link.encryption import Sealed, Vault
-from link.registry import Registry, to_item
-from link.rotation import Rotation, Unfinished
+from link.key_rotation import Unfinished
+from link.plugins.webhook.sealed import Sealed
+from link.store.endpoints import to_item
+from link.store.vault import Vault
 from tests.link.test_registry import PARIS
 from tests.world import START, VirtualClock, create_tables, settings
 

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from link import sender
-from link.endpoint import Kind, Result
-from link.sender import Sender
+from link.election.result import Result, ResultKind
+from link.plugins.webhook import sender
+from link.plugins.webhook.sender import Sender
 from link.settings import SettingsError
 from tests.hostile.certificates import DAY, Authority
 from tests.hostile.receiver import Peer, Receiver, answers
@@ -56,7 +56,7 @@ def test_the_whole_request_leaves_in_one_write(trusting: Sender, authority: Auth
     with Receiver(tls=authority.server_context() if transport == "tls" else None) as receiver:
         result = post(trusting, f"{receiver.url}/a?b=c", {"X-Site": "paris", "Content-Type": "application/json"})
 
-    assert result == Result(Kind.DELIVERED, status_code=204)
+    assert result == Result(ResultKind.DELIVERED, status_code=204)
     whole = (
         f"POST /hook/a?b=c HTTP/1.1\r\nHost: 127.0.0.1:{receiver.port}\r\nContent-Length: {len(BODY)}\r\n"
         "Connection: close\r\nX-Site: paris\r\nContent-Type: application/json\r\n\r\n"
@@ -67,7 +67,7 @@ def test_the_whole_request_leaves_in_one_write(trusting: Sender, authority: Auth
 def test_a_request_of_many_tls_records_arrives_whole(trusting: Sender, authority: Authority) -> None:
     body = bytes(range(256)) * 1_000
     with Receiver(tls=authority.server_context()) as receiver:
-        assert post(trusting, receiver.url, body=body).kind is Kind.DELIVERED
+        assert post(trusting, receiver.url, body=body).kind is ResultKind.DELIVERED
     assert receiver.requests[0][1] == body
 
 
@@ -96,13 +96,13 @@ def test_a_header_that_would_change_the_request_is_refused_at_the_last_moment_to
     trusting: Sender, headers: dict[str, str]
 ) -> None:
     with Receiver() as receiver:
-        assert post(trusting, receiver.url, headers) == Result(Kind.REFUSED, "header_invalid")
+        assert post(trusting, receiver.url, headers) == Result(ResultKind.REFUSED, "header_invalid")
     assert receiver.connections == 0
 
 
 @pytest.mark.parametrize("url", ["", "ftp://127.0.0.1/", "http://user:pass@127.0.0.1/", "http://127.0.0.1:99999/"])
 def test_a_url_that_no_registration_would_hold_is_refused(trusting: Sender, url: str) -> None:
-    assert post(trusting, url) == Result(Kind.REFUSED, "url_invalid")
+    assert post(trusting, url) == Result(ResultKind.REFUSED, "url_invalid")
 
 
 def test_neither_proxies_nor_netrc_are_asked(trusting: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_neither_proxies_nor_netrc_are_asked(trusting: Sender, monkeypatch: pyte
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
             monkeypatch.setenv(name, proxy.url)
         monkeypatch.setenv("NETRC", str(netrc))
-        assert post(trusting, receiver.url).kind is Kind.DELIVERED
+        assert post(trusting, receiver.url).kind is ResultKind.DELIVERED
     assert proxy.connections == 0
     assert b"authorization" not in receiver.requests[0][0].lower()
 
@@ -122,7 +122,7 @@ def test_neither_proxies_nor_netrc_are_asked(trusting: Sender, monkeypatch: pyte
 
 def test_nothing_leaves_after_the_claims_last_moment(trusting: Sender) -> None:
     with Receiver() as receiver:
-        assert post(trusting, receiver.url, not_after=now() - 1) == Result(Kind.TOO_LATE, "claim_ending")
+        assert post(trusting, receiver.url, not_after=now() - 1) == Result(ResultKind.TOO_LATE, "claim_ending")
     assert receiver.requests == []
 
 
@@ -133,8 +133,8 @@ def test_the_last_look_at_the_clock_comes_after_tls(trusting: Sender, authority:
             super()._serve(connection)  # type: ignore[arg-type]
 
     with Slow(tls=authority.server_context()) as receiver:
-        assert post(trusting, receiver.url, not_after=now() + 200) == Result(Kind.TOO_LATE, "claim_ending")
-        assert post(trusting, receiver.url, not_after=now() + 900).kind is Kind.DELIVERED
+        assert post(trusting, receiver.url, not_after=now() + 200) == Result(ResultKind.TOO_LATE, "claim_ending")
+        assert post(trusting, receiver.url, not_after=now() + 900).kind is ResultKind.DELIVERED
     assert len(receiver.requests) == 1
 
 
@@ -142,7 +142,7 @@ def test_time_that_runs_out_before_the_write_is_a_failure_and_not_too_late(
     trusting: Sender, authority: Authority
 ) -> None:
     with Receiver(Peer.never, tls=authority.server_context(), in_handshake=True) as receiver:
-        assert post(trusting, receiver.url, not_after=now() + 500) == Result(Kind.NOT_SENT, "timeout")
+        assert post(trusting, receiver.url, not_after=now() + 500) == Result(ResultKind.NOT_SENT, "timeout")
 
 
 def test_a_process_that_slept_through_its_time_says_nothing(trusting: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -155,7 +155,7 @@ def test_a_process_that_slept_through_its_time_says_nothing(trusting: Sender, mo
 
     monkeypatch.setattr(sender, "_connected", connected_and_paused)
     with Receiver() as receiver:
-        assert post(trusting, receiver.url) == Result(Kind.NOT_SENT, "timeout")
+        assert post(trusting, receiver.url) == Result(ResultKind.NOT_SENT, "timeout")
     assert receiver.requests == []
 
 
@@ -173,7 +173,7 @@ def test_what_the_kernel_still_holds_does_not_leave_after_we_gave_up(trusting: S
 
     body = bytes(400_000)
     with Receiver(play, receive_buffer=4_096) as receiver:
-        assert post(trusting, receiver.url, body=body) == Result(Kind.MAYBE_RECEIVED, "timeout")
+        assert post(trusting, receiver.url, body=body) == Result(ResultKind.MAYBE_RECEIVED, "timeout")
         read_late.set()
         while not received or received[-1]:
             time.sleep(0.01)
@@ -186,7 +186,7 @@ def test_a_resolver_that_never_answers_costs_the_attempts_time_and_no_more(
     answer = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: answer.wait(10) and [])
     started = time.monotonic()
-    assert post(trusting, "http://paris.example/") == Result(Kind.NOT_SENT, "timeout")
+    assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "timeout")
     assert time.monotonic() - started < 1.3
     answer.set()
 
@@ -204,7 +204,7 @@ def test_waking_us_up_for_nothing_ends_the_attempt(authority: Authority, transpo
     tls = None if transport == "plain" else authority.server_context()
     with Receiver(trickle, tls=tls, in_handshake=transport == "handshake") as receiver:
         result = post(patient, receiver.url)
-    expected = (Kind.MAYBE_RECEIVED, "malformed") if transport == "plain" else (Kind.NOT_SENT, "tls")
+    expected = (ResultKind.MAYBE_RECEIVED, "malformed") if transport == "plain" else (ResultKind.NOT_SENT, "tls")
     assert (result.kind, result.reason) == expected
 
 
@@ -219,7 +219,7 @@ def test_addresses_that_swallow_everything_share_the_attempts_time(
     with Receiver(listening=False) as silent, Receiver() as receiver:
         hole, paris = ("127.0.0.1", silent.port), ("127.0.0.1", receiver.port)
         monkeypatch.setattr(socket, "getaddrinfo", resolving_to(hole, hole, paris))
-        assert post(trusting, "http://paris.example/").kind is Kind.DELIVERED
+        assert post(trusting, "http://paris.example/").kind is ResultKind.DELIVERED
         monkeypatch.setattr(socket, "getaddrinfo", resolving_to(*[hole] * 1_000))
         tries: list[float] = []
         connect = sender._connect
@@ -230,7 +230,7 @@ def test_addresses_that_swallow_everything_share_the_attempts_time(
 
         monkeypatch.setattr(sender, "_connect", counted)
         started = time.monotonic()
-        assert post(trusting, "http://paris.example/") == Result(Kind.NOT_SENT, "timeout")
+        assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "timeout")
         assert time.monotonic() - started < 1.3
         assert len(tries) == sender.ADDRESSES
 
@@ -241,7 +241,7 @@ def test_an_address_that_refuses_leaves_the_others_their_turn(
     with Receiver() as receiver:
         addresses = [("127.0.0.1", 1), ("127.0.0.1", receiver.port)]
         monkeypatch.setattr(socket, "getaddrinfo", resolving_to(*addresses))
-        assert post(trusting, "http://paris.example/").kind is Kind.DELIVERED
+        assert post(trusting, "http://paris.example/").kind is ResultKind.DELIVERED
 
 
 def test_a_name_that_does_not_exist(trusting: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,11 +249,11 @@ def test_a_name_that_does_not_exist(trusting: Sender, monkeypatch: pytest.Monkey
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
-    assert post(trusting, "http://paris.example/") == Result(Kind.NOT_SENT, "dns")
+    assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "dns")
 
 
 def test_nobody_listens(trusting: Sender) -> None:
-    assert post(trusting, "http://127.0.0.1:1/") == Result(Kind.NOT_SENT, "connect")
+    assert post(trusting, "http://127.0.0.1:1/") == Result(ResultKind.NOT_SENT, "connect")
 
 
 def test_threads_may_share_a_sender_and_none_is_left(trusting: Sender, authority: Authority) -> None:
@@ -261,7 +261,7 @@ def test_threads_may_share_a_sender_and_none_is_left(trusting: Sender, authority
     with Receiver(tls=authority.server_context()) as receiver:
         with ThreadPoolExecutor(8) as pool:
             results = list(pool.map(lambda number: post(trusting, receiver.url, {"X-Number": str(number)}), range(40)))
-        assert {result.kind for result in results} == {Kind.DELIVERED}
+        assert {result.kind for result in results} == {ResultKind.DELIVERED}
         assert len({head for head, _ in receiver.requests}) == 40
     deadline = time.monotonic() + 2
     while threading.active_count() > before and time.monotonic() < deadline:
@@ -275,13 +275,13 @@ def test_threads_may_share_a_sender_and_none_is_left(trusting: Sender, authority
 @pytest.mark.parametrize(
     ("status", "kind", "reason"),
     [
-        pytest.param(200, Kind.DELIVERED, "", id="200"),
-        pytest.param(299, Kind.DELIVERED, "", id="299"),
-        pytest.param(300, Kind.ANSWERED, "redirect", id="300"),
-        pytest.param(404, Kind.ANSWERED, "status_404", id="404"),
-        pytest.param(410, Kind.ANSWERED, "status_410", id="410"),
-        pytest.param(500, Kind.ANSWERED, "status_500", id="500"),
-        pytest.param(999, Kind.ANSWERED, "status_999", id="999"),
+        pytest.param(200, ResultKind.DELIVERED, "", id="200"),
+        pytest.param(299, ResultKind.DELIVERED, "", id="299"),
+        pytest.param(300, ResultKind.ANSWERED, "redirect", id="300"),
+        pytest.param(404, ResultKind.ANSWERED, "status_404", id="404"),
+        pytest.param(410, ResultKind.ANSWERED, "status_410", id="410"),
+        pytest.param(500, ResultKind.ANSWERED, "status_500", id="500"),
+        pytest.param(999, ResultKind.ANSWERED, "status_999", id="999"),
     ],
 )
 def test_success_is_200_to_299(trusting: Sender, status: int, kind: Kind, reason: str) -> None:
@@ -294,7 +294,7 @@ def test_a_redirect_is_not_followed(trusting: Sender, status: int) -> None:
     with Receiver() as elsewhere:
         redirect = answers(b"HTTP/1.1 %d F\r\nLocation: %s\r\n\r\n" % (status, elsewhere.url.encode()))
         with Receiver(redirect) as receiver:
-            assert post(trusting, receiver.url) == Result(Kind.ANSWERED, "redirect", status)
+            assert post(trusting, receiver.url) == Result(ResultKind.ANSWERED, "redirect", status)
     assert elsewhere.connections == 0
 
 
@@ -333,9 +333,9 @@ def test_retry_after_is_heard_on_429_and_503(trusting: Sender, status: int, line
 @pytest.mark.parametrize(
     ("names", "expires", "result"),
     [
-        pytest.param([], DAY, Result(Kind.DELIVERED, status_code=204), id="right"),
-        pytest.param(["london.example"], DAY, Result(Kind.REFUSED, "certificate"), id="another's name"),
-        pytest.param([], -DAY, Result(Kind.REFUSED, "certificate"), id="expired"),
+        pytest.param([], DAY, Result(ResultKind.DELIVERED, status_code=204), id="right"),
+        pytest.param(["london.example"], DAY, Result(ResultKind.REFUSED, "certificate"), id="another's name"),
+        pytest.param([], -DAY, Result(ResultKind.REFUSED, "certificate"), id="expired"),
     ],
 )
 def test_a_certificate_must_be_the_receivers(
@@ -343,7 +343,7 @@ def test_a_certificate_must_be_the_receivers(
 ) -> None:
     with Receiver(tls=authority.server_context(*names, expires=expires)) as receiver:
         assert post(trusting, receiver.url) == result
-    assert len(receiver.requests) == (result.kind is Kind.DELIVERED)
+    assert len(receiver.requests) == (result.kind is ResultKind.DELIVERED)
 
 
 def test_a_name_with_the_roots_dot_needs_no_certificate_with_one(
@@ -351,16 +351,16 @@ def test_a_name_with_the_roots_dot_needs_no_certificate_with_one(
 ) -> None:
     with Receiver(tls=authority.server_context("paris.example")) as receiver:
         monkeypatch.setattr(socket, "getaddrinfo", resolving_to(("127.0.0.1", receiver.port)))
-        assert post(trusting, "https://paris.example./").kind is Kind.DELIVERED
+        assert post(trusting, "https://paris.example./").kind is ResultKind.DELIVERED
 
 
 def test_an_unknown_authority_is_refused_until_it_is_named(authority: Authority) -> None:
     with Receiver(tls=authority.server_context()) as receiver:
         stranger = Sender(allowed_networks=[LOOPBACK])
-        assert post(stranger, receiver.url) == Result(Kind.REFUSED, "certificate")
+        assert post(stranger, receiver.url) == Result(ResultKind.REFUSED, "certificate")
         for bundle in (authority.pem, str(authority.path)):
             acquainted = Sender(allowed_networks=[LOOPBACK], ca_bundle=bundle)
-            assert post(acquainted, receiver.url).kind is Kind.DELIVERED
+            assert post(acquainted, receiver.url).kind is ResultKind.DELIVERED
 
 
 @pytest.mark.parametrize("bundle", ["/nowhere.pem", "-----BEGIN CERTIFICATE-----\nnone"])
@@ -380,12 +380,12 @@ def test_tls_older_than_1_2_is_refused(trusting: Sender, authority: Authority) -
     with pytest.warns(DeprecationWarning):
         context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     with Receiver(tls=context) as receiver:
-        assert post(trusting, receiver.url) == Result(Kind.NOT_SENT, "tls")
+        assert post(trusting, receiver.url) == Result(ResultKind.NOT_SENT, "tls")
 
 
 def test_https_can_be_required(authority: Authority) -> None:
     strict = Sender(allowed_networks=[LOOPBACK], require_https=True, ca_bundle=authority.pem)
     with Receiver() as plain, Receiver(tls=authority.server_context()) as tls:
-        assert post(strict, plain.url) == Result(Kind.REFUSED, "https_required")
-        assert post(strict, tls.url).kind is Kind.DELIVERED
+        assert post(strict, plain.url) == Result(ResultKind.REFUSED, "https_required")
+        assert post(strict, tls.url).kind is ResultKind.DELIVERED
     assert plain.connections == 0

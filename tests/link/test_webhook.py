@@ -8,7 +8,6 @@ import time
 import pytest
 import standardwebhooks
 
-from link import webhook
 from link.receiver import WebhookError
 from tests.webhooks import ANNOUNCED, NOW, PARIS, RECORDED, RESOURCE, captured, received, sent
 

@@ -15,7 +15,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
-from link import intake, lock
 from link.errors import Contended
 from tests.performance import situation
 from tests.performance.floor import PARIS, URL

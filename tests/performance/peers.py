@@ -17,9 +17,10 @@ import boto3
 from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig, idempotent_function
 from standardwebhooks import Webhook
 
-from link import aws, election, lock, receiver, webhook
+from link import receiver
 from link.clock import Clock
-from link.endpoint import Status
+from link.election.state import Status
+from link.store import aws, locks
 from tests.performance import situation
 from tests.performance.floor import PARIS, RESOURCE, SECRET, URL
 from tests.performance.stub import SETTINGS, Stub

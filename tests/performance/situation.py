@@ -9,9 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from link import lock, registry
-from link.endpoint import NEVER, Endpoint, Resource, Status
-from link.plugin import StorablePluginConfig
+from link.election.state import NEVER, Endpoint, Resource, Status
 from tests.performance.floor import PARIS, RESOURCE, SECRET, URL
 from tests.performance.stub import SETTINGS
 

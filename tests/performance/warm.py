@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from link.endpoint import Status
+from link.election.state import Status
 from tests.performance import ours, situation
 from tests.performance.floor import URL, Floor
 from tests.performance.stub import Stub

@@ -22,22 +22,22 @@ from unittest import mock
 import greenlet
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from link import control, encryption, lock, plugin, reconcile, sender
+from link import deployment, reconcile, settings, sweep
+from link.chance import Chance
 from link.clock import Clock
-from link.control import ControlPlane
-from link.delivery import WebhookFactory
-from link.election import NEAR_MS, Outcome
-from link.encryption import Vault
-from link.endpoint import Status
+from link.deployment import ControlPlane
+from link.election.deliveries import Outcome
+from link.election.state import Status
 from link.errors import Conflict, Contended, NotFound, Rejected
-from link.intake import Report
-from link.lock import Cause, Locks, due_shard
-from link.queues import Queues
-from link.reconcile import Reconciler, Sends, Trigger
-from link.registry import Registry
+from link.plugins.webhook.sender import Sender
+from link.reconcile import Reconciler, Sends
+from link.reports import Report
+from link.store import locks
+from link.store.lock_item import due_shard
+from link.sweep import Sweep
 from tests.simulation.promises import Broken, Promises, Wire
 from tests.simulation.store import Item, Keys, Store, refused
-from tests.world import RESOURCE, START, settings
+from tests.world import RESOURCE, START, environment
 
 FAULTS = ("crash before", "crash after", "pause", "slow", "lost answer", "error", "conflict")
 """What can happen at a call of AWS: the process dies before or after it took place; the process stops for minutes
@@ -71,9 +71,7 @@ class Process:
     tasks: list[Task] = None  # type: ignore[assignment]
     reconciler: Reconciler = None  # type: ignore[assignment]
     control: ControlPlane = None  # type: ignore[assignment]
-    locks: Locks = None  # type: ignore[assignment]
-    queues: Queues = None  # type: ignore[assignment]
-    factory: WebhookFactory = None  # type: ignore[assignment]
+    sweep: Sweep = None  # type: ignore[assignment]
 
 
 class Task:
@@ -114,7 +112,8 @@ class Cloud:
         self.faults: Counter[str] = Counter()
         self.last_fault = START
         self.trace: list[str] | None = [] if traced else None
-        self.settings = settings(secrets_key_arn="key", max_endpoints=0, handover_ms=handover_ms, refresh_ms=refresh_ms)
+        self.env = environment(handover_ms=handover_ms, refresh_ms=refresh_ms)
+        self.settings = settings.load(self.env)
         self.promises = Promises(self)
         self.store = Store(self.settings, self.promises.written)
         self.keys = Keys()
@@ -174,16 +173,6 @@ class Cloud:
             who = self.current.process.name if self.current is not None else "-"
             self.trace.append(f"{(self.now - START) / 1000:9.3f}  {who:12} {text}")
 
-    # Chance
-
-    def token_urlsafe(self, _: int) -> str:
-        """A nonce."""
-        return f"nonce-{next(self._serial)}"
-
-    def uuid4(self) -> str:
-        """The rest of an endpoint's id. In whatever order: the last resort of an election is told by it."""
-        return f"{self.random.getrandbits(32):08x}-0000-4000-8000-000000000000"
-
     # Processes
 
     def start(self, process: Process, run: Callable[[], None]) -> Task:
@@ -222,21 +211,22 @@ class Cloud:
         if idle and (len(self.skews) == 1 or self.random.random() < 0.8):
             return idle.pop()
         p = Process(f"{kind}-{next(self._serial)}", self.random.choice(self.skews), tasks=[])
-        clock = ProcessClock(self, p)
-        dynamodb, kms, sqs = (
-            Edge(self, self.store, "dynamodb"),
-            Edge(self, self.keys, "kms"),
-            Edge(self, Sqs(self), "sqs"),
+        clock, chance = ProcessClock(self, p), CloudChance(self)
+        edges = {
+            "dynamodb": Edge(self, self.store, "dynamodb"),
+            "kms": Edge(self, self.keys, "kms"),
+            "sqs": Edge(self, Sqs(self), "sqs"),
+        }
+        p.reconciler = deployment.reconciler(
+            self.env,
+            client=edges.__getitem__,
+            clock=clock,
+            chance=chance,
+            post=SENDER.post,
+            sends=lambda: VirtualSends(self),
         )
-        p.locks = Locks(dynamodb, self.settings, clock)  # type: ignore[arg-type]
-        registry = Registry(dynamodb, self.settings)  # type: ignore[arg-type]
-        p.queues = Queues(sqs, self.settings)  # type: ignore[arg-type]
-        vault = Vault(kms, self.settings)  # type: ignore[arg-type]
-        p.factory = WebhookFactory(vault, self.settings, clock, SENDER.post)
-        p.reconciler = Reconciler(
-            p.locks, registry, p.queues, self.settings, clock, lambda: VirtualSends(self), self.random.random
-        )
-        p.control = ControlPlane(p.locks, registry, p.queues, self.settings, clock)
+        p.control = deployment.control_plane(self.env, client=edges.__getitem__, clock=clock, chance=chance)
+        p.sweep = deployment.sweep(self.env, client=edges.__getitem__, clock=clock)
         return p
 
     def invoke(self, kind: str, work: Callable[[Process], None], repeat: Callable[[], None]) -> None:
@@ -296,8 +286,8 @@ class Cloud:
     def wake_up(self, message: dict[str, Any], times: int = 3) -> None:
         def work(process: Process) -> None:
             self.note(f"woken for {(message['due_at'] - START) / 1000:.3f}")
-            trigger = Trigger(Cause("wake_up", "message"), woken_for=message["due_at"])
-            process.reconciler.run(message["resource_id"], trigger, functools.partial(self._seconds_left, process))
+            seconds_left = functools.partial(self._seconds_left, process)
+            process.reconciler.wake_up(message["resource_id"], message["due_at"], "message", seconds_left)
 
         if times:
             self.invoke("handlers", work, lambda: self.wake_up(message, times - 1))
@@ -309,10 +299,8 @@ class Cloud:
         self.at(60_000, self._sweep)
 
         def work(process: Process) -> None:
-            now = process.locks._clock.now
             # The other shards hold other resources, of which there are none here.
-            found = process.locks.due_in(due_shard(RESOURCE), now() + NEAR_MS)
-            process.queues.wake_up_all(found, now)
+            process.sweep.run(shards=[due_shard(RESOURCE)])
 
         self.invoke("refresh", work, lambda: None)
 
@@ -346,8 +334,28 @@ class ProcessClock(Clock):
     def now(self) -> int:
         return self._cloud.now + self._process.skew
 
+    def monotonic(self) -> float:
+        return self._cloud.now / 1000
+
     def pause(self, seconds: float) -> None:
         self._cloud.sleep(round(seconds * 1000))
+
+
+class CloudChance(Chance):
+    """Chance out of the history's seed."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+
+    def jitter(self) -> float:
+        return self._cloud.random.random()
+
+    def nonce(self) -> str:
+        return f"nonce-{next(self._cloud._serial)}"
+
+    def uuid(self) -> str:
+        """In whatever order: the last resort of an election is told by it."""
+        return f"{self._cloud.random.getrandbits(32):08x}-0000-4000-8000-000000000000"
 
 
 class Edge:
@@ -486,21 +494,18 @@ class VirtualSends(Sends):
 # The sender's edge: its clock, the resolver and the socket.
 
 _clouds: list[Cloud] = [None]  # type: ignore[list-item]
-SENDER = sender.Sender()
 _ADDRESS = [(2, 1, 6, "", ("8.8.8.8", 80))]
 """Public, so that the sender takes it. Nothing is connected to."""
 
 
-class VirtualTime:
-    """The `time` module as the process that runs sees it."""
+class CurrentClock(Clock):
+    """The clock of the process that runs."""
 
-    @staticmethod
-    def time() -> float:
+    def now(self) -> int:
         cloud = _clouds[0]
-        return (cloud.now + cloud.current.process.skew) / 1000
+        return cloud.now + cloud.current.process.skew
 
-    @staticmethod
-    def monotonic() -> float:
+    def monotonic(self) -> float:
         return _clouds[0].now / 1000
 
 
@@ -561,7 +566,7 @@ class Connection:
         return self._answer
 
 
-def _connected(infos: Any, until: float) -> Connection:
+def _connected(infos: Any, deadline: object) -> Any:
     cloud = _clouds[0]
     process = cloud.current.process
     fault = cloud.fault(cloud.calls, "post")
@@ -582,14 +587,8 @@ def _connected(infos: Any, until: float) -> Connection:
     return Connection(cloud, fault)
 
 
-class _Proxy:
-    """A module in whose place whatever `of` returns answers."""
-
-    def __init__(self, of: Callable[[], Any]) -> None:
-        self._of = of
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._of(), name)
+SENDER = Sender(clock=CurrentClock(), look_up=lambda target, deadline: _ADDRESS, connect=_connected)  # type: ignore[arg-type,return-value]
+"""The real sender; its trust store takes longer to load than a history."""
 
 
 class _Quiet:
@@ -597,38 +596,19 @@ class _Quiet:
         return lambda *_, **__: None
 
 
-class _CurrentFactory:
-    """The factory of whatever process runs: a real one registers its own when it starts."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(_clouds[0].current.process.factory, name)
-
-    def config(self) -> plugin.Config:
-        return _config(_clouds[0].settings.refresh_ms)
-
-
-_config = functools.cache(lambda refresh_ms: plugin.Config(refresh_every=refresh_ms))
-
-
 @contextmanager
 def simulated() -> Iterator[None]:
-    """The edges, replaced. `enter` says whose they are."""
+    """Without log lines and metrics, which would take as long as the history."""
     quiet = _Quiet()
     with (
-        mock.patch.object(sender, "time", VirtualTime),
-        mock.patch.object(encryption, "time", VirtualTime),
-        mock.patch.object(sender, "_look_up", lambda target, until: _ADDRESS),
-        mock.patch.object(sender, "_connected", _connected),
-        mock.patch.object(lock, "random", _Proxy(lambda: _clouds[0].random)),
-        mock.patch.object(lock, "secrets", _Proxy(lambda: _clouds[0])),
-        mock.patch.object(control, "uuid", _Proxy(lambda: _clouds[0])),
+        mock.patch.object(locks, "logger", quiet),
         mock.patch.object(reconcile, "logger", quiet),
         mock.patch.object(reconcile, "metric", quiet.metric),
-        mock.patch.dict(plugin._factories, {"webhook": _CurrentFactory()}),
+        mock.patch.object(sweep, "logger", quiet),
     ):
         yield
 
 
 def enter(cloud: Cloud) -> None:
-    """Makes the edges this cloud's."""
+    """Makes this cloud the sender's."""
     _clouds[0] = cloud

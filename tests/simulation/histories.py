@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from link.control import ControlPlane
-from link.endpoint import Status
+from link.deployment import ControlPlane
+from link.election.state import Status
 from link.errors import Conflict
 from tests.simulation import cloud as simulation
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, Cloud
@@ -80,7 +80,7 @@ class Story:
                 if host.id is None:
                     self.register(name)
 
-        self.cloud.operator(lambda control: control.create(body, "register"), done)
+        self.cloud.operator(lambda control: control.commands.create(body, "register"), done)
 
     def report(self, name: str, status: Status, *, ago: int = 0, delay: int = 0) -> None:
         host = self.hosts[name]
@@ -103,7 +103,7 @@ class Story:
                 promises = self.cloud.promises
                 promises.hold(3, command not in promises.commands, command, "was carried out and refused:", answer)
 
-        self.cloud.operator(lambda control: control.failover(endpoint_id, command, to=target), done)
+        self.cloud.operator(lambda control: control.commands.failover(endpoint_id, command, to=target), done)
 
     def delete(self, name: str) -> None:
         """Repeated until the endpoint is gone."""
@@ -115,7 +115,7 @@ class Story:
 
         def call() -> None:
             def delete(control: ControlPlane) -> str:
-                control.delete(endpoint_id, "delete")
+                control.commands.delete(endpoint_id, "delete")
                 return "done"
 
             self.cloud.operator(delete, done)
@@ -133,17 +133,17 @@ class Story:
     def freeze(self, frozen: bool) -> None:
         self.commands += 1
         command = f"freeze-{self.commands}"
-        self.cloud.operator(lambda control: control.freeze(RESOURCE, frozen, command))
+        self.cloud.operator(lambda control: control.commands.freeze(RESOURCE, frozen, command))
 
     def change(self, name: str, body: dict[str, Any]) -> None:
         endpoint_id = self.hosts[name].id
         if endpoint_id is not None:
-            self.cloud.operator(lambda control: control.change(endpoint_id, body, "change"))
+            self.cloud.operator(lambda control: control.commands.change(endpoint_id, body, "change"))
 
     def redeliver(self, name: str) -> None:
         endpoint_id = self.hosts[name].id
         if endpoint_id is not None:
-            self.cloud.operator(lambda control: control.redeliver(endpoint_id, "redeliver"))
+            self.cloud.operator(lambda control: control.commands.redeliver(endpoint_id, "redeliver"))
 
 
 @dataclass

@@ -10,8 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from link.endpoint import NEVER, Endpoint, Resource, Status
-from link.lock import from_item
+from link.election.state import NEVER, Endpoint, Resource, Status
+from link.store.lock_item import from_item
 from tests.world import RESOURCE, START
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ class Promises:
         self.hold(1, not new.frozen or new.holder is not None, "frozen without a holder")
         for i, e in new.endpoints.items():
             self._follow_lease(i, old.endpoints.get(i), e, called_at)
-            asked_before = old.endpoints[i].asked_at if i in old.endpoints else 0
-            if e.asked_at and e.asked_at != asked_before:
+            asked_before = old.endpoints[i].requested_at if i in old.endpoints else 0
+            if e.requested_at and e.requested_at != asked_before:
                 self._asked.append((i, e.sequence, self._cloud.now))
         granted = new.holder is not None and (new.holder != old.holder or new.epoch != old.epoch)
         self.hold(2, new.epoch == old.epoch + granted, "epoch", old.epoch, "->", new.epoch, "holder", new.holder)

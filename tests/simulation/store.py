@@ -118,8 +118,10 @@ class Store:
             return None
         if condition == "attribute_not_exists(resource_id)":
             return present
-        if condition == "#ciphertext = :as_read":
-            holds = present is not None and present["ciphertext"] == put["ExpressionAttributeValues"][":as_read"]
+        if condition.startswith("#"):
+            names, values = put["ExpressionAttributeNames"], put["ExpressionAttributeValues"]
+            pairs = [one.split(" = ") for one in condition.split(" AND ")]
+            holds = present is not None and all(present.get(names[name]) == values[value] for name, value in pairs)
             return None if holds else present or {}
         assert condition == "version = :before", condition
         holds = present is not None and present["version"] == put["ExpressionAttributeValues"][":before"]

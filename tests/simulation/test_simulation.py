@@ -9,9 +9,8 @@ from unittest import mock
 
 import pytest
 
-from link import election
-from link.election import claim_due, due
-from link.endpoint import Resource
+from link.election.deliveries import claim_due, due
+from link.election.state import Resource
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, simulated
 from tests.simulation.histories import SCENARIOS, planned, plans, random_history
 

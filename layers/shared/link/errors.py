@@ -12,7 +12,7 @@ class Rejected(Exception):
 
 
 class Invalid(Exception):
-    """A request the caller has to mend: 422 with every problem found, by field."""
+    """A request that its caller has to fix: 422 with every problem found, by field."""
 
     def __init__(self, errors: dict[str, list[str]]) -> None:
         super().__init__("; ".join(f"{name}: {text}" for name, texts in errors.items() for text in texts))
@@ -24,12 +24,20 @@ class BadRequest(Exception):
 
 
 class NotFound(Exception):
-    """No such endpoint: 404."""
+    """No such endpoint or resource: 404."""
 
 
 class Conflict(Exception):
-    """The request does not fit what is: 409."""
+    """The request does not fit the present state: 409.
+
+    `code` is `assigned` (the resource cannot take the endpoint), `limit` (the deployment cannot) or empty: the API
+    puts LinK's words before the message by it.
+    """
+
+    def __init__(self, message: str, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
 
 
 class Contended(Exception):
-    """Others kept winning the conditional write until the time was up: the platform tries again."""
+    """Other processes won the conditional write until the time was up: the platform tries again."""

@@ -1,40 +1,38 @@
-"""The one way anything is sent: read, one pure step, one conditional write, send what was claimed, again.
+"""The loop, and the one way anything is sent: read, one pure step, one conditional write, send what was claimed, again.
 
 Every trigger ends in `Reconciler.run`; see "reconcile(trigger)" in docs/protocol.md.
 AWS calls: 1 GetItem, then per step 1 PutItem (1 TransactWriteItems if holder or status changed), per
-delivery 1 GetItem and 1 Decrypt (both remembered), at most 1 SendMessage per step.
+delivery 1 GetItem and 1 Decrypt (both cached), at most 1 SendMessage per step.
 """
 
 from __future__ import annotations
 
 import queue
-import random
 import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from botocore.exceptions import BotoCoreError, ClientError
-
-from link import election
+from link import reports
+from link.chance import Chance
 from link.clock import Clock
-from link.delivery import error_code
-from link.election import Delivery, Outcome
-from link.endpoint import NEVER, NEXT_STEPS, Kind, Reason, Resource, Result, Status
+from link.election import rules
+from link.election.deliveries import Delivery, Outcome, outcome
+from link.election.result import NEXT_STEPS, Result, ResultKind
+from link.election.state import Reason, Resource, Status
+from link.election.wake_up import Claiming, Then, next_due, next_move, settle
 from link.errors import Rejected
-from link.intake import Report
-from link.lock import Cause, Committed, Locks, Step
-from link.plugin import factory
-from link.queues import Queues
-from link.registry import Registry
+from link.plugins.seam import Plugins
+from link.reports import Report
 from link.settings import Settings
+from link.store.aws import FAULTS, error_code
+from link.store.endpoints import Registrations
+from link.store.locks import Cause, Committed, Locks, Step
+from link.store.queues import Queues
 from link.telemetry import MetricUnit, logger, metric
-from link.webhook import PLUGIN
 
 CLAIM_SECONDS_LEFT = 12
-"""An attempt with its reads and its outcome's commit takes up to this much of the invocation."""
-WAIT_IN_PLACE_MS = 1_000
-"""SQS delays have whole seconds: whoever is woken up to one early waits for the rest."""
+"""An attempt with its reads and the commit of its outcome takes up to this much of the invocation."""
 
 
 class Sends:
@@ -63,7 +61,7 @@ class Sends:
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What made an invocation look at a resource: a report, or a wake-up carrying a due_at, or neither."""
+    """Why an invocation looks at a resource: a report, or a wake-up that carries a due_at."""
 
     cause: Cause
     report: Report | None = None
@@ -76,49 +74,68 @@ class Reconciler:
     def __init__(
         self,
         locks: Locks,
-        registry: Registry,
+        registrations: Registrations,
         queues: Queues,
+        plugins: Plugins,
         settings: Settings,
         clock: Clock,
+        chance: Chance,
         sends: Callable[[], Sends] = Sends,
-        jitter: Callable[[], float] = random.random,
     ) -> None:
         self._locks = locks
-        self._registry = registry
+        self._registrations = registrations
         self._queues = queues
+        self._plugins = plugins
         self._handover_ms = settings.handover_ms
         self._clock = clock
+        self._chance = chance
         self._sends = sends
-        self._jitter = jitter
+
+    def take(self, body: str, message_id: str, seconds_left: Callable[[], float]) -> None:
+        """Applies the status event in a message; one that can never succeed goes to the rejected-events queue."""
+        event: object = body
+        try:
+            event = reports.decode(body)
+            self.receive(reports.parse(event), seconds_left)
+        except Rejected as rejected:
+            self._queues.reject(rejected.code, str(rejected), event, self._clock.now())
+            logger.warning("event.rejected", reason=rejected.code, message_id=message_id)
+            metric("RejectedEvents")
 
     def receive(self, report: Report, seconds_left: Callable[[], float]) -> None:
         """Applies a host's report and sends what follows; raises Rejected if it can never be applied."""
-        if report.plugin not in (None, PLUGIN):
-            raise Rejected("plugin_mismatch", f"{report.endpoint_id} is registered with plugin {PLUGIN!r}")
         resource_id = report.resource_id or self._resource_of(report.endpoint_id)
         trigger = Trigger(Cause("report", report.event_id), report=report)
         try:
             self.run(resource_id, trigger, seconds_left)
         except Rejected as rejected:
-            if rejected.code == "unknown_endpoint" and report.resource_id and self._registry.get(report.endpoint_id):
+            if (
+                rejected.code == "unknown_endpoint"
+                and report.resource_id
+                and self._registrations.get(report.endpoint_id)
+            ):
                 raise Rejected(
                     "resource_mismatch", f"{report.endpoint_id} is registered for another resource than the event says"
                 ) from None
             raise
 
     def _resource_of(self, endpoint_id: str) -> str:
-        row = self._registry.get(endpoint_id)
-        if row is None:
+        registration = self._registrations.get(endpoint_id)
+        if registration is None:
             raise Rejected("unknown_endpoint", f"{endpoint_id} is not registered: register it first")
-        return row.resource_id
+        return registration.resource_id
+
+    def wake_up(self, resource_id: str, due_at: int, message_id: str, seconds_left: Callable[[], float]) -> None:
+        """Does what a wake-up message is for."""
+        self.run(resource_id, Trigger(Cause("wake_up", message_id), woken_for=due_at), seconds_left)
 
     def run(self, resource_id: str, trigger: Trigger, seconds_left: Callable[[], float]) -> None:
-        """Steps until nothing is under way and nothing is due within a second."""
+        """Steps until no attempt is under way and nothing is due within a second."""
         sends = self._sends()
         try:
             resource = self._run(resource_id, trigger, seconds_left, sends)
         finally:
-            # After a fault: a frozen process must not keep a thread that would write when it thaws.
+            # Also on errors: Lambda freezes the process when we return, and a leftover thread would send when it thaws.
             while sends.under_way and seconds_left() > 0:
                 sends.wait(seconds_left())
         alive = [e for e in resource.endpoints.values() if not e.deleting]
@@ -126,37 +143,42 @@ class Reconciler:
             metric("ResourcesWithoutHolder")
         if resource.frozen:
             metric("ResourcesFrozen")
-        owed_since = [e.owed_since for e in resource.endpoints.values() if e.owed]
-        if owed_since:
-            metric("UndeliveredSeconds", (self._clock.now() - min(owed_since)) / 1000, unit=MetricUnit.Seconds)
+        pending_since = [e.pending_since for e in resource.endpoints.values() if e.pending]
+        if pending_since:
+            metric("UndeliveredSeconds", (self._clock.now() - min(pending_since)) / 1000, unit=MetricUnit.Seconds)
 
     def _run(self, resource_id: str, trigger: Trigger, seconds_left: Callable[[], float], sends: Sends) -> Resource:
-        outcomes: list[Outcome] = []
-        known: Resource | None = None
-        report = trigger.report
-        stays = trigger.woken_for is not None
+        report, outcomes = trigger.report, list[Outcome]()
+        resource: Resource | None = None
+        responsible = trigger.woken_for is not None
         while True:
             may_claim = seconds_left() >= CLAIM_SECONDS_LEFT
-            committed, token = self._step(resource_id, trigger, report, outcomes, may_claim, known)
-            report, known = None, committed.after
-            for delivery in election.deliveries(known, token) if token else ():
+            committed = self._step(resource_id, trigger, report, outcomes, may_claim, resource)
+            report, resource = None, committed.after
+            for delivery in committed.claimed:
                 sends.start(lambda delivery=delivery: self._attempt(delivery))  # type: ignore[misc]
             now = self._clock.now()
-            if committed.owes_wake_up and known.due_at is not None:
-                waits = trigger.woken_for == known.due_at and known.due_at - now <= WAIT_IN_PLACE_MS
-                if not (waits and may_claim):
-                    self._wake_up(resource_id, known.due_at, now)
-                stays = True
-            due = election.next_due(known, self._refresh_ms())
-            if sends.under_way:
-                # An attempt ends by itself: when the time is over there is nothing to do but to wait for it.
-                until_due = (due - now) / 1000 if may_claim and due != NEVER else max(1.0, seconds_left())
-                outcomes = sends.wait(until_due)
-            elif stays and may_claim and due - now <= WAIT_IN_PLACE_MS:
-                self._clock.pause(max(0, due - now) / 1000)
-                outcomes = []
-            else:
-                return known
+            move = next_move(
+                due=next_due(resource, self._refresh_ms(resource)),
+                due_at=resource.due_at,
+                now=now,
+                needs_wake_up=committed.needs_wake_up,
+                woken_for=trigger.woken_for,
+                sending=sends.under_way > 0,
+                may_claim=may_claim,
+                responsible=responsible,
+                seconds_left=seconds_left(),
+            )
+            responsible = move.responsible
+            if move.wake_up and resource.due_at is not None:
+                self._put_wake_up(resource_id, resource.due_at, now)
+            if move.then is Then.STOP:
+                return resource
+            outcomes = sends.wait(move.seconds) if move.then is Then.WAIT else self._sleep(move.seconds)
+
+    def _sleep(self, seconds: float) -> list[Outcome]:
+        self._clock.pause(seconds)
+        return []
 
     def _step(
         self,
@@ -166,43 +188,37 @@ class Reconciler:
         outcomes: list[Outcome],
         may_claim: bool,
         known: Resource | None,
-    ) -> tuple[Committed, str]:
-        """Steps 1-3 of the protocol; returns with the commit the token of the claims in it ('' for none)."""
-        newer = True
+    ) -> Committed:
+        """Steps 1-3 of the protocol."""
 
         def step(resource: Resource, nonce: str) -> Step:
-            nonlocal newer
             now = self._clock.now()
             if report is not None:
-                e = resource.endpoints.get(report.endpoint_id)
-                newer = e is None or election.supersedes(e, report.status, report.at)
-                resource = election.report(resource, report.endpoint_id, report.status, report.at, now)
-            for o in outcomes:
-                resource = election.outcome(resource, o, now, self._jitter())
-            resource = election.drop_told(election.elect(resource, now))
-            if may_claim:
-                resource = election.claim_due(
-                    resource,
-                    now,
-                    token=nonce,
-                    jitter=self._jitter(),
-                    refresh_ms=self._refresh_ms(),
-                    handover_ms=self._handover_ms,
-                )
-            return Step(*election.keep_due_at(resource, now, carried=trigger.woken_for, refresh_ms=self._refresh_ms()))
+                self._check_plugin(resource, report)
+                resource = rules.report(resource, report.endpoint_id, report.status, report.at, now)
+            for one in outcomes:
+                resource = outcome(resource, one, now, self._chance.jitter())
+            claiming = Claiming(nonce, self._chance.jitter(), self._handover_ms) if may_claim else None
+            refresh_ms = self._refresh_ms(resource)
+            return Step(*settle(resource, now, refresh_ms=refresh_ms, carried=trigger.woken_for, claiming=claiming))
 
         committed = self._locks.update(resource_id, step, trigger.cause, known=known)
-        if not newer and report is not None:
-            logger.info(
-                "report.ignored", resource_id=resource_id, endpoint_id=report.endpoint_id, reason="older_than_last"
-            )
-            metric("ReportsIgnored")
-        log_changes(committed, trigger.cause)
-        written = committed.after is not committed.before
-        return committed, committed.after.nonce if written else ""
+        if report is not None:
+            e = committed.before.endpoints.get(report.endpoint_id)
+            if e is not None and not rules.supersedes(e, report.status, report.at):
+                logger.info(
+                    "report.ignored", resource_id=resource_id, endpoint_id=report.endpoint_id, reason="older_than_last"
+                )
+                metric("ReportsIgnored")
+        return committed
+
+    def _check_plugin(self, resource: Resource, report: Report) -> None:
+        plugin = self._plugins.name(resource.plugin)
+        if report.plugin not in (None, plugin) and report.endpoint_id in resource.endpoints:
+            raise Rejected("plugin_mismatch", f"{report.endpoint_id} is registered with plugin {plugin!r}")
 
     def _attempt(self, d: Delivery) -> Outcome:
-        """One delivery, whatever happens in it: any fault is a failed attempt with its reason."""
+        """Makes one delivery. Any fault in it is a failed attempt with its reason: nothing is raised."""
         try:
             result = self._send(d)
         except Exception as error:
@@ -215,7 +231,7 @@ class Reconciler:
                 reason=type(error).__name__,
                 where=f"{where.filename}:{where.lineno}",
             )
-            result = Result(Kind.UNREADABLE, f"crashed_{type(error).__name__}")
+            result = Result(ResultKind.UNREADABLE, f"crashed_{type(error).__name__}")
         logger.info(
             "webhook.attempted",
             resource_id=d.resource_id,
@@ -231,54 +247,36 @@ class Reconciler:
             next_step=NEXT_STEPS[result.kind],
         )
         metric("Webhooks", result=result.kind, reason=result.reason or result.kind)
-        if result.kind is Kind.REFUSED:
+        if result.kind is ResultKind.REFUSED:
             metric("ReceiversRefused")
         return Outcome(d.endpoint_id, d.token, d.sequence, d.status, result)
 
     def _send(self, d: Delivery) -> Result:
         try:
-            row = self._registry.at_revision(d.endpoint_id, d.revision)
-        except (ClientError, BotoCoreError) as error:
-            return Result(Kind.UNREADABLE, f"registration_unreadable_{error_code(error)}")
-        # An older one than the entry's is somebody's forgery: rows and entries change together.
-        if row is None or row.revision < d.revision:
-            return Result(Kind.UNREADABLE, "registration_missing")
-        if row.revision > d.revision:
-            return Result(Kind.TOO_LATE, "registration_changed")
-        plugin = factory(row.plugin).create(row)
+            registration = self._registrations.at_revision(d.endpoint_id, d.revision)
+        except FAULTS as error:
+            return Result(ResultKind.UNREADABLE, f"registration_unreadable_{error_code(error)}")
+        # Row and entry change in one transaction, so an older row means that the table was edited by hand.
+        if registration is None or registration.revision < d.revision:
+            return Result(ResultKind.UNREADABLE, "registration_missing")
+        if registration.revision > d.revision:
+            return Result(ResultKind.TOO_LATE, "registration_changed")
+        plugin = self._plugins[registration.plugin].create(registration)
         if d.status is Status.STANDBY:
             result = plugin.deactivate(d)
         else:
             result = plugin.ensure(d) if d.reason == Reason.REFRESH else plugin.activate(d)
-        if result.kind is Kind.UNREADABLE:
-            # The row may have been encrypted anew since it was remembered.
-            self._registry.forget(d.endpoint_id)
+        if result.kind is ResultKind.UNREADABLE:
+            # A key rotation may have replaced the ciphertext since the registration was cached.
+            self._registrations.forget(d.endpoint_id)
         return result
 
-    def _wake_up(self, resource_id: str, due_at: int, now: int) -> None:
+    def _put_wake_up(self, resource_id: str, due_at: int, now: int) -> None:
         try:
             self._queues.wake_up(resource_id, due_at, now)
-        except (ClientError, BotoCoreError) as error:
+        except FAULTS as error:
             # Not worth a failed invocation: the sweep finds due_at within a minute.
             logger.warning("wake_up.failed", resource_id=resource_id, reason=error_code(error))
 
-    def _refresh_ms(self) -> int:
-        return factory(PLUGIN).config().refresh_every
-
-
-def log_changes(committed: Committed, cause: Cause) -> None:
-    """One line per change of status that was committed."""
-    for change in election.changes(committed.before, committed.after):
-        logger.info(
-            "endpoint.changed",
-            resource_id=committed.after.resource_id,
-            endpoint_id=change.endpoint_id,
-            status=change.after,
-            before=change.before,
-            epoch=committed.after.epoch,
-            sequence=change.sequence,
-            reason=change.reason,
-            cause=cause.kind,
-            cause_id=cause.id,
-            tries=committed.tries,
-        )
+    def _refresh_ms(self, resource: Resource) -> int:
+        return self._plugins[self._plugins.name(resource.plugin)].config().refresh_every

@@ -27,13 +27,13 @@ class Settings:
     wake_up_queue_url: str
     rejected_events_queue_url: str
     secrets_key_arn: str
+    key_rotation_function: str
     refresh_ms: int = 300_000
     handover_ms: int = 1_000
     max_endpoints: int = 1_000
     allowed_networks: tuple[Network, ...] = ()
     require_https: bool = False
     ca_bundle: str = ""
-    key_rotation_function: str = ""
 
 
 def duration_ms(text: str) -> int:
@@ -91,13 +91,13 @@ def load(env: Mapping[str, str]) -> Settings:
         wake_up_queue_url=text("WAKE_UP_QUEUE_URL"),
         rejected_events_queue_url=text("REJECTED_EVENTS_QUEUE_URL"),
         secrets_key_arn=text("SECRETS_KEY_ARN"),
+        key_rotation_function=text("KEY_ROTATION_FUNCTION"),
         refresh_ms=duration("WEBHOOK_REFRESH_INTERVAL", "5m", 1_000, 86_400_000),
         handover_ms=duration("HANDOVER_TIMEOUT", "1s", 0, 5_000),
         max_endpoints=int(maximum),
         allowed_networks=networks("ALLOWED_NETWORKS"),
         require_https=require_https == "true",
         ca_bundle=env.get("CA_BUNDLE", ""),
-        key_rotation_function=env.get("KEY_ROTATION_FUNCTION", ""),
     )
     if settings.handover_ms >= settings.refresh_ms:
         problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")

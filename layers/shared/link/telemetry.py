@@ -1,4 +1,4 @@
-"""The one logger and the metrics of a function. A log line is one decision: `noun.verbed` and the same keys."""
+"""The logger and the metrics of a function. A log line is one decision: `noun.verbed` with the same keys everywhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ logger = Logger()
 
 
 def metric(name: str, value: float = 1, *, unit: MetricUnit = MetricUnit.Count, **dimensions: str) -> None:
-    """One EMF line; namespace and service come from the environment. Safe in threads, unlike a shared Metrics."""
+    """Writes one EMF line; namespace and service come from the environment. Threads can share it."""
     with single_metric(name=name, unit=unit, value=value) as one:
         for key, text in dimensions.items():
             one.add_dimension(name=key, value=text)

@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 
-from link import VERSION, aws
-from link.endpoint import Resource
-from link.lock import Locks
-from link.registry import from_item
+from link import VERSION
+from link.election.state import Resource
+from link.store import aws
+from link.store.endpoints import from_item
+from link.store.locks import Locks
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
 
 NOBODY = "vip-99999999-9999-4999-8999-999999999999"

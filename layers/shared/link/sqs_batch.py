@@ -1,4 +1,4 @@
-"""SQS batches: records handled side by side, each failing for itself."""
+"""SQS batches: records are handled side by side, and each can fail alone."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 
 def side_by_side(event: dict[str, Any], context: LambdaContext, handle: Callable[[SQSRecord], None]) -> Any:
-    """The partial batch response after `handle` of every record, all of them at the same time.
+    """Handles every record at the same time; returns the partial batch response.
 
     One receiver that hangs must not use up the time of nine others. The first record stays in this thread: most
-    batches have one, and a thread for it would cost a tenth of a heartbeat.
+    batches have one record, and a thread for it would cost a tenth of a heartbeat's CPU.
     """
     others = event["Records"][1:]
     with ThreadPoolExecutor(max_workers=len(others) or 1) as pool:

@@ -1,4 +1,4 @@
-"""The two queues we put into: wake-ups and rejected events. 1 SendMessage (or SendMessageBatch) each."""
+"""The two queues that the functions put into: wake-ups and rejected events. 1 SendMessage (or -Batch) each."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from link.settings import Settings
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MESSAGE_BYTES = 262_144
+MAX_MESSAGE_BYTES = 262_144
 """What every SQS queue takes, whatever its own limit was raised to."""
-BATCH = 10
-WAVE = 1_000
+BATCH_SIZE = 10
+WAVE_SIZE = 1_000
 
 
 class Queues:
@@ -33,9 +33,9 @@ class Queues:
     def wake_up_all(
         self, due: Iterable[tuple[str, int]], now: Callable[[], int], at_once: Callable[..., Iterable[int]] = map
     ) -> tuple[int, int]:
-        """The same for many (resource_id, due_at), ten in a call; returns how many there were and SQS did not take.
+        """The same for many (resource_id, due_at), ten in a call; returns their number and how many SQS did not take.
 
-        `at_once` is a thread pool's `map` where that shall go faster. Holds a bounded part of `due` at any time.
+        `at_once` is a thread pool's `map`, to be faster. Holds a bounded part of `due` at any time.
         """
 
         def send(batch: list[tuple[str, int]]) -> int:
@@ -48,18 +48,19 @@ class Queues:
 
         woken = failed = 0
         left = iter(due)
-        while wave := list(islice(left, WAVE)):
+        while wave := list(islice(left, WAVE_SIZE)):
             woken += len(wave)
-            failed += sum(at_once(send, [wave[start : start + BATCH] for start in range(0, len(wave), BATCH)]))
+            batches = [wave[start : start + BATCH_SIZE] for start in range(0, len(wave), BATCH_SIZE)]
+            failed += sum(at_once(send, batches))
         return woken, failed
 
     def reject(self, code: str, message: str, event: object, now: int) -> None:
-        """Keeps an event that can never succeed, with the reason, cut to what SQS takes."""
+        """Keeps an event that can never succeed, with the reason, cut to the size that SQS takes."""
         self._sqs.send_message(QueueUrl=self._rejected_url, MessageBody=rejected_message(code, message, event, now))
 
 
 def wake_up_message(resource_id: str, due_at: int, now: int) -> dict[str, Any]:
-    """Body and delay of a wake-up. The delay is rounded down: who is woken early waits the rest in place."""
+    """Body and delay of a wake-up. The delay is rounded down: an invocation that comes early waits for the rest."""
     body = json.dumps({"resource_id": resource_id, "due_at": due_at})
     return {"MessageBody": body, "DelaySeconds": max(0, min(900, (due_at - now) // 1000))}
 
@@ -71,11 +72,11 @@ def rejected_message(code: str, message: str, event: object, now: int) -> str:
         return json.dumps({"reason": code, "message": message[:1024], "rejected_at": now, "event": event})
 
     whole = body(event)
-    if len(whole) <= MESSAGE_BYTES:
+    if len(whole) <= MAX_MESSAGE_BYTES:
         return whole
     text = event if isinstance(event, str) else json.dumps(event)
-    # Escaping at most doubles ASCII text and sixfolds the rest.
-    room = MESSAGE_BYTES - len(body(""))
+    # Escaping makes ASCII text at most twice as long and other text at most six times.
+    room = MAX_MESSAGE_BYTES - len(body(""))
     while len(json.dumps(text)) - 2 > room:
         text = text[: len(text) * room // len(json.dumps(text))]
     return body(text)

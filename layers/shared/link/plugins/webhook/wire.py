@@ -1,6 +1,6 @@
 """The webhook on the wire: body, signatures and headers of the sender. `link.receiver` is the other end.
 
-Pure: standard library only. Body, `X-Link-Webhook-Resource-ID`, `-Timestamp` and `-Signature` are those of
+Standard library only. Body, `X-Link-Webhook-Resource-ID`, `-Timestamp` and `-Signature` are those of
 Scalingo LinK v3.3.0 to the byte; the `webhook-*` headers are Standard Webhooks v1.
 """
 
@@ -12,19 +12,17 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from link import VERSION
 
-PLUGIN = "webhook"
 CONTENT_TYPE = "application/json"
 USER_AGENT = f"link-webhook-serverless/{VERSION}"
 
 _RESOURCE_ID = "X-Link-Webhook-Resource-ID"
 _TIMESTAMP = "X-Link-Webhook-Timestamp"
 _SIGNATURE = "X-Link-Webhook-Signature"
-SIGNED_ANEW = (_TIMESTAMP, _SIGNATURE, "webhook-timestamp", "webhook-signature")
-"""What every attempt has its own of."""
+PER_ATTEMPT = (_TIMESTAMP, _SIGNATURE, "webhook-timestamp", "webhook-signature")
+"""Headers that differ between attempts of one message."""
 _EPOCH = "X-Link-Webhook-Epoch"
 _SEQUENCE = "X-Link-Webhook-Sequence"
 
@@ -72,7 +70,7 @@ def sign_standard(secrets: Sequence[str], message_id: str, timestamp: int, body:
 
 
 def message_id(endpoint_id: str, epoch: int, sequence: int, refreshed_at: int | None = None) -> str:
-    """The `webhook-id`. Attempts of one announcement share it; a refresh is a message of its own.
+    """The `webhook-id`. Attempts of one announcement share it; a refresh is a message with an id of its own.
 
     >>> message_id("vip-1", 7, 3), message_id("vip-1", 7, 3, 1700000000123)
     ('vip-1_7_3', 'vip-1_7_3_1700000000123')
@@ -83,7 +81,7 @@ def message_id(endpoint_id: str, epoch: int, sequence: int, refreshed_at: int | 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What one attempt tells a receiver. `refreshed_at`: the last 2xx (Unix ms) when it repeats that one."""
+    """What one attempt tells a receiver. `refreshed_at`: the last 2xx (Unix ms), when the attempt repeats it."""
 
     endpoint_id: str
     resource_id: str
@@ -96,21 +94,12 @@ class Announcement:
     refreshed_at: int | None = None
 
 
-def active_secrets(secrets: Sequence[Mapping[str, Any]], now: int) -> list[str]:
-    """The values to sign with at `now` (ms), oldest first, of `[{"value", "from", "until"}]`; until None: open.
-
-    `from` only orders them: a clock that runs behind the registering one must not leave us without a secret.
-    """
-    unexpired = [s for s in secrets if s["until"] is None or now < s["until"]]
-    return [s["value"] for s in sorted(unexpired, key=lambda s: int(s["from"]))]
-
-
 def request(
     announcement: Announcement, secrets: Sequence[str], headers: Mapping[str, str], *, timestamp: int
 ) -> tuple[bytes, dict[str, str]]:
     """Body and complete headers of one attempt at `timestamp` (Unix seconds).
 
-    The first secret signs LinK's header, all of them sign the standard one. The user's `headers` may name
+    The first secret signs LinK's header, all of them sign the standard one. The user's `headers` may have
     a User-Agent of their own and none of ours. Values may hold any Unicode: send them as UTF-8.
     """
     a = announcement
@@ -118,7 +107,7 @@ def request(
     standard_id = message_id(a.endpoint_id, a.epoch, a.sequence, a.refreshed_at)
     ours = {
         "Content-Type": CONTENT_TYPE,
-        # Go trims it on the wire, and so does every HTTP parser; the body keeps the spaces.
+        # Go trims it on the wire, as every HTTP parser does; the body keeps the spaces.
         _RESOURCE_ID: a.resource_id.translate(_NO_SURROGATES).strip(" \t"),
         _TIMESTAMP: str(timestamp),
         _SIGNATURE: sign(secrets[0], timestamp, body),
@@ -138,5 +127,5 @@ def request(
 
 
 def _folded(name: str) -> str:
-    # CGI and WSGI servers make `_` and `-` the same.
+    # CGI and WSGI servers take `_` for `-`.
     return name.lower().replace("_", "-")

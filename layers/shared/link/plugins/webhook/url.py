@@ -1,72 +1,23 @@
-"""Where a url leads, and which addresses may be called. Pure: standard library only."""
+"""The parts of a url. Standard library only."""
 
 from __future__ import annotations
 
 import re
-import socket
-from collections.abc import Collection
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
 from urllib.parse import quote
 
-from link.settings import Network
+from link.plugins.webhook.networks import literal
 
-Address = IPv4Address | IPv6Address
-
-URL_CHARACTERS = 2_048
+MAX_URL_CHARACTERS = 2_048
 
 _PORTS = {"http": 80, "https": 443}
 _NOT_IN_A_URL = re.compile(r"[^!-~]|\\")
 _BAD_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-# After RFC 3986, appendix B; both match any text. Not urlsplit: what it takes for a host depends on its version.
+# After RFC 3986, appendix B; both match any text. Not urlsplit: its idea of a host depends on Python's version.
 _URL = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^#]*)(#.*)?")
 _AUTHORITY = re.compile(r"(.*@)?(\[.*\]|[^:]*)(?::(.*))?")
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
-
-_NAT64 = IPv6Network("64:ff9b::/96")
-# IANA's special-purpose registries. What is neither here nor in _PRIVATE is public.
-_FORBIDDEN = tuple(
-    ip_network(block)
-    for block in (
-        "0.0.0.0/8",
-        "127.0.0.0/8",
-        "169.254.0.0/16",
-        "192.0.0.0/24",
-        "224.0.0.0/3",
-        "::/96",
-        "::1/128",
-        "64:ff9b:1::/48",
-        "100::/64",
-        "2001::/32",  # Teredo
-        "5f00::/16",
-        "fd00:ec2::/32",  # AWS: instance metadata, credentials of containers
-        "fe80::/10",
-        "fec0::/10",
-        "ff00::/8",
-    )
-)
-_PRIVATE = tuple(
-    ip_network(block)
-    for block in (
-        "10.0.0.0/8",
-        "100.64.0.0/10",
-        "172.16.0.0/12",
-        "192.0.2.0/24",
-        "192.88.99.0/24",
-        "192.168.0.0/16",
-        "198.18.0.0/15",
-        "198.51.100.0/24",
-        "203.0.113.0/24",
-        # All but 2000::/3, the only part of IPv6 that is given out.
-        "::/3",
-        "4000::/2",
-        "8000::/1",
-        "2001::/23",
-        "2001:db8::/32",
-        "3fff::/20",
-    )
-)
 
 
 class BadUrl(ValueError):
@@ -92,8 +43,8 @@ def target(url: str) -> Target:
     """The parts of a url; raises BadUrl with every problem, LinK's message first where LinK has one."""
     if not url:
         raise BadUrl("missing URL")
-    if len(url) > URL_CHARACTERS:
-        raise BadUrl(f"the url has {len(url)} characters, at most {URL_CHARACTERS} are allowed: shorten it")
+    if len(url) > MAX_URL_CHARACTERS:
+        raise BadUrl(f"the url has {len(url)} characters, at most {MAX_URL_CHARACTERS} are allowed: shorten it")
     if odd := _NOT_IN_A_URL.search(url):
         raise BadUrl(
             "invalid URL",
@@ -129,51 +80,9 @@ def target(url: str) -> Target:
         authority=f"{host}:{port}" if port else host,
         host=host.strip("[]"),
         port=int(port) if port else _PORTS[scheme],
-        # Some servers refuse the characters that RFC 3986 leaves out; Go and browsers escape them, too.
+        # Some servers refuse the characters that RFC 3986 does not allow; Go and browsers escape them, too.
         path=quote(path if path.startswith("/") else f"/{path}", safe="%/?:@!$&'()*+,;=[]"),
     )
-
-
-def literal(host: str) -> Address | None:
-    """The address a host is, in any spelling the resolver takes for one; None for a name.
-
-    >>> literal("0x7f.1"), literal("2130706433"), literal("fe80:0::1"), literal("10.example")
-    (IPv4Address('127.0.0.1'), IPv4Address('127.0.0.1'), IPv6Address('fe80::1'), None)
-    """
-    try:
-        return IPv6Address(host) if ":" in host else IPv4Address(socket.inet_aton(host))
-    except (OSError, ValueError):
-        return None
-
-
-def refusing_block(address: Address, allowed: Collection[Network]) -> Network | None:
-    """The block because of which an address may not be called, or None.
-
-    An allowed network opens the private addresses in it. A forbidden block is opened only by being named itself.
-
-    >>> refusing_block(IPv4Address("10.1.2.3"), [])
-    IPv4Network('10.0.0.0/8')
-    >>> refusing_block(IPv4Address("10.1.2.3"), [ip_network("10.1.0.0/16")]) is None
-    True
-    >>> refusing_block(IPv4Address("127.0.0.1"), [ip_network("0.0.0.0/0")])
-    IPv4Network('127.0.0.0/8')
-    """
-    address = _carried(address)
-    forbidden = max((block for block in _FORBIDDEN if address in block), key=lambda b: b.prefixlen, default=None)
-    if forbidden is not None:
-        return None if forbidden in allowed else forbidden
-    if any(address in network for network in allowed):
-        return None
-    return next((block for block in _PRIVATE if address in block), None)
-
-
-def _carried(address: Address) -> Address:
-    """The IPv4 address in a mapped, NAT64 or 6to4 one: it is where the packets end."""
-    if isinstance(address, IPv4Address):
-        return address
-    if address in _NAT64:
-        return IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _host_problem(host: str) -> str:

@@ -1,38 +1,35 @@
 """The table of locks: one item per resource, one conditional write per decision.
 
-AWS calls: `read` 1 GetItem (consistent); `commit` 1 PutItem, or 1 TransactWriteItems when a transition
-or a registration goes with it. Nothing else ever writes the lock item.
+AWS calls: `read` 1 GetItem (consistent); `commit` 1 PutItem, or 1 TransactWriteItems when a transition or a
+registration goes with it. Nothing else writes the lock item.
 """
 
 from __future__ import annotations
 
-import random
-import secrets
-import zlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import ClientError
 
+from link.chance import Chance
 from link.clock import Clock
-from link.election import changes
-from link.endpoint import Claim, Endpoint, Resource, Status
+from link.election.audit import Change, changes
+from link.election.deliveries import Delivery, deliveries
+from link.election.state import Resource
 from link.errors import Conflict, Contended
 from link.settings import Settings
+from link.store.lock_item import SHARDS, Item, from_item, to_item
+from link.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-SHARDS = 8
-"""Partitions of the due index: one partition serves 1,000 writes a second."""
 DUE_INDEX = "due"
 TRANSITIONS_KEPT_SECONDS = 90 * 86_400
 COMMIT_SECONDS = 10
 """Bounded by time, never by a small count: 32 reporters at once need up to 35 tries."""
-
-Item = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +44,33 @@ class Cause:
 
 
 class Step(NamedTuple):
-    """A pure step's answer: the next item, and whether its committer owes the wake-up message."""
+    """The answer of a pure step: the next item, and whether its committer has to put the wake-up message."""
 
     resource: Resource
-    owes_wake_up: bool
+    needs_wake_up: bool
 
 
-class Committed(NamedTuple):
-    """What an update led to. `before` and `after` are the same object when nothing had to be written."""
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What an update led to. `claimed`: the deliveries that this commit claimed, so that nobody else sends them."""
 
     before: Resource
     after: Resource
-    owes_wake_up: bool
+    written: bool
+    """Whether anything had to be written."""
+    claimed: list[Delivery]
+    needs_wake_up: bool
     tries: int
 
 
 class Locks:
     """The lock items and, in the same transaction, what must never contradict them."""
 
-    def __init__(self, dynamodb: DynamoDBClient, settings: Settings, clock: Clock) -> None:
+    def __init__(self, dynamodb: DynamoDBClient, settings: Settings, clock: Clock, chance: Chance) -> None:
         self._dynamodb = dynamodb
         self._settings = settings
         self._clock = clock
+        self._chance = chance
 
     def read(self, resource_id: str) -> Resource:
         """The item; version 0 when there is none."""
@@ -92,7 +94,7 @@ class Locks:
             if left:
                 if self._clock.now() >= give_up:
                     raise Contended(f"DynamoDB left {len(left)} keys of a BatchGetItem unread for {COMMIT_SECONDS} s")
-                self._clock.pause(random.random() * 0.2)
+                self._clock.pause(self._chance.jitter() * 0.2)
         return found
 
     def page(self, limit: int, after: str | None) -> tuple[list[Resource], str | None]:
@@ -123,39 +125,40 @@ class Locks:
         cause: Cause,
         *,
         known: Resource | None = None,
-        row: TransactWriteItemTypeDef | None = None,
+        registration: TransactWriteItemTypeDef | None = None,
     ) -> Committed:
-        """Reads the item (or starts from `known`), applies the pure `step(resource, nonce)` and commits.
+        """Reads the item (or starts from `known`), applies the pure `step(resource, nonce)`, commits and logs.
 
         A lost race starts over from the item that won; raises Contended after 10 s of losing.
-        `row` writes a registration in the same transaction: see `link.registry`.
+        `registration` is written in the same transaction: see `link.store.endpoints`.
         """
         give_up = self._clock.now() + COMMIT_SECONDS * 1000
         pause = 0.05
         tries = 0
         current = known or self.read(resource_id)
         while True:
-            nonce = secrets.token_urlsafe(9)
-            after, owes_wake_up = step(current, nonce)
+            nonce = self._chance.nonce()
+            after, needs_wake_up = step(current, nonce)
             if after == current:
                 if current is known:
-                    # Only a conditional write could have told that a remembered item is out of date.
+                    # Only a conditional write could have shown that a remembered item is out of date.
                     known, current = None, self.read(resource_id)
                     continue
-                return Committed(current, current, owes_wake_up, tries)
+                return Committed(current, current, False, [], needs_wake_up, tries)
             after = replace(after, version=current.version + 1, nonce=nonce)
             tries += 1
-            in_force = self.commit(current, after, cause, row)
+            in_force = self.commit(current, after, cause, registration)
             if in_force.nonce == nonce:
-                return Committed(current, after, owes_wake_up, tries)
+                _log(current, after, cause, tries)
+                return Committed(current, after, True, deliveries(after, nonce), needs_wake_up, tries)
             current = in_force
             if self._clock.now() >= give_up:
                 raise Contended(f"{resource_id}: {tries} conditional writes lost in {COMMIT_SECONDS} s")
-            self._clock.pause(random.random() * pause)
+            self._clock.pause(self._chance.jitter() * pause)
             pause = min(0.2, pause * 2)
 
     def commit(
-        self, before: Resource, after: Resource, cause: Cause, row: TransactWriteItemTypeDef | None = None
+        self, before: Resource, after: Resource, cause: Cause, registration: TransactWriteItemTypeDef | None = None
     ) -> Resource:
         """Writes `after` if `before` is still in force; returns the item that is in force now."""
         lock: Item = {
@@ -166,10 +169,10 @@ class Locks:
         }
         if before.version:
             lock["ExpressionAttributeValues"] = {":before": {"N": str(before.version)}}
-        others = self._with_it(before, after, cause, row)
+        companions = self._companion_writes(before, after, cause, registration)
         try:
-            if others:
-                self._dynamodb.transact_write_items(TransactItems=[{"Put": lock}, *others])  # type: ignore[typeddict-item]
+            if companions:
+                self._dynamodb.transact_write_items(TransactItems=[{"Put": lock}, *companions])  # type: ignore[typeddict-item]
             else:
                 self._dynamodb.put_item(**lock)
             return after
@@ -194,20 +197,39 @@ class Locks:
             for item in page["Items"]:
                 yield item["resource_id"]["S"], int(item["due_at"]["N"])
 
-    def _with_it(
-        self, before: Resource, after: Resource, cause: Cause, row: TransactWriteItemTypeDef | None
+    def _companion_writes(
+        self, before: Resource, after: Resource, cause: Cause, registration: TransactWriteItemTypeDef | None
     ) -> list[TransactWriteItemTypeDef]:
+        """What has to be written in the same transaction: a transition, a registration, deleted registrations."""
         writes: list[TransactWriteItemTypeDef] = []
         changed = changes(before, after)
         if changed or before.holder != after.holder or before.frozen != after.frozen:
             item = _transition(after, changed, cause, self._clock.now())
             writes.append({"Put": {"TableName": self._settings.transitions_table, "Item": item}})
-        if row is not None:
-            writes.append(row)
+        if registration is not None:
+            writes.append(registration)
         for endpoint_id in before.endpoints.keys() - after.endpoints.keys():
             key = {"endpoint_id": {"S": endpoint_id}}
             writes.append({"Delete": {"TableName": self._settings.endpoints_table, "Key": key}})
         return writes
+
+
+def _log(before: Resource, after: Resource, cause: Cause, tries: int) -> None:
+    """Writes one log line per change of status that was committed."""
+    for change in changes(before, after):
+        logger.info(
+            "endpoint.changed",
+            resource_id=after.resource_id,
+            endpoint_id=change.endpoint_id,
+            status=change.after,
+            before=change.before,
+            epoch=after.epoch,
+            sequence=change.sequence,
+            reason=change.reason,
+            cause=cause.kind,
+            cause_id=cause.id,
+            tries=tries,
+        )
 
 
 def _winner(error: ClientError) -> Item | None:
@@ -224,12 +246,12 @@ def _winner(error: ClientError) -> Item | None:
         if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
             return None
         if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
-            # The row's own condition: of all writes to it, only a key rotation's goes past the lock item.
-            raise Conflict("a key rotation encrypted it anew at the same moment: repeat the change") from None
+            # The registration's own condition: only a key rotation writes it without the lock item.
+            raise Conflict("a key rotation changed this endpoint concurrently: retry") from None
     raise error
 
 
-def _transition(after: Resource, changed: list[Any], cause: Cause, now: int) -> Item:
+def _transition(after: Resource, changed: list[Change], cause: Cause, now: int) -> Item:
     rows = [
         {
             "M": {
@@ -254,114 +276,3 @@ def _transition(after: Resource, changed: list[Any], cause: Cause, now: int) -> 
     if after.holder is not None:
         item["holder"] = {"S": after.holder}
     return item
-
-
-# The stored form. Names are short because an item over 1 KB costs a second write unit at every heartbeat.
-_SHORT = {
-    "joined": "j",
-    "revision": "v",
-    "host": "h",
-    "priority": "p",
-    "lease_seconds": "l",
-    "reported": "r",
-    "reported_at": "ra",
-    "lease_expires_at": "le",
-    "status": "s",
-    "epoch": "ep",
-    "sequence": "sq",
-    "reason": "rs",
-    "announced_at": "an",
-    "delivered_sequence": "ds",
-    "delivered_at": "da",
-    "attempt": "at",
-    "next_attempt_at": "na",
-    "failure": "f",
-    "claim": "c",
-    "believed_until": "b",
-    "asked_at": "aa",
-    "deleting": "d",
-}
-
-
-def _number(value: int) -> Item:
-    return {"N": str(value)}
-
-
-def _text(value: str) -> Item:
-    # str: an enum's member is stored as what it is equal to.
-    return {"S": str(value)}
-
-
-def _claim(claim: Claim) -> Item:
-    return {"M": {"t": _text(claim.token), "u": _number(claim.until), "s": _number(claim.sequence)}}
-
-
-def _read_claim(stored: Item) -> Claim:
-    claim = stored["M"]
-    return Claim(claim["t"]["S"], int(claim["u"]["N"]), int(claim["s"]["N"]))
-
-
-_FORMS: dict[str, tuple[Callable[[Any], Item], Callable[[Item], Any]]] = {
-    **dict.fromkeys(_SHORT, (_number, lambda stored: int(stored["N"]))),
-    **dict.fromkeys(("host", "reason", "failure"), (_text, lambda stored: stored["S"])),
-    **dict.fromkeys(("reported", "status"), (_text, lambda stored: Status(stored["S"]))),
-    "deleting": (lambda value: {"BOOL": value}, lambda stored: stored["BOOL"]),
-    "claim": (_claim, _read_claim),
-}
-_WRITE = [(f.name, _SHORT[f.name], f.default, _FORMS[f.name][0]) for f in fields(Endpoint)]
-_READ = {short: (name, _FORMS[name][1]) for name, short in _SHORT.items()}
-
-
-def due_shard(resource_id: str) -> int:
-    """The shard of the due index a resource belongs to."""
-    return zlib.crc32(resource_id.encode()) % SHARDS
-
-
-def to_item(resource: Resource) -> Item:
-    """The item as stored; what has its default value is left out."""
-    item: Item = {
-        "resource_id": {"S": resource.resource_id},
-        "version": {"N": str(resource.version)},
-        "nonce": {"S": resource.nonce},
-        "epoch": {"N": str(resource.epoch)},
-        "endpoints": {"M": {i: {"M": _entry_to_item(e)} for i, e in resource.endpoints.items()}},
-    }
-    if resource.holder is not None:
-        item["holder"] = {"S": resource.holder}
-    if resource.commands:
-        item["command"] = {"S": " ".join(resource.commands)}
-    if resource.frozen:
-        item["frozen"] = {"BOOL": True}
-    if resource.due_at is not None:
-        item["due_shard"] = {"N": str(due_shard(resource.resource_id))}
-        item["due_at"] = {"N": str(resource.due_at)}
-    return item
-
-
-def from_item(item: Item) -> Resource:
-    """The resource of a stored item."""
-    return Resource(
-        resource_id=item["resource_id"]["S"],
-        version=int(item["version"]["N"]),
-        nonce=item["nonce"]["S"],
-        epoch=int(item["epoch"]["N"]),
-        holder=item["holder"]["S"] if "holder" in item else None,
-        commands=tuple(item["command"]["S"].split()) if "command" in item else (),
-        due_at=int(item["due_at"]["N"]) if "due_at" in item else None,
-        frozen=item.get("frozen") == {"BOOL": True},
-        endpoints={i: _entry_from_item(e["M"]) for i, e in item["endpoints"]["M"].items()},
-    )
-
-
-def _entry_to_item(e: Endpoint) -> Item:
-    return {short: write(value) for name, short, default, write in _WRITE if (value := getattr(e, name)) != default}
-
-
-def _entry_from_item(item: Item) -> Endpoint:
-    values = {}
-    for short, stored in item.items():
-        # A newer version's attribute is none of ours.
-        if short in _READ:
-            name, read = _READ[short]
-            values[name] = read(stored)
-    return Endpoint(**values)

@@ -1,4 +1,4 @@
-"""Status events in: what a host reported, out of an EventBridge event. Pure: standard library only."""
+"""Status events: what a host reported, out of an EventBridge event. Standard library only."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from link.endpoint import Status
+from link.election.state import Status
 from link.errors import Rejected
 
 MILLISECONDS = range(10**12, 10**13 + 1)
@@ -30,7 +30,7 @@ class Report:
 
 
 def decode(text: str) -> Any:
-    """The JSON in a message body; raises Rejected when it is none."""
+    """The JSON in a message body; raises Rejected when it is not JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -38,7 +38,7 @@ def decode(text: str) -> Any:
 
 
 def parse(event: Any) -> Report:
-    """The report in an EventBridge event; raises Rejected saying which field breaks which rule."""
+    """The report in an EventBridge event; raises Rejected with the field and the rule that it breaks."""
     if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
         raise Rejected("malformed", "the event has no detail: send an EventBridge event with a JSON object in detail")
     detail = event["detail"]

@@ -1,0 +1,238 @@
+"""Commands: what operators change. A command commits and puts a wake-up message; it never claims or sends.
+
+AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (with a token 1 GetItem more; repeated 3 GetItem alone;
+and a Scan for the limit); change 2 GetItem, 1 TransactWriteItems, 1 Encrypt for a secret, 1 SendMessage when
+something is due sooner; delete, failover and redeliver 2 GetItem, 1 write, 1 SendMessage; freezing 1 GetItem,
+1 TransactWriteItems; a key rotation 1 Invoke.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from link.chance import Chance
+from link.clock import Clock
+from link.control import views
+from link.election import rules
+from link.election.state import Endpoint, Resource
+from link.election.wake_up import settle
+from link.errors import Conflict, NotFound
+from link.fields import Problems
+from link.plugins.seam import PluginConfig, Plugins
+from link.registration import Registration, read_body, read_change, read_new
+from link.settings import Settings
+from link.store.endpoints import Registrations
+from link.store.locks import Cause, Committed, Locks, Step
+from link.store.queues import Queues
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+_ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+
+
+class _AlreadyRegistered(Exception):
+    """The endpoint exists. Not a return value: returning would commit other due changes with a second row."""
+
+    def __init__(self, endpoint_id: str) -> None:
+        self.endpoint_id = endpoint_id
+
+
+class Commands:
+    """Registers, changes, fails over, freezes and deletes."""
+
+    def __init__(
+        self,
+        locks: Locks,
+        registrations: Registrations,
+        queues: Queues,
+        plugins: Plugins,
+        settings: Settings,
+        clock: Clock,
+        chance: Chance,
+        start_key_rotation: Callable[[], None],
+    ) -> None:
+        self._locks = locks
+        self._registrations = registrations
+        self._queues = queues
+        self._plugins = plugins
+        self._settings = settings
+        self._clock = clock
+        self._chance = chance
+        self._start_key_rotation = start_key_rotation
+
+    def create(self, body: Any, request_id: str, token: str | None = None) -> dict[str, Any]:
+        """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report.
+
+        With the `token` of an earlier call, returns what that one registered, as long as it is there: the token's
+        hash is the last group of the endpoint's id, so that nothing more has to be stored or looked up.
+        """
+        factory = self._plugins[body.get("plugin") if isinstance(body, dict) else None]
+        problems = Problems()
+        given = read_body(body, problems)
+        config = problems.collect(lambda: factory.validate(given.get("plugin_config")))
+        fields = read_new(given, problems)
+        problems.raise_if_any()
+        assert config is not None
+        suffix = _token_suffix(token)
+        if suffix and (known := _with_suffix(self._locks.read(config.resource_id), suffix)):
+            return self._repeated(known, given["plugin"], config, fields["host"])
+        self._check_limit()
+        endpoint_id = f"vip-{self._chance.uuid()}"
+        if suffix:
+            endpoint_id = endpoint_id[: -len(suffix)] + suffix
+        now = self._clock.now()
+        registration = Registration(
+            endpoint_id=endpoint_id,
+            plugin=given["plugin"],
+            resource_id=config.resource_id,
+            config=factory.mutate(config, endpoint_id, now),
+            created_at=now,
+            **fields,
+        )
+        entry = Endpoint(
+            joined=now,
+            host=registration.host,
+            priority=registration.priority,
+            lease_seconds=registration.lease_seconds,
+        )
+
+        def register(resource: Resource, now: int) -> Resource:
+            # By a write of ours whose answer was lost, or by the same call, repeated before this one was answered.
+            if known := endpoint_id if endpoint_id in resource.endpoints else _with_suffix(resource, suffix):
+                raise _AlreadyRegistered(known)
+            plugin = self._plugins.stored_name(registration.plugin)
+            return rules.register(resource, endpoint_id, entry=entry, plugin=plugin)
+
+        try:
+            put = self._registrations.put(registration)
+            self._commit(registration.resource_id, Cause("register", request_id), register, put)
+        except _AlreadyRegistered as already:
+            return self._repeated(already.endpoint_id, registration.plugin, config, registration.host)
+        return views.endpoint(self._plugins, registration, entry)
+
+    def _repeated(self, endpoint_id: str, plugin: str, config: PluginConfig, host: str) -> dict[str, Any]:
+        """What an earlier call with the same token registered; raises Conflict when that was something else."""
+        stored = self._registrations.existing(endpoint_id)
+        entry = rules.registered(self._locks.read(stored.resource_id), endpoint_id)
+        same = (stored.plugin, stored.resource_id, stored.host) == (plugin, config.resource_id, host)
+        if not same or not self._plugins[plugin].same(stored, config):
+            raise Conflict(f"the Idempotency-Key was used for another registration, {endpoint_id}: use a new one")
+        return views.endpoint(self._plugins, stored, entry)
+
+    def _check_limit(self) -> None:
+        maximum = self._settings.max_endpoints
+        # The count is cheap and includes what is being deleted; only at the limit the list is worth its price.
+        if maximum and self._registrations.count() >= maximum:
+            found = [(one.resource_id, one.endpoint_id) for one in self._registrations.scan()]
+            resources = self._locks.read_all({resource_id for resource_id, _ in found})
+            alive = sum(rules.is_registered(resources.get(resource_id), i) for resource_id, i in found)
+            if alive >= maximum:
+                raise Conflict(f"Too many endpoints configured: {alive}, max allowed: {maximum}", "limit")
+
+    def change(self, endpoint_id: str, body: Any, request_id: str) -> dict[str, Any]:
+        """Changes a registration; raises Invalid, NotFound or Conflict. What the body does not name stays."""
+        stored = self._registrations.existing(endpoint_id)
+        entry = rules.registered(self._locks.read(stored.resource_id), endpoint_id)
+        problems = Problems()
+        given = read_body(body, problems, change=True)
+        fields = read_change(given, stored, problems)
+        factory, now = self._plugins[stored.plugin], self._clock.now()
+        replacement = problems.collect(lambda: factory.change(stored, given.get("plugin_config"), now))
+        problems.raise_if_any()
+        assert replacement is not None
+        changed = replace(stored, config=replacement.config, **fields)
+        if changed == stored:
+            return views.endpoint(self._plugins, stored, entry)
+        changed = replace(changed, revision=stored.revision + 1)
+        command = partial(
+            rules.change,
+            revision=stored.revision,
+            priority=changed.priority,
+            lease_seconds=changed.lease_seconds,
+            new_receiver=replacement.new_receiver,
+        )
+        update = self._registrations.update(stored, changed)
+        committed = self._commit_for(stored, Cause("change", request_id), command, update)
+        return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
+
+    def redeliver(self, endpoint_id: str, request_id: str) -> None:
+        """Has the current status delivered again; raises NotFound or Conflict."""
+        self._commit_for(self._registrations.existing(endpoint_id), Cause("redeliver", request_id), rules.redeliver)
+
+    def delete(self, endpoint_id: str, request_id: str, *, force: bool = False) -> None:
+        """Takes an endpoint out of the election; its receiver is told first, except by `force`."""
+        command = partial(rules.delete, force=force)
+        self._commit_for(self._registrations.existing(endpoint_id), Cause("delete", request_id), command)
+
+    def failover(self, endpoint_id: str, request_id: str, *, to: str | None = None) -> None:
+        """Hands the lock of the holder `endpoint_id` to another ready endpoint; raises NotFound or Conflict."""
+        command = partial(rules.failover, to=to, command=request_id)
+        self._commit_for(self._registrations.existing(endpoint_id), Cause("failover", request_id), command)
+
+    def freeze(self, resource_id: str, frozen: bool, request_id: str) -> dict[str, Any]:
+        """Freezes or unfreezes a resource; raises NotFound, or Conflict when it has no holder."""
+
+        def command(resource: Resource, now: int) -> Resource:
+            if not resource.endpoints:
+                raise NotFound("Resource not found")
+            return rules.freeze(resource, now) if frozen else rules.unfreeze(resource, now)
+
+        committed = self._commit(resource_id, Cause("freeze" if frozen else "unfreeze", request_id), command)
+        return views.resource(committed.after, self._clock.now())
+
+    def rotate_key(self) -> None:
+        """Starts a key rotation, which goes on by itself."""
+        self._start_key_rotation()
+
+    def _commit_for(
+        self,
+        registration: Registration,
+        cause: Cause,
+        command: Callable[[Resource, str, int], Resource],
+        row: TransactWriteItemTypeDef | None = None,
+    ) -> Committed:
+        """Commits an election command about one endpoint."""
+        endpoint_id = registration.endpoint_id
+        return self._commit(registration.resource_id, cause, lambda item, now: command(item, endpoint_id, now), row)
+
+    def _commit(
+        self,
+        resource_id: str,
+        cause: Cause,
+        command: Callable[[Resource, int], Resource],
+        row: TransactWriteItemTypeDef | None = None,
+    ) -> Committed:
+        def step(resource: Resource, nonce: str) -> Step:
+            now = self._clock.now()
+            resource = command(resource, now)
+            refresh_ms = self._plugins[self._plugins.name(resource.plugin)].config().refresh_every
+            return Step(*settle(resource, now, refresh_ms=refresh_ms))
+
+        committed = self._locks.update(resource_id, step, cause, registration=row)
+        due_at = committed.after.due_at
+        if committed.needs_wake_up and due_at is not None:
+            self._queues.wake_up(resource_id, due_at, self._clock.now())
+        return committed
+
+
+def is_endpoint_id(text: str) -> bool:
+    """Whether this can be an endpoint's id: `vip-` and a UUID."""
+    return _ENDPOINT_ID.fullmatch(text) is not None
+
+
+def _token_suffix(token: str | None) -> str:
+    """How the id of an endpoint ends that is registered with this token: the last group of a UUID, or nothing."""
+    return "" if token is None else hashlib.sha256(token.encode()).hexdigest()[:12]
+
+
+def _with_suffix(resource: Resource, suffix: str) -> str | None:
+    """The endpoint that was registered with a token, unless it is being deleted: its id must not come back."""
+    if not suffix:
+        return None
+    return next((i for i, e in resource.endpoints.items() if i.endswith(suffix) and not e.deleting), None)

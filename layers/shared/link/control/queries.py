@@ -1,0 +1,116 @@
+"""Queries: what operators look at. Nothing is written and nothing is decrypted.
+
+AWS calls: one endpoint, hosts, preview and a failover's outlook 2 GetItem; a list 1 Scan a MiB and 1 BatchGetItem per
+100 resources; one resource 1 GetItem, all of them 1 Scan a MiB; transitions 1 Query; progress of a key rotation 1
+Scan a MiB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from link.clock import Clock
+from link.control import views
+from link.election import rules
+from link.election.deliveries import next_delivery
+from link.election.state import Endpoint, Resource
+from link.errors import Conflict, NotFound
+from link.key_rotation import encrypted
+from link.plugins.seam import Plugins
+from link.registration import Registration
+from link.store.endpoints import Registrations
+from link.store.locks import Locks
+
+PAGE_SIZE = 1_000
+
+
+class Queries:
+    """Shows endpoints, resources and transitions."""
+
+    def __init__(self, locks: Locks, registrations: Registrations, plugins: Plugins, clock: Clock) -> None:
+        self._locks = locks
+        self._registrations = registrations
+        self._plugins = plugins
+        self._clock = clock
+
+    def endpoints(self) -> list[dict[str, Any]]:
+        """Every endpoint that is not being deleted, oldest first."""
+        return self._views(sorted(self._registrations.scan(), key=lambda one: (one.created_at, one.endpoint_id)))
+
+    def page(self, limit: int, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Up to `limit` endpoints in no order, fewer while some are being deleted, and the id to go on after."""
+        found, more = self._registrations.page(limit, after)
+        return self._views(found), more
+
+    def _views(self, found: list[Registration]) -> list[dict[str, Any]]:
+        resources = self._locks.read_all({one.resource_id for one in found})
+        return [
+            views.endpoint(self._plugins, one, rules.registered(resources[one.resource_id], one.endpoint_id))
+            for one in found
+            if rules.is_registered(resources.get(one.resource_id), one.endpoint_id)
+        ]
+
+    def show(self, endpoint_id: str) -> dict[str, Any]:
+        """One endpoint; raises NotFound."""
+        registration, _, entry = self._endpoint(endpoint_id)
+        return views.endpoint(self._plugins, registration, entry)
+
+    def hosts(self, endpoint_id: str) -> list[dict[str, Any]]:
+        """The hosts that compete with this endpoint, itself included; one registered without a host by its id."""
+        _, resource, _ = self._endpoint(endpoint_id)
+        return [{"hostname": e.host or i} for i, e in sorted(resource.endpoints.items()) if not e.deleting]
+
+    def preview(self, endpoint_id: str) -> Mapping[str, Any]:
+        """What the next attempt would send; raises NotFound, or Conflict when nothing would be sent."""
+        registration, resource, entry = self._endpoint(endpoint_id)
+        if not entry.sequence:
+            raise Conflict("nothing has been announced for this endpoint yet: its host has not reported")
+        delivery = next_delivery(resource, endpoint_id)
+        if delivery is None:
+            raise Conflict("nothing is due for this endpoint: it is not active, and its receiver has been told")
+        return self._plugins[registration.plugin].create(registration).preview(delivery)
+
+    def outlook(self, endpoint_id: str, *, to: str | None = None) -> dict[str, Any]:
+        """What a failover would do now, as its dry run: the next holder and the webhooks. Raises as it would."""
+        before = rules.elect(self._locks.read(self._registrations.existing(endpoint_id).resource_id), self._clock.now())
+        after = rules.failover(before, endpoint_id, self._clock.now(), to=to, command="dry-run")
+        return views.outlook(before, after)
+
+    def resource(self, resource_id: str) -> dict[str, Any]:
+        """The holder, since when and why, the other candidates, and what is undelivered; raises NotFound."""
+        resource = self._locks.read(resource_id)
+        if not resource.endpoints:
+            raise NotFound("Resource not found")
+        return views.resource(resource, self._clock.now())
+
+    def resources(self, limit: int | None, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Summaries of up to `limit` resources in no order (None: of all), and the id to go on after."""
+        found: list[Resource] = []
+        while True:
+            page, after = self._locks.page(limit or PAGE_SIZE, after)
+            found += (resource for resource in page if resource.endpoints)
+            if limit or after is None:
+                return [views.summary(resource) for resource in found], after
+
+    def transitions(self, resource_id: str, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
+        """The audit of a resource, newest first, and the version to go on before."""
+        found = [views.transition(item) for item in self._locks.transitions(resource_id, limit, before)]
+        return found, found[-1]["version"] if len(found) == limit else None
+
+    def key_rotation(self, since: int) -> dict[str, int | None]:
+        """The progress of key rotations: how many endpoints were encrypted at `since` (Unix ms) or later."""
+        encrypted_at = [at for _, at, _ in encrypted(self._registrations, self._plugins)]
+        return {
+            "now": self._clock.now(),
+            "since": since,
+            "endpoints": len(encrypted_at),
+            "encrypted_since": sum(at >= since for at in encrypted_at),
+            "oldest_encrypted_at": min(encrypted_at, default=None),
+        }
+
+    def _endpoint(self, endpoint_id: str) -> tuple[Registration, Resource, Endpoint]:
+        """An endpoint's registration, lock item and entry; raises NotFound."""
+        registration = self._registrations.existing(endpoint_id)
+        resource = self._locks.read(registration.resource_id)
+        return registration, resource, rules.registered(resource, endpoint_id)

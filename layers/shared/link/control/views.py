@@ -1,0 +1,129 @@
+"""Views: how endpoints, resources and transitions are shown as JSON. Times are Unix milliseconds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from link.election.result import NEXT_STEPS, ResultKind
+from link.election.state import Endpoint, Resource, Status
+from link.plugins.seam import Plugins
+from link.registration import Registration
+
+
+def endpoint(plugins: Plugins, registration: Registration, entry: Endpoint) -> dict[str, Any]:
+    """LinK's JSON of an endpoint; host, priority, lease_seconds, delivery and what the plugin adds are ours."""
+    plugin = plugins[registration.plugin].create(registration)
+    view: dict[str, Any] = {"id": registration.endpoint_id, "status": entry.status}
+    if registration.checks:
+        view["checks"] = list(registration.checks)
+    return view | {
+        "healthcheck_interval": registration.healthcheck_interval,
+        "plugin": registration.plugin,
+        "election_key": plugin.election_key(),
+        "host": registration.host,
+        "priority": registration.priority,
+        "lease_seconds": registration.lease_seconds,
+        **plugin.view(),
+        "delivery": delivery(entry),
+    }
+
+
+def delivery(entry: Endpoint) -> dict[str, Any] | None:
+    """The last status for the endpoint's receiver: delivered when, or pending why."""
+    if not entry.sequence:
+        return None
+    view: dict[str, Any] = {
+        "status": entry.wire,
+        "epoch": entry.epoch,
+        "sequence": entry.sequence,
+        "reason": entry.reason,
+        "announced_at": entry.announced_at,
+        "delivered_at": None if entry.pending else entry.delivered_at,
+    }
+    # A refresh can fail, too: then nothing is pending, but the receiver has not answered lately.
+    if entry.failure_kind:
+        view |= {
+            "attempt": entry.attempt,
+            "failure": f"{entry.failure_kind} {entry.failure_reason}".rstrip(),
+            "next_attempt_at": entry.next_attempt_at,
+            "next_step": NEXT_STEPS[ResultKind(entry.failure_kind)],
+        }
+    return view
+
+
+def summary(resource: Resource) -> dict[str, Any]:
+    """A resource in a list."""
+    holder = resource.endpoints.get(resource.holder or "")
+    return {
+        "resource_id": resource.resource_id,
+        "holder": resource.holder,
+        "epoch": resource.epoch,
+        "since": holder.announced_at if holder else None,
+        "reason": holder.reason if holder else None,
+        "frozen": resource.frozen,
+        "endpoints": sum(not e.deleting for e in resource.endpoints.values()),
+        "undelivered": sum(e.pending for e in resource.endpoints.values()),
+    }
+
+
+def resource(item: Resource, now: int) -> dict[str, Any]:
+    """A resource with its candidates and everything undelivered."""
+    candidates = [
+        {
+            "id": i,
+            "host": e.host,
+            "status": e.status,
+            "ready": e.ready(now),
+            "reported": e.reported,
+            "reported_at": e.reported_at or None,
+            "lease_seconds": e.lease_seconds,
+            "lease_expires_at": e.lease_expires_at,
+            "priority": e.priority,
+            "joined_at": e.joined,
+        }
+        for i, e in item.endpoints.items()
+        if not e.deleting
+    ]
+    undelivered = [
+        {"id": i, "deleting": e.deleting, **(delivery(e) or {})}
+        for i, e in item.endpoints.items()
+        if e.pending or e.deleting
+    ]
+    return {
+        **summary(item),
+        "candidates": sorted(candidates, key=lambda one: (one["joined_at"], one["id"])),
+        "undelivered": sorted(undelivered, key=lambda one: (one.get("announced_at", 0), one["id"])),
+    }
+
+
+def outlook(before: Resource, after: Resource) -> dict[str, Any]:
+    """What a failover would do: the next holder and the webhooks."""
+    webhooks = [
+        {"id": i, "status": e.wire, "epoch": e.epoch, "sequence": e.sequence, "reason": e.reason}
+        for i, e in after.endpoints.items()
+        if e.sequence != before.endpoints[i].sequence
+    ]
+    # In the order in which they would be sent: break before make.
+    return {
+        "holder": after.holder,
+        "epoch": after.epoch,
+        "webhooks": sorted(webhooks, key=lambda one: (one["status"] == Status.ACTIVATED, one["id"])),
+    }
+
+
+def transition(item: dict[str, Any]) -> dict[str, Any]:
+    """One row of the audit, out of its stored form."""
+    changes = (one["M"] for one in item["changes"]["L"])
+    return {
+        "resource_id": item["resource_id"]["S"],
+        "version": int(item["version"]["N"]),
+        "at": int(item["at"]["N"]),
+        "epoch": int(item["epoch"]["N"]),
+        "holder": item["holder"]["S"] if "holder" in item else None,
+        "changes": [
+            {name: one[name]["S"] for name in ("endpoint_id", "from", "to", "reason")}
+            | {"sequence": int(one["sequence"]["N"])}
+            for one in changes
+        ],
+        "cause": {name: value["S"] for name, value in item["cause"]["M"].items()},
+    }

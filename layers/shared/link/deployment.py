@@ -1,0 +1,138 @@
+"""Builds a process: one function per role. Nothing is built by importing this module.
+
+`functions/*/app.py` call them once, when Lambda starts the process; tests and the simulator call the same functions
+with clients, clock, chance and sender of their own. A role's modules are imported when it is built, so that no
+function's cold start pays for another's.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from link import settings
+from link.chance import Chance
+from link.clock import Clock
+from link.settings import Settings
+from link.store import aws
+
+if TYPE_CHECKING:
+    from link.control.commands import Commands
+    from link.control.queries import Queries
+    from link.key_rotation import KeyRotation
+    from link.plugins.seam import Plugins
+    from link.plugins.webhook.factory import Post
+    from link.reconcile import Reconciler, Sends
+    from link.sweep import Sweep
+
+Clients = Callable[[str], Any]
+"""Makes a client of an AWS service."""
+
+
+class ControlPlane(NamedTuple):
+    """What the API does, without HTTP."""
+
+    commands: Commands
+    queries: Queries
+
+
+def reconciler(
+    env: Mapping[str, str] = os.environ,
+    *,
+    client: Clients = aws.client,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+    post: Post | None = None,
+    sends: Callable[[], Sends] | None = None,
+) -> Reconciler:
+    """The process that applies reports, elects and sends. It alone decrypts."""
+    from link.plugins.webhook.sender import Sender
+    from link.reconcile import Reconciler, Sends
+    from link.store.endpoints import Registrations
+    from link.store.locks import Locks
+    from link.store.queues import Queues
+
+    configured, clock, chance = settings.load(env), clock or Clock(), chance or Chance()
+    dynamodb = client("dynamodb")
+    if post is None:
+        post = Sender(
+            allowed_networks=configured.allowed_networks,
+            require_https=configured.require_https,
+            ca_bundle=configured.ca_bundle,
+            clock=clock,
+        ).post
+    return Reconciler(
+        Locks(dynamodb, configured, clock, chance),
+        Registrations(dynamodb, configured),
+        Queues(client("sqs"), configured),
+        _plugins(configured, client, clock, post),
+        configured,
+        clock,
+        chance,
+        sends or Sends,
+    )
+
+
+def control_plane(
+    env: Mapping[str, str] = os.environ,
+    *,
+    client: Clients = aws.client,
+    clock: Clock | None = None,
+    chance: Chance | None = None,
+) -> ControlPlane:
+    """The process behind the API. It encrypts and never decrypts, claims or sends."""
+    from link.control.commands import Commands
+    from link.control.queries import Queries
+    from link.store.endpoints import Registrations
+    from link.store.locks import Locks
+    from link.store.queues import Queues
+
+    configured, clock, chance = settings.load(env), clock or Clock(), chance or Chance()
+    dynamodb = client("dynamodb")
+    locks = Locks(dynamodb, configured, clock, chance)
+    registrations = Registrations(dynamodb, configured)
+    queues = Queues(client("sqs"), configured)
+    plugins = _plugins(configured, client, clock, None)
+
+    def start_key_rotation() -> None:
+        # Its client is made when it is needed, about once a year.
+        client("lambda").invoke(FunctionName=configured.key_rotation_function, InvocationType="Event")
+
+    return ControlPlane(
+        Commands(locks, registrations, queues, plugins, configured, clock, chance, start_key_rotation),
+        Queries(locks, registrations, plugins, clock),
+    )
+
+
+def sweep(env: Mapping[str, str] = os.environ, *, client: Clients = aws.client, clock: Clock | None = None) -> Sweep:
+    """The process that runs every minute and wakes up what is due. It reads the due index and nothing else."""
+    from link.store.locks import Locks
+    from link.store.queues import Queues
+    from link.sweep import Sweep
+
+    configured, clock = settings.load(env), clock or Clock()
+    return Sweep(Locks(client("dynamodb"), configured, clock, Chance()), Queues(client("sqs"), configured), clock)
+
+
+def key_rotation(
+    env: Mapping[str, str] = os.environ, *, client: Clients = aws.client, clock: Clock | None = None
+) -> KeyRotation:
+    """The process that renews ciphertexts. It neither encrypts nor decrypts."""
+    from link.key_rotation import KeyRotation
+    from link.store.endpoints import Registrations
+
+    configured, clock = settings.load(env), clock or Clock()
+    registrations = Registrations(client("dynamodb"), configured)
+    return KeyRotation(registrations, _plugins(configured, client, clock, None), clock)
+
+
+def _plugins(configured: Settings, client: Clients, clock: Clock, post: Post | None) -> Plugins:
+    """The plugins of this deployment; the first one is the default."""
+    from link.plugins.seam import Plugins
+    from link.plugins.webhook.factory import PLUGIN, WebhookFactory
+    from link.store.vault import Vault
+
+    plugins = Plugins()
+    plugins.register(PLUGIN, WebhookFactory(Vault(client("kms"), configured, clock), configured, clock, post))
+    return plugins

@@ -1,0 +1,35 @@
+"""The audit: which changes of status lie between two versions of a lock item."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from link.election.state import Reason, Resource, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One endpoint's change of status, as the transitions table records it."""
+
+    endpoint_id: str
+    before: Status
+    after: Status
+    reason: str
+    sequence: int
+
+
+def changes(before: Resource, after: Resource) -> list[Change]:
+    """The changes of status between two versions of an item."""
+    found = []
+    for endpoint_id, new in after.endpoints.items():
+        old = before.endpoints.get(endpoint_id)
+        if old is None or old.status is new.status:
+            continue
+        if new.sequence > old.sequence:
+            reason = new.reason
+        elif new.status is Status.STANDBY:
+            reason = Reason.DEMOTED
+        else:
+            reason = Reason.FAILING if new.reported is Status.FAILING else Reason.LEASE_EXPIRED
+        found.append(Change(endpoint_id, old.status, new.status, reason, new.sequence))
+    return found

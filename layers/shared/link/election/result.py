@@ -1,0 +1,50 @@
+"""How an attempt to deliver ended, and what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class ResultKind(StrEnum):
+    """How an attempt ended. `NEXT_STEPS` says what follows."""
+
+    DELIVERED = "delivered"
+    """Answered with 200-299."""
+    ANSWERED = "answered"
+    """Answered with another status."""
+    NOT_SENT = "not_sent"
+    """No byte left: DNS, connect or TLS failed."""
+    MAYBE_RECEIVED = "maybe_received"
+    """Bytes left, no answer came."""
+    REFUSED = "refused"
+    """The address, the certificate or the stored registration does not allow it."""
+    UNREADABLE = "unreadable"
+    """The registration or its secret could not be read; a delivery is never sent unsigned."""
+    TOO_LATE = "too_late"
+    """The claim was about to end before a byte left. Does not count as an attempt."""
+
+
+_RETRYING = "Retrying with backoff, at most 10 minutes apart."
+NEXT_STEPS = {
+    ResultKind.DELIVERED: "Nothing is pending.",
+    ResultKind.ANSWERED: f"{_RETRYING} Check the receiver.",
+    ResultKind.NOT_SENT: f"{_RETRYING} Check the receiver's DNS name, port and TLS.",
+    ResultKind.MAYBE_RECEIVED: f"{_RETRYING} The receiver may get it twice.",
+    ResultKind.REFUSED: f"{_RETRYING} Check DNS, certificate, registration and AllowedNetworks.",
+    ResultKind.UNREADABLE: (
+        f"{_RETRYING} Check the function's access to its KMS key and tables, or register the endpoint again."
+    ),
+    ResultKind.TOO_LATE: "Claimed again within a second.",
+}
+"""What an operator reads beside a result, in log lines and in the API's `next_step`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of one attempt. `reason` is one short word for log, metric and API, never a secret."""
+
+    kind: ResultKind
+    reason: str = ""
+    status_code: int | None = None
+    retry_after_seconds: int | None = None

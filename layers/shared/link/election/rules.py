@@ -1,0 +1,282 @@
+"""Decisions: what a report, a lease's end or an operator's command changes in a lock item.
+
+In the order and the words of docs/protocol.md, "Decisions". A command takes (resource, endpoint_id, now) and its
+options, and raises NotFound for an endpoint that is not there and Conflict for what does not fit the item.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from link.election.state import Endpoint, Reason, Resource, Status
+from link.errors import Conflict, NotFound, Rejected
+
+MAX_FUTURE_MS = 60_000
+"""How far a report may be ahead of our clock before it is rejected."""
+MAX_COMMANDS = 3
+"""Request ids kept per item, so that a retried failover is recognised even after two others."""
+MAX_ENDPOINTS_PER_RESOURCE = 64
+
+_RANK = {Status.ACTIVATED: 0, Status.STANDBY: 1, Status.FAILING: 2}
+
+
+def supersedes(endpoint: Endpoint, status: Status, at: int) -> bool:
+    """Whether a report is newer than the last accepted one."""
+    if endpoint.reported is None:
+        return True
+    # ● `time` has whole seconds: of two reports in the same second the graver wins, in any order of arrival.
+    return (at, _RANK[status]) > (endpoint.reported_at, _RANK[endpoint.reported])
+
+
+def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: int) -> Resource:
+    """Applies a host's report; raises Rejected when it can never be accepted. An old report changes nothing."""
+    e = resource.endpoints.get(endpoint_id)
+    if e is None or e.deleting:
+        raise Rejected("unknown_endpoint", f"{endpoint_id} is not registered for this resource: register it first")
+    if at > now + MAX_FUTURE_MS:
+        raise Rejected(
+            "reported_in_future",
+            f"reported_at {at} is {at - now} ms ahead of our clock, at most {MAX_FUTURE_MS} are accepted: "
+            "set the host's clock",
+        )
+    if not supersedes(e, status, at):
+        return resource
+    e = replace(e, reported=status, reported_at=at)
+    if status is Status.ACTIVATED:
+        # ● Counted from the report, so that a late duplicate does not revive a dead host.
+        e = replace(e, lease_expires_at=_lease_end(min(now, at), e.lease_seconds))
+    resource = resource.having(endpoint_id, e)
+
+    if status is Status.ACTIVATED:
+        resource = elect(resource, now)
+        e = resource.endpoints[endpoint_id]
+        if e.ready(now):
+            # The holder is ACTIVATED, so neither branch is for the holder.
+            if e.status is Status.BOOTING:
+                e = announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now)
+            elif e.status is Status.FAILING:
+                e = announce(e, Status.STANDBY, Reason.RECOVERED, resource.epoch, now)
+        return resource.having(endpoint_id, e)
+
+    if resource.holder == endpoint_id:
+        if not resource.frozen:
+            resource = release(resource, _release_reason(status), now)
+    elif e.status is Status.BOOTING and status is Status.STANDBY:
+        resource = resource.having(endpoint_id, announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now))
+    else:
+        resource = resource.having(endpoint_id, replace(e, status=status))
+    return elect(resource, now)
+
+
+def _lease_end(start: int, lease_seconds: int | None) -> int | None:
+    return None if lease_seconds is None else start + lease_seconds * 1000
+
+
+def _release_reason(status: Status) -> Reason:
+    return Reason.DEMOTED if status is Status.STANDBY else Reason.FAILING
+
+
+def announce(e: Endpoint, status: Status, reason: Reason, epoch: int, now: int) -> Endpoint:
+    """Gives the receiver a new status to be told. Claim and believed_until stay: an attempt may be under way."""
+    return replace(
+        e,
+        status=status,
+        reason=reason,
+        epoch=epoch,
+        sequence=e.sequence + 1,
+        announced_at=now,
+        attempt=0,
+        next_attempt_at=now,
+        failure_kind="",
+        failure_reason="",
+        requested_at=0,
+    )
+
+
+def release(resource: Resource, reason: Reason, now: int) -> Resource:
+    """Takes the lock from its holder, whose STANDBY carries the epoch that it held."""
+    old_id = resource.holder
+    if old_id is None:
+        return resource
+    old = resource.endpoints[old_id]
+    # A frozen holder may have reported FAILING without consequence so far.
+    fails = reason in (Reason.FAILING, Reason.LEASE_EXPIRED) or old.reported is Status.FAILING
+    status = Status.FAILING if fails else Status.STANDBY
+    return replace(resource.having(old_id, announce(old, status, reason, old.epoch, now)), holder=None)
+
+
+def elect(resource: Resource, now: int) -> Resource:
+    """Ends the leases that ran out, then fills an empty lock with the best ready endpoint."""
+    for endpoint_id, end in lease_ends(resource):
+        if end <= now:
+            e = resource.endpoints[endpoint_id]
+            if resource.holder == endpoint_id:
+                resource = release(resource, Reason.LEASE_EXPIRED, now)
+            else:
+                resource = resource.having(endpoint_id, replace(e, status=Status.FAILING))
+    if resource.holder is not None:
+        return resource
+    ready = [endpoint_id for endpoint_id, e in resource.endpoints.items() if e.ready(now)]
+    return _grant(resource, ready, Reason.ELECTED, now)
+
+
+def lease_ends(resource: Resource) -> list[tuple[str, int]]:
+    """(endpoint_id, end) of each lease that counts: those of candidates, but not of the holder while it is frozen."""
+    return [
+        (endpoint_id, e.lease_expires_at)
+        for endpoint_id, e in resource.endpoints.items()
+        if e.reported is Status.ACTIVATED
+        and e.status in (Status.ACTIVATED, Status.STANDBY)
+        and not e.deleting
+        and e.lease_expires_at is not None
+        and not (resource.frozen and resource.holder == endpoint_id)
+    ]
+
+
+def _grant(resource: Resource, ready: Iterable[str], reason: Reason, now: int) -> Resource:
+    def order(endpoint_id: str) -> tuple[int, int, str]:
+        e = resource.endpoints[endpoint_id]
+        return (-e.priority, e.joined, endpoint_id)
+
+    best = min(ready, key=order, default=None)
+    if best is None:
+        return resource
+    epoch = resource.epoch + 1
+    winner = announce(resource.endpoints[best], Status.ACTIVATED, reason, epoch, now)
+    return replace(resource.having(best, winner), epoch=epoch, holder=best)
+
+
+def registered(resource: Resource, endpoint_id: str) -> Endpoint:
+    """The entry of an endpoint that is not being deleted; raises NotFound."""
+    e = resource.endpoints.get(endpoint_id)
+    if e is None or e.deleting:
+        raise NotFound("Endpoint not found")
+    return e
+
+
+def is_registered(resource: Resource | None, endpoint_id: str) -> bool:
+    """Whether the item has an entry for this endpoint that is not being deleted."""
+    e = resource.endpoints.get(endpoint_id) if resource else None
+    return e is not None and not e.deleting
+
+
+def failover(resource: Resource, endpoint_id: str, now: int, *, to: str | None, command: str) -> Resource:
+    """Hands the lock to another ready endpoint (`to`, if named); Conflict when there is none.
+
+    ● `command` identifies the request, without blanks: repeated after a lost answer it changes nothing, even if
+    other failovers came in between.
+    """
+    registered(resource, endpoint_id)
+    if command in resource.commands:
+        return resource
+    if resource.holder != endpoint_id:
+        raise Conflict("this node is not master of this endpoint")
+    others = [i for i, e in resource.endpoints.items() if i != endpoint_id and e.ready(now)]
+    if to is not None:
+        if to not in others:
+            raise Conflict(f"{to} is not another endpoint of this resource that is ready")
+        others = [to]
+    if not others:
+        raise Conflict("no other nodes are listening for this endpoint")
+    resource = release(resource, Reason.FAILOVER, now)
+    commands = (command, *resource.commands)[:MAX_COMMANDS]
+    return replace(_grant(resource, others, Reason.FAILOVER, now), commands=commands)
+
+
+def register(resource: Resource, endpoint_id: str, *, entry: Endpoint, plugin: str = "") -> Resource:
+    """Adds an entry, BOOTING. Conflict when its host is there already, the resource is full or another plugin's."""
+    alive = [e for e in resource.endpoints.values() if not e.deleting]
+    if resource.endpoints and resource.plugin != plugin:
+        raise Conflict("the endpoints of this resource have another plugin: use another resource_id", "assigned")
+    if entry.host and any(e.host == entry.host for e in alive):
+        raise Conflict("An endpoint with the same election key already exists on that host", "assigned")
+    if len(alive) >= MAX_ENDPOINTS_PER_RESOURCE:
+        raise Conflict(
+            f"Too many endpoints for this resource: {len(alive)}, max allowed: {MAX_ENDPOINTS_PER_RESOURCE}", "assigned"
+        )
+    return replace(resource.having(endpoint_id, entry), plugin=plugin)
+
+
+def delete(resource: Resource, endpoint_id: str, now: int, *, force: bool = False) -> Resource:
+    """Removes an entry, at once when its receiver does not believe it active (or by `force`)."""
+    e = resource.endpoints.get(endpoint_id)
+    if e is None or (e.deleting and not force):
+        raise NotFound("Endpoint not found")
+    if resource.frozen and resource.holder == endpoint_id:
+        raise Conflict("it holds a frozen resource: fail over to another endpoint, or unfreeze the resource, first")
+    if force:
+        holder = None if resource.holder == endpoint_id else resource.holder
+        return elect(replace(resource.without(endpoint_id), holder=holder), now)
+    resource = resource.having(endpoint_id, replace(e, deleting=True))
+    if resource.holder == endpoint_id:
+        resource = release(resource, Reason.DELETED, now)
+    elif e.believed_until is None:
+        resource = resource.without(endpoint_id)
+    # ● Otherwise the entry stays until its STANDBY got a 2xx, or its receiver would keep a ghost for ever.
+    return elect(resource, now)
+
+
+def freeze(resource: Resource, now: int) -> Resource:
+    """Keeps the holder from now on; Conflict when there is none."""
+    if resource.holder is None:
+        raise Conflict("no endpoint holds this resource: there is nothing to keep as it is")
+    return replace(resource, frozen=True)
+
+
+def unfreeze(resource: Resource, now: int) -> Resource:
+    """Ends freezing, and applies what the holder reported in the meantime."""
+    resource = replace(resource, frozen=False)
+    reported = resource.endpoints[resource.holder].reported if resource.holder else None
+    if reported is Status.STANDBY or reported is Status.FAILING:
+        resource = release(resource, _release_reason(reported), now)
+    return elect(resource, now)
+
+
+def change(
+    resource: Resource,
+    endpoint_id: str,
+    now: int,
+    *,
+    revision: int,
+    priority: int,
+    lease_seconds: int | None,
+    new_receiver: bool = False,
+) -> Resource:
+    """Applies a changed registration that was made from the one at `revision`.
+
+    Conflict when the entry is no longer at that revision, or when a new receiver is not allowed now.
+    """
+    e = registered(resource, endpoint_id)
+    if e.revision != revision:
+        raise Conflict(
+            f"the endpoint was changed concurrently (expected revision {revision}, found {e.revision}): "
+            "fetch it and retry"
+        )
+    # ● A receiver that believes the endpoint active would never be told the contrary.
+    if new_receiver and (resource.holder == endpoint_id or e.pending or e.believed_until is not None):
+        raise Conflict("its url can change only on standby, with its last status delivered: fail over first")
+    end = e.lease_expires_at
+    # ● A lease that has ended stays ended: only a report revives a host.
+    if lease_seconds != e.lease_seconds and e.ready(now):
+        end = _lease_end(now, lease_seconds)
+    e = replace(e, revision=revision + 1, priority=priority, lease_seconds=lease_seconds, lease_expires_at=end)
+    return resource.having(endpoint_id, e)
+
+
+def redeliver(resource: Resource, endpoint_id: str, now: int) -> Resource:
+    """Has the current status delivered again, under its sequence; Conflict when there is none yet."""
+    e = registered(resource, endpoint_id)
+    if not e.sequence:
+        raise Conflict("nothing has been announced for this endpoint yet: its host has not reported")
+    # ● An attempt under way may have left before the request: its answer must not settle it.
+    claim = None if e.claim is None else replace(e.claim, sequence=0)
+    return resource.having(endpoint_id, replace(e, requested_at=now, next_attempt_at=now, claim=claim))
+
+
+def drop_delivered(resource: Resource) -> Resource:
+    """Removes the entries being deleted whose last status is delivered."""
+    for endpoint_id, e in resource.endpoints.items():
+        if e.deleting and not e.pending:
+            resource = resource.without(endpoint_id)
+    return resource

@@ -1,0 +1,137 @@
+"""The state that an election decides on: the lock item of one resource and its entries.
+
+Times are integers in Unix milliseconds. The names are those of docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+
+NEVER = 2**53 - 1
+"""Later than any time; still exact as an IEEE double, so every JSON reader agrees on it."""
+
+
+class Status(StrEnum):
+    """The status of an endpoint. Hosts report the last three."""
+
+    BOOTING = "BOOTING"
+    ACTIVATED = "ACTIVATED"
+    STANDBY = "STANDBY"
+    FAILING = "FAILING"
+
+
+class Reason(StrEnum):
+    """Why a status was announced: the value of `X-Link-Webhook-Reason`."""
+
+    ELECTED = "elected"
+    REFRESH = "refresh"
+    DEMOTED = "demoted"
+    FAILING = "failing"
+    LEASE_EXPIRED = "lease_expired"
+    FAILOVER = "failover"
+    DELETED = "deleted"
+    RECOVERED = "recovered"
+    JOINED = "joined"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One sender's right to one attempt. `token` is the nonce of the commit that made it."""
+
+    token: str
+    until: int
+    sequence: int
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint's entry in the lock item of its resource."""
+
+    joined: int
+    """When it was registered."""
+    revision: int = 1
+    """Revision of the registration that this entry goes with."""
+    host: str = ""
+    priority: int = 0
+    lease_seconds: int | None = None
+
+    reported: Status | None = None
+    reported_at: int = 0
+    lease_expires_at: int | None = None
+
+    status: Status = Status.BOOTING
+    epoch: int = 0
+    sequence: int = 0
+    reason: str = ""
+    announced_at: int = 0
+
+    delivered_sequence: int = 0
+    delivered_at: int = 0
+    attempt: int = 0
+    next_attempt_at: int = 0
+    failure_kind: str = ""
+    """Kind (`ResultKind`) of the last failed attempt of this sequence; empty when none failed since the last 2xx."""
+    failure_reason: str = ""
+    claim: Claim | None = None
+    believed_until: int | None = None
+    """Until when the receiver may still treat this endpoint as active.
+
+    None: it was never told so, or its STANDBY is acknowledged. NEVER: an ACTIVATED may have arrived. A time: STANDBY
+    was sent, and the next holder waits until then.
+    """
+    requested_at: int = 0
+    """When an operator requested its status again, until that is delivered; 0: no request."""
+    deleting: bool = False
+
+    @property
+    def wire(self) -> Status:
+        """The status that its receiver is told."""
+        return Status.ACTIVATED if self.status is Status.ACTIVATED else Status.STANDBY
+
+    @property
+    def pending(self) -> bool:
+        """Whether its latest status is not yet delivered, or not since it was requested."""
+        return self.delivered_sequence < self.sequence or self.requested_at > 0
+
+    @property
+    def pending_since(self) -> int:
+        """Since when, if it is pending."""
+        return self.announced_at if self.delivered_sequence < self.sequence else self.requested_at
+
+    def ready(self, now: int) -> bool:
+        """Whether it can be elected."""
+        return (
+            self.reported is Status.ACTIVATED
+            and not self.deleting
+            and (self.lease_expires_at is None or now < self.lease_expires_at)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """The lock item: everything an election needs. Version 0: not stored yet."""
+
+    resource_id: str
+    version: int = 0
+    nonce: str = ""
+    epoch: int = 0
+    holder: str | None = None
+    plugin: str = ""
+    """The plugin whose endpoints compete here; empty: the deployment's default, as in items of version 0.1."""
+    commands: tuple[str, ...] = ()
+    """Request ids of the last failovers, newest first, so that a retried failover is recognised."""
+    due_at: int | None = None
+    frozen: bool = False
+    """Whether the holder stays whatever is reported, until the resource is unfrozen or failed over by hand."""
+    endpoints: dict[str, Endpoint] = field(default_factory=dict)
+
+    def having(self, endpoint_id: str, entry: Endpoint) -> Resource:
+        """The item with this entry; the same object when it has just that entry already."""
+        if self.endpoints.get(endpoint_id) == entry:
+            return self
+        return replace(self, endpoints={**self.endpoints, endpoint_id: entry})
+
+    def without(self, endpoint_id: str) -> Resource:
+        """The item without an entry."""
+        return replace(self, endpoints={i: e for i, e in self.endpoints.items() if i != endpoint_id})

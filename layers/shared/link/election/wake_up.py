@@ -1,0 +1,116 @@
+"""Wake-ups: when a resource has to be looked at next, and what an invocation does until then.
+
+In the order and the words of docs/protocol.md, "When to wake up".
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from link.election import rules
+from link.election.deliveries import claim_due, due
+from link.election.state import NEVER, Resource
+
+NEAR_MS = 60_000
+"""What is due sooner gets a wake-up message; what is due later is found by the sweep."""
+WAIT_IN_PLACE_MS = 1_000
+"""SQS delays are whole seconds: an invocation that is woken up to a second early waits for the rest."""
+
+
+def next_due(resource: Resource, refresh_ms: int) -> int:
+    """The next moment at which something has to be done; NEVER if nothing has to."""
+    sends = (due(resource, endpoint_id, refresh_ms) for endpoint_id in resource.endpoints)
+    return min([NEVER, *sends, *(end for _, end in rules.lease_ends(resource))])
+
+
+def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms: int) -> tuple[Resource, bool]:
+    """The item with its due_at, and whether its committer has to put a wake-up message.
+
+    ● due_at itself is the bookkeeping: only a message that carries its very value may raise it, once.
+    """
+    wanted = next_due(resource, refresh_ms)
+    present = resource.due_at
+    if present is None or present <= now or present == carried or present > wanted:
+        resource = replace(resource, due_at=None if wanted == NEVER else wanted)
+        return resource, wanted < now + NEAR_MS
+    return resource, False
+
+
+@dataclass(frozen=True, slots=True)
+class Claiming:
+    """The right to claim deliveries in this commit, and with which values."""
+
+    token: str
+    jitter: float
+    handover_ms: int
+
+
+def settle(
+    resource: Resource, now: int, *, refresh_ms: int, carried: int | None = None, claiming: Claiming | None = None
+) -> tuple[Resource, bool]:
+    """Ends every step: elects, drops what is delivered, claims what is due (if `claiming`) and keeps due_at.
+
+    Returns the item to commit, and whether its committer has to put a wake-up message.
+    """
+    resource = rules.drop_delivered(rules.elect(resource, now))
+    if claiming is not None:
+        resource = claim_due(
+            resource,
+            now,
+            token=claiming.token,
+            jitter=claiming.jitter,
+            refresh_ms=refresh_ms,
+            handover_ms=claiming.handover_ms,
+        )
+    return keep_due_at(resource, now, carried=carried, refresh_ms=refresh_ms)
+
+
+class Then(Enum):
+    """What an invocation does next."""
+
+    WAIT = "wait for outcomes"
+    SLEEP = "sleep until something is due"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """An invocation's next move: put a wake-up message or not, then wait or sleep up to `seconds`, or stop."""
+
+    wake_up: bool
+    then: Then
+    seconds: float
+    responsible: bool
+    """Whether this invocation stays for what is due within a second: it was woken for it, or put the message."""
+
+
+def next_move(
+    *,
+    due: int,
+    due_at: int | None,
+    now: int,
+    needs_wake_up: bool,
+    woken_for: int | None,
+    sending: bool,
+    may_claim: bool,
+    responsible: bool,
+    seconds_left: float,
+) -> Move:
+    """What an invocation does after a commit.
+
+    `due`: what `next_due` says; `due_at`: the item's; `needs_wake_up`: the commit requires a wake-up message;
+    `woken_for`: the due_at that the invocation's own message carried; `sending`: attempts are under way.
+    """
+    wake_up = False
+    if needs_wake_up and due_at is not None:
+        # Woken early for just this: sleeping the rest costs less than another message.
+        sleeps_the_rest = woken_for == due_at and due_at - now <= WAIT_IN_PLACE_MS and may_claim
+        wake_up, responsible = not sleeps_the_rest, True
+    if sending:
+        # An attempt ends by itself: when the time is over there is nothing to do but to wait for it.
+        until_due = (due - now) / 1000 if may_claim and due != NEVER else max(1.0, seconds_left)
+        return Move(wake_up, Then.WAIT, until_due, responsible)
+    if responsible and may_claim and due - now <= WAIT_IN_PLACE_MS:
+        return Move(wake_up, Then.SLEEP, max(0, due - now) / 1000, responsible)
+    return Move(wake_up, Then.STOP, 0, responsible)

@@ -1,0 +1,39 @@
+"""AWS clients whose deadlines fit into a claim, and what their errors are called in a log line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from link import VERSION
+
+FAULTS = (ClientError, BotoCoreError)
+"""What a call of AWS can raise."""
+
+_CONFIG = Config(
+    # Three tries of at most 3 s each. botocore's own defaults would wait four times 60 s.
+    connect_timeout=1,
+    read_timeout=2,
+    retries={"mode": "standard", "total_max_attempts": 3},
+    max_pool_connections=50,
+    # A quarter of a call's CPU. AWS validates parameters, too, and so do the tests' clients.
+    parameter_validation=False,
+    # CloudTrail shows it.
+    user_agent=f"link-webhook/{VERSION}",
+)
+
+
+def client(service: str) -> Any:
+    """A client of the service; make it once per process."""
+    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+
+
+def error_code(error: Exception) -> str:
+    """One word for an AWS error, without anything of the request."""
+    # A timeout has the attribute, too, and its value is None.
+    response: Mapping[str, Any] = getattr(error, "response", None) or {}
+    return str(response.get("Error", {}).get("Code") or type(error).__name__)

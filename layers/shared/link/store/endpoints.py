@@ -1,0 +1,188 @@
+"""The table of endpoints: one row per registration.
+
+Rows are written and deleted only together with their lock entry, by `Locks.commit`; except by a key rotation, which
+writes ciphertexts alone. AWS calls: `get` 1 GetItem, `at_revision` 0 or 1, `scan` and `count` 1 Scan a MiB,
+`reencrypt` 1 UpdateItem.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from link.errors import NotFound
+from link.registration import Registration
+from link.settings import Settings
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+MAX_CACHED = 1_000
+
+Item = dict[str, Any]
+
+
+class Registrations:
+    """Reads registrations. A cached one serves only at the revision that is asked for."""
+
+    def __init__(self, dynamodb: DynamoDBClient, settings: Settings) -> None:
+        self._dynamodb = dynamodb
+        self._table = settings.endpoints_table
+        self._cache: dict[str, Registration] = {}
+
+    def get(self, endpoint_id: str) -> Registration | None:
+        """The registration as it is now; None when there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=self._table, Key={"endpoint_id": {"S": endpoint_id}}, ConsistentRead=True
+        )
+        return from_item(answer["Item"]) if "Item" in answer else None
+
+    def existing(self, endpoint_id: str) -> Registration:
+        """The registration as it is now; raises NotFound."""
+        registration = self.get(endpoint_id)
+        if registration is None:
+            raise NotFound("Endpoint not found")
+        return registration
+
+    def at_revision(self, endpoint_id: str, revision: int) -> Registration | None:
+        """The registration at the revision of its lock entry, or the one that is there instead; None: deleted."""
+        known = self._cache.get(endpoint_id)
+        if known is None or known.revision != revision:
+            known = self.get(endpoint_id)
+            if known is None:
+                return None
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.clear()
+            self._cache[endpoint_id] = known
+        return known
+
+    def forget(self, endpoint_id: str) -> None:
+        """Has the next `at_revision` read the table: a key rotation changes a row and not its revision."""
+        self._cache.pop(endpoint_id, None)
+
+    def put(self, registration: Registration) -> TransactWriteItemTypeDef:
+        """The write of a new registration, for `Locks.update`."""
+        return {"Put": {"TableName": self._table, "Item": to_item(registration)}}
+
+    def update(self, before: Registration, after: Registration) -> TransactWriteItemTypeDef:
+        """The write of a changed one. Refused when a key rotation replaced a ciphertext since `before` was read."""
+        old, new = to_item(before), to_item(after)
+        changed = [name for name in new if new[name] != old.get(name)]
+        gone = [name for name in old if name not in new]
+        sealed = [name for name, value in before.config.items() if isinstance(value, bytes)]
+        expression = "SET " + ", ".join(f"#{name} = :{name}" for name in changed)
+        if gone:
+            expression += " REMOVE " + ", ".join(f"#{name}" for name in gone)
+        as_read = " AND ".join(f"#{name} = :read_{name}" for name in sealed)
+        return {
+            "Update": {
+                "TableName": self._table,
+                "Key": {"endpoint_id": {"S": after.endpoint_id}},
+                "UpdateExpression": expression,
+                "ConditionExpression": as_read or "attribute_exists(endpoint_id)",
+                # Some of the names, "url" for one, are reserved words of DynamoDB.
+                "ExpressionAttributeNames": {f"#{name}": name for name in {*changed, *gone, *sealed}},
+                "ExpressionAttributeValues": {
+                    **{f":{name}": new[name] for name in changed},
+                    **{f":read_{name}": old[name] for name in sealed},
+                },
+            }
+        }
+
+    def reencrypt(self, before: Registration, after: Registration) -> bool:
+        """Writes the ciphertexts of a key rotation, unless they changed since `before` was read. 1 UpdateItem."""
+        write = self.update(before, after)["Update"]
+        try:
+            self._dynamodb.update_item(**write)
+        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+            return False
+        return True
+
+    def scan(self) -> Iterator[Registration]:
+        """Every registration, those being deleted included."""
+        for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
+            for item in page["Items"]:
+                yield from_item(item)
+
+    def page(self, limit: int, after: str | None) -> tuple[list[Registration], str | None]:
+        """Up to `limit` registrations in no order, and the id to go on after; None at the end. 1 Scan."""
+        start: Item = {} if after is None else {"ExclusiveStartKey": {"endpoint_id": {"S": after}}}
+        answer = self._dynamodb.scan(TableName=self._table, Limit=limit, **start)
+        last = answer.get("LastEvaluatedKey")
+        return [from_item(item) for item in answer["Items"]], last["endpoint_id"]["S"] if last else None
+
+    def count(self) -> int:
+        """The number of rows."""
+        pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, Select="COUNT")
+        return sum(page["Count"] for page in pages)
+
+
+def to_item(registration: Registration) -> Item:
+    """The row as stored: the registration's own attributes, and its plugin's beside them."""
+    r = registration
+    item: Item = {
+        "endpoint_id": {"S": r.endpoint_id},
+        "revision": {"N": str(r.revision)},
+        "plugin": {"S": r.plugin},
+        "resource_id": {"S": r.resource_id},
+        "checks": {"S": json.dumps(r.checks)},
+        "healthcheck_interval": {"N": str(r.healthcheck_interval)},
+        "host": {"S": r.host},
+        "priority": {"N": str(r.priority)},
+        "created_at": {"N": str(r.created_at)},
+    }
+    if r.lease_seconds is not None:
+        item["lease_seconds"] = {"N": str(r.lease_seconds)}
+    return {**{name: _typed(value) for name, value in r.config.items()}, **item}
+
+
+def from_item(item: Item) -> Registration:
+    """The registration of a stored row. Attributes that are not its own are its plugin's."""
+    return Registration(
+        endpoint_id=item["endpoint_id"]["S"],
+        revision=int(item["revision"]["N"]),
+        plugin=item["plugin"]["S"],
+        resource_id=item["resource_id"]["S"],
+        checks=tuple(json.loads(item["checks"]["S"])),
+        healthcheck_interval=int(item["healthcheck_interval"]["N"]),
+        host=item["host"]["S"],
+        priority=int(item["priority"]["N"]),
+        lease_seconds=int(item["lease_seconds"]["N"]) if "lease_seconds" in item else None,
+        created_at=int(item["created_at"]["N"]),
+        config={name: _plain(value) for name, value in item.items() if name not in _OWN},
+    )
+
+
+_OWN = {
+    "endpoint_id",
+    "revision",
+    "plugin",
+    "resource_id",
+    "checks",
+    "healthcheck_interval",
+    "host",
+    "priority",
+    "lease_seconds",
+    "created_at",
+}
+
+
+def _typed(value: str | int | bytes | tuple[str, ...]) -> Item:
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, int):
+        return {"N": str(value)}
+    if isinstance(value, bytes):
+        return {"B": value}
+    return {"L": [{"S": member} for member in value]}
+
+
+def _plain(typed: Item) -> Any:
+    ((kind, value),) = typed.items()
+    if kind == "N":
+        return int(value)
+    if kind == "B":
+        return bytes(value)
+    return tuple(member["S"] for member in value) if kind == "L" else value
