@@ -74,7 +74,7 @@ def recorded(name: str, verdict: str, file: str, now: int) -> dict[str, Any]:
 
 
 def cases() -> list[dict[str, Any]]:
-    resource = {"announcement": replace(ANNOUNCED, resource_id="Zürich <☃> & a\tb")}
+    unicode = replace(ANNOUNCED, resource_id="Zürich <☃> & a\tb")
     return [
         case("as it is sent", "accepted"),
         case("a STANDBY", "accepted", announcement=told(PARIS, "STANDBY", 7, 4)),
@@ -83,7 +83,7 @@ def cases() -> list[dict[str, Any]]:
             "accepted",
             announcement=replace(ANNOUNCED, refreshed_at=NOW * 1000 - 50),
         ),
-        case("a resource id with characters outside of ASCII", "accepted", **resource),
+        case("a resource id with characters outside of ASCII", "accepted", announcement=unicode),
         case("header names in lower case", "accepted", lambda p, b: ([(n.lower(), v) for n, v in p], b)),
         case("300 s old", "accepted", now=NOW + 300),
         case("300 s in the future", "accepted", now=NOW - 300),

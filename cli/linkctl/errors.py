@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Failed(Exception):
-    """The command did not do what it was asked to do; the message says why."""
+    """The command failed; the message says why."""
 
     exit_status = 1
 

@@ -49,6 +49,7 @@ def api(deployment: Deployment) -> Iterator[str]:
                 "body": body or None,
             }
             request["requestContext"]["requestId"] = str(uuid.uuid4())
+            answer: dict[str, Any]
             if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
                 answer = {"statusCode": 403, "body": json.dumps({"message": "Missing Authentication Token"})}
             else:
@@ -307,8 +308,10 @@ def test_a_key_rotation_that_does_not_end_fails_after_patience(
 
 
 def test_create_with_the_same_key_registers_once(deployment: Deployment, linkctl: Run) -> None:
-    create = ("-o", "json", "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", RESOURCE)
-    create += ("--secret-file", "-", "--idempotency-key", "mine")
+    create = [
+        "-o", "json", "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", RESOURCE,
+        "--secret-file", "-", "--idempotency-key", "mine",
+    ]  # fmt: skip
     first, second = (json.loads(linkctl(*create, stdin="hidden-secret")[1]) for _ in range(2))
     assert first == second
 
@@ -342,7 +345,7 @@ def test_watch_prints_the_requested_number_of_tables(running: Deployment, linkct
     assert status == 0 and PARIS in out
 
 
-def test_a_drill_fails_over_and_back(running: Deployment, linkctl: Run) -> None:
+def test_a_drill_fails_over_and_back(running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
     def reconciles() -> None:
@@ -359,7 +362,7 @@ def test_a_drill_fails_over_and_back(running: Deployment, linkctl: Run) -> None:
         with lock:
             return invoke(function, request)
 
-    running.invoke = one_at_a_time  # type: ignore[method-assign]
+    monkeypatch.setattr(running, "invoke", one_at_a_time)
     thread = threading.Thread(target=reconciles)
     thread.start()
     try:
@@ -396,7 +399,7 @@ def test_report_puts_the_event_that_a_host_would_put(
 ) -> None:
     boto3.client("events").create_event_bus(Name="bus")
     put: list[dict[str, Any]] = []
-    client = boto3.Session.client
+    client: Any = boto3.Session.client
 
     def watched(self: boto3.Session, service: str, **more: Any) -> Any:
         made = client(self, service, **more)
@@ -503,7 +506,7 @@ def test_the_proxy_forwards_the_idempotency_key(running: Deployment, proxied: st
     ],
 )
 def test_the_proxy_refuses_requests_of_web_pages(running: Deployment, proxied: str, headers: dict[str, str]) -> None:
-    assert ask(f"{proxied}/endpoints/{PARIS}", "DELETE", **headers)[0] == 403
+    assert ask(f"{proxied}/endpoints/{PARIS}", "DELETE", None, **headers)[0] == 403
     assert PARIS in running.statuses()
 
 

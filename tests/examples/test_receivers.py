@@ -76,7 +76,7 @@ def gateway(app: ModuleType, event: Callable[[dict[str, list[str]], bytes], dict
     class Gateway(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name: self.headers.get_all(name) for name in self.headers}
+            headers = {name: self.headers.get_all(name, []) for name in self.headers}
             answer = app.handler(event(headers, body), None)
             self.send_response(answer["statusCode"])
             self.end_headers()

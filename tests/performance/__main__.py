@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,13 @@ def main() -> int:
 def _flat(measure: str, sweeps: dict[int, Any], smallest: int) -> float:
     """Return the largest value per resource over the smallest one, of sweeps with at least `smallest` resources."""
     each = [found[measure] / number for number, found in sweeps.items() if number >= smallest]
-    return max(each) / min(each)
+    ratio: float = max(each) / min(each)
+    return ratio
 
 
 # Figures of 100,000 are extrapolated from the largest sweep. CPU counts from 1,000 on: below that, a few fixed
 # milliseconds decide.
-SWEEP = {
+SWEEP: dict[str, Callable[[dict[int, Any]], float]] = {
     "calls, largest over smallest": lambda sweeps: _flat("calls", sweeps, 100),
     "CPU, largest over smallest": lambda sweeps: _flat("cpu", sweeps, 1_000),
     "CPU seconds of 100,000": lambda sweeps: sweeps[max(sweeps)]["cpu"] * 100_000 / max(sweeps),

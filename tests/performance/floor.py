@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -43,13 +44,13 @@ class Floor:
 
     def __init__(self, calls: list[list[Any]]) -> None:
         clients: dict[str, Any] = {}
-        self._calls = []
+        self._calls: list[tuple[Callable[..., object], dict[str, Any]]] = []
         for service, method, arguments in calls:
             if method == "POST":
                 self._calls.append((deliver, {}))
                 continue
             if service not in clients:
-                clients[service] = boto3.client(service)  # type: ignore[call-overload]
+                clients[service] = boto3.client(service)
             self._calls.append((getattr(clients[service], method), arguments))
 
     def __call__(self) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.performance import ours, situation
-from tests.performance.floor import URL
+from tests.performance.floor import PARIS, URL
 from tests.performance.stub import Stub
 from tests.performance.warm import timed
 
@@ -47,7 +47,7 @@ def sweep(stub: Stub, number: int) -> dict[str, Any]:
 def deliver(stub: Stub, number: int) -> dict[str, Any]:
     """Measure the wake-ups of `number` refreshes, in consecutive batches, with a receiver that answers after 100 ms."""
     tables = situation.tables(situation.Status.ACTIVATED, due_in_ms=0, resource_id="floating-ip-#", path=SLOW)
-    text = json.dumps(tables).replace(situation.PARIS, "vip-#")
+    text = json.dumps(tables).replace(PARIS, "vip-#")
     stub.seed(number, json.loads(text))
     due_at = int(tables["locks"]["due_at"]["N"])
     stub.calls()

@@ -51,8 +51,9 @@ class Aws:
         try:
             return 200, self._answer(operation, request)
         except ClientError as error:
-            more = {name: error.response[name] for name in ("Item", "CancellationReasons") if name in error.response}
-            return 400, {"__type": error.response["Error"]["Code"], "message": "refused", **more}
+            response: Any = error.response
+            more = {name: response[name] for name in ("Item", "CancellationReasons") if name in response}
+            return 400, {"__type": response["Error"]["Code"], "message": "refused", **more}
 
     def _answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if operation in ("Encrypt", "Decrypt"):

@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -59,7 +60,7 @@ def main() -> None:
         for number in range(-WARM_UP, int(sys.argv[1])):
             stub.seed(1, situation.tables(before))
             event = situation.report("ACTIVATED")
-            times = {"floor": timed(floor), "ours": timed(lambda event=event: ours.handle("endpoint_status", event))}
+            times = {"floor": timed(floor), "ours": timed(partial(ours.handle, "endpoint_status", event))}
             if number >= 0:
                 for who, one in times.items():
                     taken[who].append(one)
