@@ -1,7 +1,7 @@
-"""The story, on the real template deployed to the local cloud: two hosts, one resource, one receiver.
+"""The demo: two hosts, one resource and one receiver on the real template, deployed to a local cloud.
 
-`make demo` plays it and judges what arrived; `make local` leaves the cloud running instead.
-Exit status 0 only if every webhook arrived as promised, in order, and verified twice over.
+`make demo` plays the story and checks what arrived; `make local` leaves the local cloud running instead.
+The exit status is 0 only if all webhooks arrived in the expected order and two implementations verified each of them.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ class Arrival:
 
 
 @dataclass
-class Told:
-    """What a webhook said, once verified."""
+class Announcement:
+    """The content of a webhook, once verified."""
 
     at: float
     host: str
@@ -62,7 +62,7 @@ class Told:
 
 
 class Receiver:
-    """A receiver on loopback; `down` makes it answer 503."""
+    """A receiver on loopback; while `down` is true it answers 503."""
 
     def __init__(self) -> None:
         self.arrivals: list[Arrival] = []
@@ -93,24 +93,24 @@ class Receiver:
         self._server.server_close()
 
     def news(self, seen: int) -> list[Arrival]:
-        """Waits for more than the first `seen` arrivals, for as long as it takes."""
+        """Return the arrivals after the first `seen`; wait without limit until there is one."""
         with self.changed:
             self.changed.wait_for(lambda: len(self.arrivals) > seen)
             return self.arrivals[seen:]
 
     def wait_for(self, what: str, condition: Callable[[list[Arrival]], bool]) -> None:
-        """Waits until the arrivals fulfil the condition."""
+        """Wait until the arrivals fulfil the condition; `what` names it in the error."""
         with self.changed:
             if not self.changed.wait_for(lambda: condition(self.arrivals), PATIENCE_SECONDS):
                 raise TimeoutError(f"{what} did not arrive within {PATIENCE_SECONDS} s")
 
 
 class Unverified(Exception):
-    """A webhook that a receiver would have refused."""
+    """A webhook that a receiver would refuse."""
 
 
-def verify(arrival: Arrival, secrets: dict[str, str], hosts: dict[str, str]) -> Told:
-    """Reads a webhook as a receiver does, with our verifier and with Standard Webhooks' own."""
+def verify(arrival: Arrival, secrets: dict[str, str], hosts: dict[str, str]) -> Announcement:
+    """Verify a webhook as a receiver does: with link.receiver and with the library of Standard Webhooks."""
     endpoint_id = json.loads(arrival.body)["endpoint_id"]
     host = hosts.get(endpoint_id, "")
     try:
@@ -121,21 +121,21 @@ def verify(arrival: Arrival, secrets: dict[str, str], hosts: dict[str, str]) -> 
         raise Unverified(f"{host or endpoint_id}: {type(error).__name__}: {error}") from error
     reason = arrival.headers["X-Link-Webhook-Reason"]
     assert webhook.epoch is not None and webhook.sequence is not None
-    return Told(arrival.at, host, webhook.status, webhook.epoch, webhook.sequence, reason, arrival.answered)
+    return Announcement(arrival.at, host, webhook.status, webhook.epoch, webhook.sequence, reason, arrival.answered)
 
 
 @dataclass
 class Story:
-    """What happened, and what was promised."""
+    """Who took part, and the webhooks that must arrive."""
 
     hosts: dict[str, str] = field(default_factory=dict)
-    """Endpoint id to host."""
+    """From endpoint id to host."""
     expected: list[set[tuple[str, str, int, int, str]]] = field(default_factory=list)
-    """In order; the members of one set may come in either order."""
+    """(host, status, epoch, sequence, reason) in order; the members of one set may arrive in any order."""
 
 
 def seed(fault: str, arrivals: list[Arrival], secrets: dict[str, str]) -> tuple[list[Arrival], dict[str, str]]:
-    """Spoils what arrived, so that the judge can be seen to notice."""
+    """Return falsified arrivals and secrets, to show that `judge` notices."""
     arrivals = list(arrivals)
     statuses = [json.loads(a.body)["status"] if a.answered == 204 else "" for a in arrivals]
     if fault == "drop-standby":
@@ -149,51 +149,51 @@ def seed(fault: str, arrivals: list[Arrival], secrets: dict[str, str]) -> tuple[
 
 
 def judge(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> list[str]:
-    """What is wrong with what arrived; empty if every webhook came as promised."""
+    """Return the problems with what arrived; empty if every webhook arrived as expected."""
     problems = []
-    told: list[Told] = []
+    announcements: list[Announcement] = []
     for arrival in arrivals:
         try:
-            told.append(verify(arrival, secrets, story.hosts))
+            announcements.append(verify(arrival, secrets, story.hosts))
         except Unverified as error:
             problems.append(f"not verified: {error}")
-    delivered = [t for t in told if t.answered == 204]
-    news = [t.brief() for t in delivered if t.reason != "refresh"]
+    delivered = [one for one in announcements if one.answered == 204]
+    news = [one.brief() for one in delivered if one.reason != "refresh"]
     for part in story.expected:
         arrived, news = news[: len(part)], news[len(part) :]
         if set(arrived) != part:
             problems.append(f"expected {sorted(part)}, arrived {arrived}")
     if news:
-        problems.append(f"nobody expected {news}")
-    if not any(t.reason == "refresh" for t in delivered):
-        problems.append("the active endpoint was never refreshed")
+        problems.append(f"not expected: {news}")
+    if not any(one.reason == "refresh" for one in delivered):
+        problems.append("no refresh of the active endpoint arrived")
     last: dict[str, int] = {}
-    for t in told:
-        if t.sequence < last.get(t.host, 0):
-            problems.append(f"{t.host}: sequence {t.sequence} after {last[t.host]}")
-        last[t.host] = max(t.sequence, last.get(t.host, 0))
+    for one in announcements:
+        if one.sequence < last.get(one.host, 0):
+            problems.append(f"{one.host}: sequence {one.sequence} arrived after {last[one.host]}")
+        last[one.host] = max(one.sequence, last.get(one.host, 0))
     return problems
 
 
 def timeline(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> None:
-    """Prints what arrived, a line each."""
+    """Print one line for each arrival."""
     print(f"\n{'time':>7}  {'endpoint':8} {'status':9} {'epoch':>5} {'sequence':>8}  {'reason':10} answer  verified")
     start = arrivals[0].at if arrivals else 0.0
     for arrival in arrivals:
         try:
-            t = verify(arrival, secrets, story.hosts)
+            one = verify(arrival, secrets, story.hosts)
         except Unverified as error:
             print(f"{arrival.at - start:6.2f}s  {error}  NOT VERIFIED")
             continue
         print(
-            f"{t.at - start:6.2f}s  {t.host:8} {t.status:9} {t.epoch:5} {t.sequence:8}  {t.reason:10} "
-            f"{t.answered}     yes, twice"
+            f"{one.at - start:6.2f}s  {one.host:8} {one.status:9} {one.epoch:5} {one.sequence:8}  {one.reason:10} "
+            f"{one.answered}     yes, twice"
         )
     print()
 
 
 class Director:
-    """Plays the story on a deployed cloud."""
+    """Plays the story on the local cloud."""
 
     def __init__(self, cloud: Cloud, receiver: Receiver) -> None:
         self.cloud = cloud
@@ -207,12 +207,12 @@ class Director:
         body["plugin_config"] |= {"url": self.receiver.url, "resource_id": RESOURCE, "secret": SECRETS[host]}
         status, answer = self.cloud.call("POST", "/endpoints", body)
         if status != 201:
-            raise RuntimeError(f"registering {host}: {status} {answer}")
+            raise RuntimeError(f"registering {host} failed: {status} {answer}")
         self.ids[host] = answer["endpoint"]["id"]
         self.story.hosts[self.ids[host]] = host
 
     def report(self, host: str, situation: str) -> None:
-        """Sends the event in events/<situation>.json as `host`, now."""
+        """Send the event in events/<situation>.json as `host`, with the current time."""
         record = json.loads((EVENTS / f"{situation}.json").read_text())["Records"][0]
         event = json.loads(record["body"])
         detail = event["detail"] | {
@@ -231,10 +231,10 @@ class Director:
             ]
         )
         if answer["FailedEntryCount"]:
-            raise RuntimeError(f"EventBridge did not take the event of {host}: {answer['Entries']}")
+            raise RuntimeError(f"EventBridge did not accept the event of {host}: {answer['Entries']}")
 
     def expect(self, *briefs: tuple[str, str, int, int, str], together: bool = False) -> None:
-        """Waits for webhooks and writes them into the story as promised, in this order unless `together`."""
+        """Add webhooks to the expected ones, in this order unless `together`, and wait until they arrive."""
         self.story.expected += [set(briefs)] if together else [{brief} for brief in briefs]
         wanted = {(self.ids[host], status, str(epoch), str(n), why) for host, status, epoch, n, why in briefs}
 
@@ -254,7 +254,7 @@ class Director:
         self.receiver.wait_for(str(briefs), arrived)
 
     def refresh(self) -> None:
-        """Has the sweep run until the active endpoint was told so again."""
+        """Run the sweep once, and wait until the active endpoint is refreshed."""
         before = len(self.receiver.arrivals)
         until = time.monotonic() + REFRESH_SECONDS + PATIENCE_SECONDS
 
@@ -267,39 +267,39 @@ class Director:
         with self.receiver.changed:
             while not refreshed(self.receiver.arrivals):
                 if not self.receiver.changed.wait(until - time.monotonic()):
-                    raise TimeoutError("the refresh did not arrive")
+                    raise TimeoutError(f"no refresh arrived within {REFRESH_SECONDS + PATIENCE_SECONDS} s")
 
     def play(self) -> None:
-        say("paris and london serve one resource; both register")
+        say("paris and london are candidates for one resource; both register")
         self.register("paris")
         self.register("london")
-        say("paris reports ready, then london: one is active, the other stands by")
+        say("paris reports ACTIVATED, then london does: paris becomes active, london is on standby")
         self.report("paris", "status_winner")
         self.expect(("paris", "ACTIVATED", 1, 1, "elected"))
         self.report("london", "status_loser")
         self.expect(("london", "STANDBY", 1, 1, "joined"))
-        say("paris fails: its STANDBY first, then london's ACTIVATED with a higher epoch")
+        say("paris fails: paris gets STANDBY first, then london gets ACTIVATED with a higher epoch")
         self.report("paris", "status_failing")
         self.expect(("paris", "STANDBY", 1, 2, "failing"), ("london", "ACTIVATED", 2, 2, "elected"))
-        say(f"nothing happens for {REFRESH_SECONDS} s: london is told once more that it is active")
+        say(f"nothing happens for {REFRESH_SECONDS} s: london gets its ACTIVATED again, as a refresh")
         self.refresh()
 
-        say("the receiver goes down while paris recovers and london fails; then it comes back")
+        say("the receiver is down while paris recovers and london fails; then it is up again")
         self.receiver.down = True
         failed = len(self.receiver.arrivals)
         self.report("paris", "status_recovering")
-        self.receiver.wait_for("an attempt", lambda arrivals: len(arrivals) > failed)
+        self.receiver.wait_for("an attempt for paris", lambda arrivals: len(arrivals) > failed)
         self.report("london", "status_failing")
-        self.receiver.wait_for("attempts for both", lambda arrivals: self._attempted(arrivals[failed:]))
+        self.receiver.wait_for("an attempt for each endpoint", lambda arrivals: self._attempted(arrivals[failed:]))
         self.receiver.down = False
         self.expect(("london", "STANDBY", 2, 3, "failing"), ("paris", "ACTIVATED", 3, 4, "elected"), together=True)
 
-        say("london recovers, and an operator hands the resource over to it")
+        say("london recovers, and an operator fails over from paris to london")
         self.report("london", "status_recovering")
         self.expect(("london", "STANDBY", 3, 4, "recovered"))
         status, answer = self.cloud.call("POST", f"/endpoints/{self.ids['paris']}/failover")
         if status != 204:
-            raise RuntimeError(f"failover: {status} {answer}")
+            raise RuntimeError(f"the failover failed: {status} {answer}")
         self.expect(("paris", "STANDBY", 3, 5, "failover"), ("london", "ACTIVATED", 4, 5, "failover"))
 
     def _attempted(self, arrivals: list[Arrival]) -> bool:
@@ -308,7 +308,7 @@ class Director:
 
 
 def api_body(situation: str) -> dict[str, Any]:
-    """The request body in events/api_<situation>.json."""
+    """Return the request body in events/api_<situation>.json."""
     body: dict[str, Any] = json.loads(json.loads((EVENTS / f"api_{situation}.json").read_text())["body"])
     return body
 
@@ -318,7 +318,7 @@ def event_bytes() -> bytes:
 
 
 def by_hand(cloud: Cloud, receiver_url: str) -> str:
-    """Shell commands that register an endpoint and report for it, with nothing but curl (7.75 or newer)."""
+    """Return shell commands that register an endpoint and report for it with curl 7.75 or newer."""
     operator, host = (f"{keys.access_key}:{keys.secret_key}" for keys in map(cloud.credentials, ("operator", "host")))
     body = api_body("create")
     body["plugin_config"] |= {"url": receiver_url, "resource_id": RESOURCE, "secret": SECRETS["paris"]}
@@ -330,26 +330,26 @@ API={cloud.api_url()}
 operator() {{ curl -sS --aws-sigv4 aws:amz:{REGION}:execute-api --user {operator} "$@"; echo; }}
 host() {{ curl -sS --aws-sigv4 aws:amz:{REGION}:events --user {host} "$@"; echo; }}
 
-# Register an endpoint and remember its id.
+# Register an endpoint and keep its id.
 PARIS=$(operator $API/endpoints -H 'Content-Type: application/json' \\
   --data '{json.dumps(body)}' | grep -o 'vip-[0-9a-f-]*')
 
-# Report for it, as its host.
+# Report ACTIVATED, as its host.
 host {cloud.endpoint_url}/ -H 'X-Amz-Target: AWSEvents.PutEvents' -H 'Content-Type: application/x-amz-json-1.1' \\
   --data '{entries}'
 
-# Look at it, and take it away again.
+# Look at it, then delete it.
 operator $API/endpoints/$PARIS
 operator -X DELETE $API/endpoints/$PARIS
 """
 
 
 def serve(cloud: Cloud) -> int:
-    """Leaves the cloud running, and prints every webhook that arrives, until Ctrl-C."""
+    """Leave the local cloud running and print each webhook that arrives, until Ctrl-C."""
     receiver = Receiver()
-    print(f"The local cloud is at {cloud.endpoint_url}, a receiver at {receiver.url}. By hand, in another shell:\n")
+    print(f"The local cloud is at {cloud.endpoint_url}, a receiver is at {receiver.url}. Try it in another shell:\n")
     print(by_hand(cloud, receiver.url))
-    say("waiting for webhooks; Ctrl-C ends the local cloud")
+    say("waiting for webhooks; Ctrl-C stops the local cloud")
     shown = 0
     try:
         while True:
@@ -372,7 +372,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--sam", action="store_true", help="deploy with sam build and sam deploy")
     parser.add_argument("--serve", action="store_true", help="leave the local cloud running until Ctrl-C")
-    parser.add_argument("--fault", choices=FAULTS, help="spoil what arrived: the demo must fail")
+    parser.add_argument("--fault", choices=FAULTS, help="falsify what arrived: the demo must fail")
     options = parser.parse_args()
     started = time.monotonic()
     with local_cloud(parameters=PARAMETERS, sam=options.sam) as cloud:
@@ -398,8 +398,8 @@ def main() -> int:
         print(f"FAILED: {problem}")
     if not problems:
         print(
-            f"PASSED: {len(arrivals)} requests, every webhook as promised, in order, verified with ours and with "
-            f"standardwebhooks, in {time.monotonic() - started:.0f} s"
+            f"PASSED: {len(arrivals)} requests, all webhooks as expected and in order, verified with link.receiver and "
+            f"with standardwebhooks, in {time.monotonic() - started:.0f} s"
         )
     return 1 if problems else 0
 

@@ -1,6 +1,6 @@
-"""`make conformance`: writes examples/receivers/conformance.json, requests with the verdict a receiver has to come to.
+"""`make conformance`: write examples/receivers/conformance.json, requests with the verdict that a receiver must reach.
 
-The verdicts are written by hand, here. Requests are what the sender sends, and two that LinK itself has sent.
+The verdicts are written by hand in this file. The requests are made by this sender; two were recorded from LinK.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def twice(name: str) -> Change:
 
 
 def body_of(text: bytes) -> Change:
-    """Another body, signed with the right secret."""
+    """Replace the body and sign it with the right secret."""
 
     def change(pairs: Pairs, _: bytes) -> tuple[Pairs, bytes]:
         identity = dict(pairs)["webhook-id"]
@@ -49,7 +49,7 @@ def body_of(text: bytes) -> Change:
 
 
 def case(name: str, verdict: str, change: Change | None = None, **more: Any) -> dict[str, Any]:
-    """One request; `verdict` is accepted or the code of the refusal."""
+    """Return one request; `verdict` is "accepted" or the code of the refusal."""
     body, headers = sent(more.pop("announcement", ANNOUNCED), **more.pop("sent", {}))
     pairs = list(headers.items())
     if change is not None:
@@ -73,55 +73,73 @@ def recorded(name: str, verdict: str, file: str, now: int) -> dict[str, Any]:
 
 
 def cases() -> list[dict[str, Any]]:
-    resource = {"announcement": replace(ANNOUNCED, resource_id="Zürich <☃> & a\tb")}
+    unicode = replace(ANNOUNCED, resource_id="Zürich <☃> & a\tb")
     return [
         case("as it is sent", "accepted"),
         case("a STANDBY", "accepted", announcement=told(PARIS, "STANDBY", 7, 4)),
-        case("a refresh: its id has a time", "accepted", announcement=replace(ANNOUNCED, refreshed_at=NOW * 1000 - 50)),
-        case("any Unicode in the resource's id", "accepted", **resource),
+        case(
+            "a refresh, whose webhook-id has a time",
+            "accepted",
+            announcement=replace(ANNOUNCED, refreshed_at=NOW * 1000 - 50),
+        ),
+        case("a resource id with characters outside of ASCII", "accepted", announcement=unicode),
         case("header names in lower case", "accepted", lambda p, b: ([(n.lower(), v) for n, v in p], b)),
         case("300 s old", "accepted", now=NOW + 300),
-        case("300 s ahead", "accepted", now=NOW - 300),
-        case("signed with the old secret, both are known", "accepted", secrets=["new", SECRET]),
-        case("signed with both secrets, the new one is known", "bad_signature", sent={"secrets": [SECRET, "new"]},
-             secrets=["new"]),
-        case("signed with both secrets, the old one is known", "accepted", sent={"secrets": [SECRET, "new"]}),
-        recorded("LinK itself, ACTIVATED", "accepted", "wire-activated.bin", 1_795_435_471),
-        recorded("LinK itself, an hour later", "too_old", "wire-activated.bin", 1_795_439_071),
+        case("300 s in the future", "accepted", now=NOW - 300),
+        case("signed with the old secret, the receiver knows both", "accepted", secrets=["new", SECRET]),
+        case(
+            "signed with both secrets, the receiver knows the new one",
+            "bad_signature",
+            sent={"secrets": [SECRET, "new"]},
+            secrets=["new"],
+        ),
+        case("signed with both secrets, the receiver knows the old one", "accepted", sent={"secrets": [SECRET, "new"]}),
+        recorded("recorded from LinK, ACTIVATED", "accepted", "wire-activated.bin", 1_795_435_471),
+        recorded("recorded from LinK, received an hour later", "too_old", "wire-activated.bin", 1_795_439_071),
         case("301 s old", "too_old", now=NOW + 301),
-        case("301 s ahead", "too_new", now=NOW - 301),
-        case("another secret", "bad_signature", secrets=["another"]),
-        case("a byte more in the body", "bad_signature", lambda p, b: (p, b + b" ")),
-        case("the body serialised anew", "bad_signature", lambda p, b: (p, json.dumps(json.loads(b)).encode())),
-        case("no body", "bad_signature", lambda p, b: (p, b"")),
-        case("the timestamp freshened", "bad_signature", with_("X-Link-Webhook-Timestamp", str(NOW + 1))),
-        case("the timestamp with a dot", "malformed_header", with_("X-Link-Webhook-Timestamp", f"{NOW}.0")),
-        case("the timestamp in Arabic digits", "malformed_header", with_("X-Link-Webhook-Timestamp", "١٧٩٥٤٣٥٢٠٠")),
-        case("the signature cut off", "malformed_header", with_("X-Link-Webhook-Signature", "0" * 63)),
-        case("the signature not ASCII", "malformed_header", with_("X-Link-Webhook-Signature", "é" * 64)),
-        case("no signature", "missing_header", without("X-Link-Webhook-Signature")),
-        case("no resource", "missing_header", without("X-Link-Webhook-Resource-ID")),
-        case("the signature twice", "repeated_header", twice("X-Link-Webhook-Signature")),
-        case("webhook-id twice", "repeated_header", twice("webhook-id")),
+        case("301 s in the future", "too_new", now=NOW - 301),
+        case("signed with another secret", "bad_signature", secrets=["another"]),
+        case("one more byte in the body", "bad_signature", lambda p, b: (p, b + b" ")),
+        case(
+            "the body parsed and serialised again",
+            "bad_signature",
+            lambda p, b: (p, json.dumps(json.loads(b)).encode()),
+        ),
+        case("an empty body", "bad_signature", lambda p, b: (p, b"")),
+        case("a later timestamp than the signed one", "bad_signature", with_("X-Link-Webhook-Timestamp", str(NOW + 1))),
+        case("a timestamp with a decimal point", "malformed_header", with_("X-Link-Webhook-Timestamp", f"{NOW}.0")),
+        case("a timestamp in Arabic digits", "malformed_header", with_("X-Link-Webhook-Timestamp", "١٧٩٥٤٣٥٢٠٠")),
+        case("a truncated signature", "malformed_header", with_("X-Link-Webhook-Signature", "0" * 63)),
+        case("a signature that is not ASCII", "malformed_header", with_("X-Link-Webhook-Signature", "é" * 64)),
+        case("no signature header", "missing_header", without("X-Link-Webhook-Signature")),
+        case("no resource header", "missing_header", without("X-Link-Webhook-Resource-ID")),
+        case("two signature headers", "repeated_header", twice("X-Link-Webhook-Signature")),
+        case("two webhook-id headers", "repeated_header", twice("webhook-id")),
         case("another resource in the header", "mismatch", with_("X-Link-Webhook-Resource-ID", "another")),
-        case("the epoch raised", "mismatch", with_("X-Link-Webhook-Epoch", "8")),
-        case("the sequence raised", "mismatch", with_("X-Link-Webhook-Sequence", "4")),
-        case("webhook-id forged", "bad_signature", with_("webhook-id", f"{PARIS}_8_3")),
-        case("webhook-timestamp of another attempt", "mismatch", with_("webhook-timestamp", str(NOW - 1))),
-        case("epoch and sequence without the id that signs them", "missing_header", without(*STANDARD)),
-        case("the id without epoch and sequence beside it", "accepted", without(*OURS)),
-        case("every header of ours cut off", "accepted", without(*OURS, *STANDARD)),
-        case("signed, not an object", "malformed_body", body_of(b"null")),
-        case("signed, not JSON", "malformed_body", body_of(b"{")),
-        case("signed, FAILING", "malformed_body",
-             body_of(webhook.payload(PARIS, ANNOUNCED.resource_id, "webhook", "FAILING"))),
-        case("signed, for another endpoint than its id", "mismatch",
-             body_of(webhook.payload(LONDON, ANNOUNCED.resource_id, "webhook", "ACTIVATED"))),
-    ]  # fmt: skip
+        case("a raised epoch", "mismatch", with_("X-Link-Webhook-Epoch", "8")),
+        case("a raised sequence", "mismatch", with_("X-Link-Webhook-Sequence", "4")),
+        case("a forged webhook-id", "bad_signature", with_("webhook-id", f"{PARIS}_8_3")),
+        case("a webhook-timestamp of another attempt", "mismatch", with_("webhook-timestamp", str(NOW - 1))),
+        case("epoch and sequence without the webhook-id that signs them", "missing_header", without(*STANDARD)),
+        case("the webhook-id without the epoch and sequence headers", "accepted", without(*OURS)),
+        case("no header beyond those of LinK", "accepted", without(*OURS, *STANDARD)),
+        case("a signed body that is not an object", "malformed_body", body_of(b"null")),
+        case("a signed body that is not JSON", "malformed_body", body_of(b"{")),
+        case(
+            "a signed body with status FAILING",
+            "malformed_body",
+            body_of(webhook.payload(PARIS, ANNOUNCED.resource_id, "webhook", "FAILING")),
+        ),
+        case(
+            "a signed body for another endpoint than its webhook-id",
+            "mismatch",
+            body_of(webhook.payload(LONDON, ANNOUNCED.resource_id, "webhook", "ACTIVATED")),
+        ),
+    ]
 
 
 def histories() -> list[dict[str, Any]]:
-    """What arrives in this order; after each, whether it was superseded and who is active."""
+    """Return requests in their order of arrival; each says whether it is superseded and who is active after it."""
     p1, l1 = (PARIS, "ACTIVATED", 1, 1), (LONDON, "STANDBY", 1, 1)
     p_out, l2 = (PARIS, "STANDBY", 1, 2), (LONDON, "ACTIVATED", 2, 2)
 
@@ -134,17 +152,29 @@ def histories() -> list[dict[str, Any]]:
 
     return [
         history("a handover", (p1, False, PARIS), (l1, False, PARIS), (p_out, False, None), (l2, False, LONDON)),
-        history("the old holder's STANDBY comes last", (p1, False, PARIS), (l2, False, LONDON), (p_out, False, LONDON)),
-        history("an ACTIVATED after its own STANDBY", (p1, False, PARIS), (p_out, False, None), (p1, True, None)),
-        history("an ACTIVATED after its successor's", (l2, False, LONDON), (p1, True, LONDON)),
-        history("the same again and again", (p1, False, PARIS), (p1, False, PARIS), (p1, False, PARIS)),
-        history("a joiner's STANDBY after it won", (l2, False, LONDON), (l1, True, LONDON)),
-    ]  # fmt: skip
+        history(
+            "the STANDBY of the old holder arrives last",
+            (p1, False, PARIS),
+            (l2, False, LONDON),
+            (p_out, False, LONDON),
+        ),
+        history(
+            "an ACTIVATED arrives after the later STANDBY of the same endpoint",
+            (p1, False, PARIS),
+            (p_out, False, None),
+            (p1, True, None),
+        ),
+        history("an ACTIVATED arrives after the ACTIVATED of the successor", (l2, False, LONDON), (p1, True, LONDON)),
+        history("the same webhook three times", (p1, False, PARIS), (p1, False, PARIS), (p1, False, PARIS)),
+        history(
+            "the first STANDBY of an endpoint arrives after its ACTIVATED", (l2, False, LONDON), (l1, True, LONDON)
+        ),
+    ]
 
 
 def document() -> str:
-    """The file."""
-    about = "Requests and what a receiver has to make of them: see docs/receiving.md."
+    """Return the content of the file."""
+    about = "Requests, and the verdict that a receiver must reach for each: see docs/receiving.md."
     return json.dumps({"about": about, "cases": cases(), "histories": histories()}, ensure_ascii=False, indent=1) + "\n"
 
 

@@ -1,4 +1,4 @@
-"""The deployment as linkctl sees it: its API, signed with the usual AWS credentials, and its event bus."""
+"""A deployment: its API, called with requests that the usual AWS credentials sign, and its event bus."""
 
 from __future__ import annotations
 
@@ -14,26 +14,14 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError
 
-SECONDS = 30
-"""No call waits for longer."""
+from linkctl.errors import Refused, Unreachable
 
-
-class Refused(Exception):
-    """The API understood and said no: exit status 1."""
-
-    def __init__(self, status: int, answer: Any) -> None:
-        self.status = status
-        self.answer = answer
-        super().__init__(_text(status, answer))
-
-
-class Unreachable(Exception):
-    """Nobody could be asked: exit status 3. The message says what to do."""
+TIMEOUT_SECONDS = 30
 
 
 @dataclass
 class Deployment:
-    """Where the stack is. What is not given is looked up in its outputs."""
+    """Where the deployment is. `api_url` and `event_bus` default to the outputs of the stack."""
 
     stack: str
     api_url: str | None = None
@@ -43,7 +31,7 @@ class Deployment:
 
     @cached_property
     def outputs(self) -> dict[str, str]:
-        """The stack's outputs. 1 cloudformation:DescribeStacks."""
+        """The outputs of the stack; needs cloudformation:DescribeStacks."""
         try:
             found = self._client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"][0]
         except (ClientError, BotoCoreError) as error:
@@ -55,18 +43,18 @@ class Deployment:
 
     @cached_property
     def url(self) -> str:
-        """Where the API is."""
+        """The URL of the API, without a slash at its end."""
         if self.api_url:
             return self.api_url.rstrip("/")
         if self.endpoint_url:
-            # The output is a name that only AWS resolves.
+            # The host name in ApiUrl exists in AWS only.
             return f"{self.endpoint_url.rstrip('/')}/restapis/{self.outputs['ApiId']}/v3/_user_request_"
         return self.outputs["ApiUrl"].rstrip("/")
 
     def call(
         self, method: str, path: str, body: object = None, *, idempotency_key: str | None = None, **query: str | None
     ) -> Any:
-        """The JSON of an answer; raises Refused or Unreachable."""
+        """Call the API and return the JSON of its answer."""
         given = {name: value for name, value in query.items() if value is not None}
         target = self.url + path + (f"?{urlencode(given, quote_via=quote)}" if given else "")
         data = b"" if body is None else json.dumps(body).encode()
@@ -79,11 +67,11 @@ class Deployment:
         except ValueError:
             content = answer.text[:500]
         if not answer.ok:
-            raise Refused(answer.status_code, content)
+            raise Refused(_reason(answer.status_code, content))
         return content
 
     def forward(self, method: str, url: str, data: bytes, headers: dict[str, str]) -> requests.Response:
-        """A signed request and its answer, whatever it is."""
+        """Sign and send a request; return the answer, also when it is an error."""
         credentials = self.session.get_credentials()
         if credentials is None:
             raise Unreachable("there are no AWS credentials: run `aws configure`, or set AWS_PROFILE")
@@ -94,14 +82,19 @@ class Deployment:
         SigV4Auth(credentials, "execute-api", region).add_auth(request)
         try:
             return requests.request(
-                method, url, data=data, headers=dict(request.headers.items()), timeout=SECONDS, allow_redirects=False
+                method,
+                url,
+                data=data,
+                headers=dict(request.headers.items()),
+                timeout=TIMEOUT_SECONDS,
+                allow_redirects=False,
             )
         except requests.RequestException as error:
-            # Without the request in it.
+            # Only the class: the text of the error repeats the request.
             raise Unreachable(f"{self.url} cannot be reached: {type(error).__name__}") from None
 
     def report(self, detail: dict[str, Any]) -> None:
-        """Puts one status event on the bus; raises Unreachable when it was not taken."""
+        """Put one status event on the bus."""
         entry = {
             "EventBusName": self.event_bus or self.outputs["EventBusName"],
             "Source": "link",
@@ -111,20 +104,21 @@ class Deployment:
         try:
             answer = self._client("events").put_events(Entries=[entry])
         except (ClientError, BotoCoreError) as error:
-            raise Unreachable(f"the event bus did not take the event: {error}") from None
+            raise Unreachable(f"the event bus did not accept the event: {error}") from None
         if answer["FailedEntryCount"]:
-            raise Unreachable(f"the event bus did not take the event: {answer['Entries'][0].get('ErrorMessage')}")
+            raise Unreachable(f"the event bus did not accept the event: {answer['Entries'][0].get('ErrorMessage')}")
 
     def _client(self, service: str) -> Any:
         return self.session.client(service, endpoint_url=self.endpoint_url)
 
 
-def _text(status: int, answer: Any) -> str:
+def _reason(status: int, answer: Any) -> str:
+    """Return the text of an error answer: one line per field, or one with the HTTP status."""
     if isinstance(answer, dict) and isinstance(answer.get("errors"), dict):
         return "\n".join(f"{name}: {text}" for name, texts in answer["errors"].items() for text in texts)
     if isinstance(answer, dict):
         text = answer.get("error") or answer.get("message") or answer.get("Message") or json.dumps(answer)
     else:
         text = str(answer)
-    hint = "\nMay these credentials call execute-api:Invoke on the API?" if status == 403 else ""
+    hint = "\nDo these credentials have execute-api:Invoke on the API?" if status == 403 else ""
     return f"{text} ({status}){hint}"

@@ -1,32 +1,35 @@
-"""A signing proxy on loopback: LinK's own client, curl and a browser know no SigV4."""
+"""A proxy on loopback that signs requests, for clients without SigV4: LinK's own, curl, a browser."""
 
 from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
-from linkctl.api import Deployment, Unreachable
+from linkctl.api import Deployment
+from linkctl.errors import Unreachable
 
-BODY_BYTES = 1 << 20
+MAX_BODY_BYTES = 1 << 20
 LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
 
 
 def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
-    """The server, not yet serving."""
+    """Return the server, not yet serving."""
 
     class Proxy(BaseHTTPRequestHandler):
         timeout = 30
 
         def handle_one(self) -> None:
-            # A page of some website could make a browser call this; it cannot make it name loopback as the host, nor
-            # leave out where it comes from.
+            # A web page can make a browser send requests here, but the browser then sends Origin or Sec-Fetch-Site,
+            # or, if the page's own host name resolves to loopback, a Host that is not loopback.
             host = (self.headers.get("Host") or "").rpartition(":")[0] or self.headers.get("Host", "")
             if host not in LOOPBACK or self.headers.get("Origin") or self.headers.get("Sec-Fetch-Site") == "cross-site":
-                self._answer(403, b'{"error": "only for clients on this machine"}')
+                self._answer(
+                    403, b'{"error": "the proxy refuses requests of web pages and for a Host that is not loopback"}'
+                )
                 return
             length = self.headers.get("Content-Length", "0")
-            if not length.isascii() or not length.isdigit() or int(length) > BODY_BYTES:
-                self._answer(413, b'{"error": "at most a MiB"}')
+            if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
+                self._answer(413, b'{"error": "the proxy needs a Content-Length of at most 1 MiB"}')
                 return
             body = self.rfile.read(int(length))
             headers = {"Content-Type": "application/json"}
@@ -57,7 +60,7 @@ def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
 
 
 def serve(deployment: Deployment, port: int) -> None:
-    """Until Ctrl-C."""
+    """Print the URL of the proxy, and serve until Ctrl-C."""
     listening = server(deployment, port)
     print(f"http://127.0.0.1:{listening.server_port} is {deployment.url}", flush=True)
     try:

@@ -1,4 +1,4 @@
-"""What people see: tables on a terminal, JSON where it was asked for."""
+"""Output: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ COLOURS = {"ACTIVATED": "green", "STANDBY": "cyan", "FAILING": "red", "BOOTING":
 
 
 def as_json(value: Any) -> None:
-    """Plain, for programs: no colours, no wrapping."""
+    """Print JSON without colours and without wrapping."""
     print(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def ago(at: int | None, now: float | None = None) -> str:
-    """How long ago, or in how long, a moment in Unix milliseconds is.
+    """Return how long ago `at` (Unix milliseconds) was, or in how long it will be; `now` is in Unix seconds.
 
     >>> ago(None), ago(1_000_000, 1_000), ago(1_000_000, 1_090), ago(1_000_000, 999 - 7_300), ago(0, 90_000)
     ('-', 'now', '1 min ago', 'in 2 h', '25 h ago')
@@ -35,22 +35,25 @@ def ago(at: int | None, now: float | None = None) -> str:
 
 
 def status(text: str) -> str:
+    """Return a status in its colour."""
     return f"[{COLOURS.get(text, 'white')}]{text}[/]"
 
 
 def endpoints(found: list[dict[str, Any]]) -> Table:
+    """Return one row per endpoint, with its last delivery or its failure."""
     table = Table("id", "host", "status", "resource", "delivered")
     for one in found:
         delivery = one.get("delivery") or {}
-        told = "-" if not delivery else ago(delivery.get("delivered_at"))
+        delivered = "-" if not delivery else ago(delivery.get("delivered_at"))
         if delivery.get("failure"):
-            told = f"[red]{delivery['failure']}[/], again {ago(delivery.get('next_attempt_at'))}"
-        row = (one["id"], one.get("host") or "-", status(one["status"]), one["election_key"].partition("/")[2], told)
-        table.add_row(*row)
+            delivered = f"[red]{delivery['failure']}[/], again {ago(delivery.get('next_attempt_at'))}"
+        resource_id = one["election_key"].partition("/")[2]
+        table.add_row(one["id"], one.get("host") or "-", status(one["status"]), resource_id, delivered)
     return table
 
 
 def resources(found: list[dict[str, Any]]) -> Table:
+    """Return one row per resource."""
     table = Table("resource", "active", "epoch", "since", "why", "endpoints", "undelivered")
     for one in found:
         undelivered = f"[red]{one['undelivered']}[/]" if one["undelivered"] else "0"
@@ -61,11 +64,12 @@ def resources(found: list[dict[str, Any]]) -> Table:
 
 
 def resource(one: dict[str, Any]) -> Table:
+    """Return one row per candidate, and one per endpoint that is being deleted."""
     title = f"{one['resource_id']}: {_holder(one)}, epoch {one['epoch']}, {one['reason'] or '-'} {ago(one['since'])}"
     table = Table("id", "host", "status", "ready", "reported", "lease", "priority", "undelivered", title=title)
-    owed = {entry["id"]: entry for entry in one["undelivered"]}
+    pending = {entry["id"]: entry for entry in one["undelivered"]}
     for candidate in one["candidates"]:
-        entry = owed.pop(candidate["id"], None)
+        entry = pending.pop(candidate["id"], None)
         table.add_row(
             candidate["id"],
             candidate["host"] or "-",
@@ -74,45 +78,47 @@ def resource(one: dict[str, Any]) -> Table:
             f"{candidate['reported'] or '-'} {ago(candidate['reported_at'])}",
             ago(candidate["lease_expires_at"]) if candidate["lease_seconds"] else "none",
             str(candidate["priority"]),
-            _owed(entry),
+            _undelivered(entry),
         )
-    for entry in owed.values():
-        table.add_row(entry["id"], "-", "[yellow]being deleted[/]", "no", "-", "-", "-", _owed(entry))
+    for entry in pending.values():
+        table.add_row(entry["id"], "-", "[yellow]being deleted[/]", "no", "-", "-", "-", _undelivered(entry))
     return table
 
 
 def _holder(one: dict[str, Any]) -> str:
-    return (one["holder"] or "[red]nobody[/]") + (" [yellow](frozen)[/]" if one["frozen"] else "")
+    return (one["holder"] or "[red]none[/]") + (" [yellow](frozen)[/]" if one["frozen"] else "")
 
 
-def _owed(entry: dict[str, Any] | None) -> str:
+def _undelivered(entry: dict[str, Any] | None) -> str:
     if entry is None:
         return "-"
-    said = f"{entry.get('status', '')} since {ago(entry.get('announced_at'))}"
+    text = f"{entry.get('status', '')} since {ago(entry.get('announced_at'))}"
     failure = entry.get("failure")
-    return f"[red]{said}: {failure}, again {ago(entry.get('next_attempt_at'))}[/]" if failure else said
+    return f"[red]{text}: {failure}, again {ago(entry.get('next_attempt_at'))}[/]" if failure else text
 
 
 def transitions(found: list[dict[str, Any]]) -> Table:
-    table = Table("when", "epoch", "active", "what", "because of")
+    """Return one row per transition."""
+    table = Table("when", "epoch", "active", "changes", "cause")
     for one in found:
         changes = "\n".join(
             f"{change['endpoint_id']} {change['from']} → {status(change['to'])} ({change['reason']})"
             for change in one["changes"]
         )
         cause = f"{one['cause'].get('kind', '')} {one['cause'].get('id', '')}"
-        table.add_row(ago(one["at"]), str(one["epoch"]), one["holder"] or "nobody", changes or "-", cause)
+        table.add_row(ago(one["at"]), str(one["epoch"]), one["holder"] or "none", changes or "-", cause)
     return table
 
 
 def outlook(one: dict[str, Any]) -> Table:
-    table = Table("endpoint", "would be told", "epoch", "sequence", title=f"active would be {one['holder']}")
+    """Return the webhooks that a failover would send."""
+    table = Table("endpoint", "would receive", "epoch", "sequence", title=f"active would be {one['holder']}")
     for webhook in one["webhooks"]:
         table.add_row(webhook["id"], status(webhook["status"]), str(webhook["epoch"]), str(webhook["sequence"]))
     return table
 
 
 def console() -> Console:
-    """Colours on a terminal only; wide enough for ids where there is none."""
+    """Return a console with colours on a terminal only, and wide enough for ids without one."""
     made = Console(highlight=False)
     return made if made.is_terminal else Console(highlight=False, width=200)

@@ -1,4 +1,4 @@
-"""The command line, against the API's function on moto behind a small gateway."""
+"""linkctl against the API's function, which runs on moto behind a small HTTP gateway."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ import pytest
 from link.store import aws
 from linkctl import proxy
 from linkctl.api import Deployment as Stack
-from linkctl.api import Unreachable
+from linkctl.errors import Unreachable
 from linkctl.main import main
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, deployment, event
 
@@ -35,7 +35,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def api(deployment: Deployment) -> Iterator[str]:
-    """The API's url: every request becomes the event that API Gateway would make of it."""
+    """Yield the URL of the API; each request becomes the event that API Gateway would make of it."""
 
     class Gateway(BaseHTTPRequestHandler):
         def handle_one(self) -> None:
@@ -49,6 +49,7 @@ def api(deployment: Deployment) -> Iterator[str]:
                 "body": body or None,
             }
             request["requestContext"]["requestId"] = str(uuid.uuid4())
+            answer: dict[str, Any]
             if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
                 answer = {"statusCode": 403, "body": json.dumps({"message": "Missing Authentication Token"})}
             else:
@@ -74,7 +75,7 @@ def api(deployment: Deployment) -> Iterator[str]:
 
 @pytest.fixture
 def linkctl(api: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Runs it; returns exit status, output and errors."""
+    """Return a function that runs linkctl and returns its exit status, output and errors."""
     monkeypatch.setenv("LINKCTL_API_URL", api)
     monkeypatch.setenv("LINKCTL_EVENT_BUS", "bus")
     monkeypatch.setenv("AWS_REGION", "eu-west-1")
@@ -95,20 +96,20 @@ def linkctl(api: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
-def report(deployment: Deployment, *names: str) -> None:
-    for name in names:
+def report(deployment: Deployment, *events: str) -> None:
+    for name in events:
         deployment.invoke("endpoint_status", event(name))
 
 
 @pytest.fixture
 def running(deployment: Deployment) -> Deployment:
-    """paris active, london standing by, both told."""
+    """Return a deployment in which paris is active, london is on standby, and both receivers know."""
     deployment.register(PARIS, LONDON)
     report(deployment, "status_winner", "status_loser")
     return deployment
 
 
-def test_create_takes_the_secret_from_a_pipe_and_shows_it_nowhere(deployment: Deployment, linkctl: Run) -> None:
+def test_create_reads_the_secret_from_a_pipe_and_never_prints_it(deployment: Deployment, linkctl: Run) -> None:
     status, out, err = linkctl(
         "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", "ip 1/ü", "--secret-file", "-",
         "--host", "paris", "--lease-seconds", "60", "--priority", "5", stdin="hidden-secret\n",
@@ -125,7 +126,9 @@ def test_create_takes_the_secret_from_a_pipe_and_shows_it_nowhere(deployment: De
     )
 
 
-def test_create_takes_headers_from_a_file(deployment: Deployment, linkctl: Run, tmp_path: Path) -> None:
+def test_create_reads_headers_from_a_file_and_never_prints_them(
+    deployment: Deployment, linkctl: Run, tmp_path: Path
+) -> None:
     (tmp_path / "secret").write_text("hidden-secret")
     (tmp_path / "headers").write_text(json.dumps({"Authorization": "Bearer hidden"}))
     arguments = ["--url", deployment.receiver.url, "--resource-id", "ip", "--secret-file", str(tmp_path / "secret")]
@@ -138,9 +141,9 @@ def test_create_takes_headers_from_a_file(deployment: Deployment, linkctl: Run, 
 
 
 @pytest.mark.parametrize(
-    ("headers", "text"), [("{", "is not JSON"), (None, "cannot be read")], ids=["not JSON", "not there"]
+    ("headers", "text"), [("{", "is not JSON"), (None, "cannot be read")], ids=["not JSON", "missing file"]
 )
-def test_a_header_file_that_cannot_be_used(linkctl: Run, tmp_path: Path, headers: str | None, text: str) -> None:
+def test_an_unusable_header_file_is_a_usage_error(linkctl: Run, tmp_path: Path, headers: str | None, text: str) -> None:
     if headers is not None:
         (tmp_path / "headers").write_text(headers)
     arguments = ["--url", "https://x.example", "--resource-id", "ip", "--secret-file", "-"]
@@ -148,14 +151,14 @@ def test_a_header_file_that_cannot_be_used(linkctl: Run, tmp_path: Path, headers
     assert status == 2 and text in err
 
 
-def test_what_the_api_refuses_is_said_with_every_reason(linkctl: Run) -> None:
+def test_every_reason_of_a_refusal_is_printed(linkctl: Run) -> None:
     arguments = ["--url", "ftp://receiver.example.com", "--resource-id", "ip", "--secret-file", "-"]
     status, out, err = linkctl("endpoints", "create", *arguments, stdin="")
     assert (status, out) == (1, "")
     assert "plugin_config.url: invalid URL scheme" in err and "plugin_config.secret: missing secret" in err
 
 
-def test_resources_show_who_is_active_and_why(running: Deployment, linkctl: Run) -> None:
+def test_resources_show_the_active_endpoint_and_the_reason(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("resources", "show", RESOURCE)
     assert status == 0
     assert f"{RESOURCE}: {PARIS}, epoch 1, elected" in out
@@ -164,7 +167,7 @@ def test_resources_show_who_is_active_and_why(running: Deployment, linkctl: Run)
     assert status == 0 and PARIS in out and "elected" in out
 
 
-def test_what_is_undelivered_is_shown_with_its_error(deployment: Deployment, linkctl: Run) -> None:
+def test_an_undelivered_webhook_is_shown_with_its_error(deployment: Deployment, linkctl: Run) -> None:
     deployment.register(PARIS)
     deployment.receiver.status = 500
     report(deployment, "status_winner")
@@ -174,13 +177,13 @@ def test_what_is_undelivered_is_shown_with_its_error(deployment: Deployment, lin
     assert "answered status_500" in out
 
 
-def test_an_endpoint_being_deleted_is_shown_until_its_receiver_knows(running: Deployment, linkctl: Run) -> None:
+def test_a_deleted_endpoint_is_shown_until_its_receiver_knows(running: Deployment, linkctl: Run) -> None:
     assert linkctl("endpoints", "delete", PARIS)[:2] == (0, f"{PARIS} is deleted\n")
     _, out, _ = linkctl("resources", "show", RESOURCE)
     assert "being deleted" in out
 
 
-def test_a_dry_run_then_the_failover_itself(running: Deployment, linkctl: Run) -> None:
+def test_a_dry_run_changes_nothing_and_a_failover_does(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("failover", PARIS, "--dry-run")
     assert status == 0 and f"active would be {LONDON}" in out
     assert running.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
@@ -190,7 +193,7 @@ def test_a_dry_run_then_the_failover_itself(running: Deployment, linkctl: Run) -
     assert status == 1 and "this node is not master of this endpoint" in err
 
 
-def test_transitions_newest_first(running: Deployment, linkctl: Run) -> None:
+def test_transitions_are_listed_newest_first(running: Deployment, linkctl: Run) -> None:
     report(running, "status_failing")
     status, out, _ = linkctl("transitions", RESOURCE, "--limit", "1")
     assert status == 0 and f"{PARIS} ACTIVATED → FAILING (failing)" in out and "report" in out
@@ -198,13 +201,13 @@ def test_transitions_newest_first(running: Deployment, linkctl: Run) -> None:
     assert [row["epoch"] for row in json.loads(out)] == [2, 1, 1]
 
 
-def test_hosts_and_preview(running: Deployment, linkctl: Run) -> None:
+def test_hosts_are_listed_and_the_next_webhook_is_previewed(running: Deployment, linkctl: Run) -> None:
     assert linkctl("endpoints", "hosts", PARIS)[1] == f"{PARIS}\n{LONDON}\n"
     _, out, _ = linkctl("endpoints", "preview", PARIS)
     assert json.loads(out)["headers"]["X-Link-Webhook-Reason"] == "refresh"
 
 
-def test_change_changes_what_is_named(running: Deployment, linkctl: Run) -> None:
+def test_change_changes_only_the_given_settings(running: Deployment, linkctl: Run) -> None:
     status, out, err = linkctl(
         "-o", "json", "endpoints", "change", LONDON, "--priority", "7", "--lease-seconds", "60",
         "--healthcheck", "203.0.113.7:443", "--healthcheck", "::1:80", "--healthcheck-interval", "20",
@@ -218,7 +221,9 @@ def test_change_changes_what_is_named(running: Deployment, linkctl: Run) -> None
     }
 
 
-def test_change_of_a_url_takes_the_secret_from_a_pipe(running: Deployment, linkctl: Run, tmp_path: Path) -> None:
+def test_changing_the_url_needs_the_secret_and_never_prints_it(
+    running: Deployment, linkctl: Run, tmp_path: Path
+) -> None:
     moved = running.receiver.url + "/moved"
     (tmp_path / "headers").write_text('{"X-Site": "hidden-header"}')
     arguments = ("endpoints", "change", LONDON, "--url", moved, "--header-file", str(tmp_path / "headers"))
@@ -238,7 +243,7 @@ def test_change_of_a_url_takes_the_secret_from_a_pipe(running: Deployment, linkc
         (["--healthcheck", ":80"], "is not HOST:PORT"),
     ],
 )
-def test_a_change_typed_wrongly(linkctl: Run, arguments: list[str], text: str) -> None:
+def test_a_wrong_change_is_a_usage_error(linkctl: Run, arguments: list[str], text: str) -> None:
     status, _, err = linkctl("endpoints", "change", LONDON, *arguments)
     assert status == 2 and text in err
 
@@ -253,18 +258,18 @@ def test_a_secret_is_rotated_with_an_overlap_and_without(running: Deployment, li
     status, _, err = linkctl(*rotate, stdin="hidden-third")
     assert status == 1 and "no more than two can" in err
     status, out, _ = linkctl(*rotate, "--overlap-hours", "0", stdin="hidden-third")
-    assert status == 0 and "the old one is gone" in out and "hidden" not in out
+    assert status == 0 and "the old secret is no longer used" in out and "hidden" not in out
     assert json.loads(linkctl("-o", "json", "endpoints", "show", PARIS)[1])["previous_secret_until"] is None
 
 
-def test_redeliver(running: Deployment, linkctl: Run) -> None:
+def test_redeliver_sends_the_current_status_again(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("endpoints", "redeliver", LONDON)
-    assert status == 0 and "once more" in out
+    assert status == 0 and out == f"{LONDON}: the current status is being sent again\n"
     running.invoke("reconcile", event("wake_up"))
     assert running.receiver.requests[-1].brief() == (LONDON, "STANDBY", 1, 1, "joined")
 
 
-def test_freeze_and_unfreeze(running: Deployment, linkctl: Run) -> None:
+def test_a_frozen_resource_keeps_its_holder_until_it_is_unfrozen(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("resources", "freeze", RESOURCE)
     assert status == 0 and f"{PARIS} (frozen)" in out
     report(running, "status_failing")
@@ -273,43 +278,45 @@ def test_freeze_and_unfreeze(running: Deployment, linkctl: Run) -> None:
     assert status == 0 and f"{RESOURCE}: {LONDON}, epoch 2" in out and "frozen" not in out
 
 
-def test_the_encryption_key_is_rotated_and_waited_for(
+def test_key_rotation_waits_until_all_endpoints_are_re_encrypted(
     running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real, waits = aws.client, []
 
     class Function:
         def invoke(self, **_: object) -> None:
-            # The function runs a while after it was called.
-            monkeypatch.setattr("linkctl.main.time.sleep", lambda seconds: waits.append(rotate()))
+            # The function runs some time after this call, while linkctl waits.
+            monkeypatch.setattr("linkctl.commands.top_level.time.sleep", lambda seconds: waits.append(rotate()))
 
     def rotate() -> object:
         return running.invoke("key_rotation", {})
 
     monkeypatch.setattr(aws, "client", lambda service: Function() if service == "lambda" else real(service))
     status, out, err = linkctl("rotate-encryption-key")
-    assert (status, err, out.strip()) == (0, "", "2 endpoints are encrypted anew")
+    assert (status, err, out.strip()) == (0, "", "2 endpoints are re-encrypted")
     assert waits == [{"endpoints": 2}]
 
 
-def test_a_rotation_that_does_not_end_is_not_waited_for_for_ever(
+def test_a_key_rotation_that_does_not_end_fails_after_patience(
     running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     real = aws.client
-    nobody = type("Function", (), {"invoke": lambda self, **_: None})
-    monkeypatch.setattr(aws, "client", lambda service: nobody() if service == "lambda" else real(service))
+    idle = type("Function", (), {"invoke": lambda self, **_: None})
+    monkeypatch.setattr(aws, "client", lambda service: idle() if service == "lambda" else real(service))
     status, _, err = linkctl("rotate-encryption-key", "--patience", "1")
-    assert status == 1 and "0 of 2 endpoints" in err and "key_rotation.failed" in err
+    assert status == 1 and "0 of 2 endpoints" in err and "key_rotation.failed" in err and "(504)" not in err
 
 
-def test_create_with_a_key_registers_once(deployment: Deployment, linkctl: Run) -> None:
-    create = ("-o", "json", "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", RESOURCE)
-    create += ("--secret-file", "-", "--idempotency-key", "mine")
+def test_create_with_the_same_key_registers_once(deployment: Deployment, linkctl: Run) -> None:
+    create = [
+        "-o", "json", "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", RESOURCE,
+        "--secret-file", "-", "--idempotency-key", "mine",
+    ]  # fmt: skip
     first, second = (json.loads(linkctl(*create, stdin="hidden-secret")[1]) for _ in range(2))
     assert first == second
 
 
-def test_create_is_tried_again_after_a_lost_answer_and_registers_once(
+def test_create_is_retried_after_a_lost_answer_and_registers_once(
     deployment: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     forward, keys = Stack.forward, []
@@ -318,7 +325,7 @@ def test_create_is_tried_again_after_a_lost_answer_and_registers_once(
         answer = forward(self, method, url, data, headers)
         keys.append(headers["Idempotency-Key"])
         if len(keys) == 1:
-            raise Unreachable("the answer got lost")
+            raise Unreachable("the answer was lost")
         return answer
 
     monkeypatch.setattr(Stack, "forward", lossy)
@@ -331,14 +338,14 @@ def test_create_is_tried_again_after_a_lost_answer_and_registers_once(
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
 
 
-def test_watch_looks_again(running: Deployment, linkctl: Run) -> None:
+def test_watch_prints_the_requested_number_of_tables(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("watch", "--times", "2", "--interval", "0.2")
     assert status == 0 and RESOURCE in out
     status, out, _ = linkctl("watch", RESOURCE, "--times", "1")
     assert status == 0 and PARIS in out
 
 
-def test_a_drill_goes_over_and_back(running: Deployment, linkctl: Run) -> None:
+def test_a_drill_fails_over_and_back(running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     ended = threading.Event()
 
     def reconciles() -> None:
@@ -348,14 +355,14 @@ def test_a_drill_goes_over_and_back(running: Deployment, linkctl: Run) -> None:
                 message["Records"][0]["body"] = json.dumps(body)
                 running.invoke("reconcile", message)
 
-    # moto is not atomic, and one of two imports would find the other's module: one call at a time.
+    # One call at a time: moto is not atomic, and each call imports the function's module again.
     lock, invoke = threading.Lock(), running.invoke
 
     def one_at_a_time(function: str, request: dict[str, Any]) -> Any:
         with lock:
             return invoke(function, request)
 
-    running.invoke = one_at_a_time  # type: ignore[method-assign]
+    monkeypatch.setattr(running, "invoke", one_at_a_time)
     thread = threading.Thread(target=reconciles)
     thread.start()
     try:
@@ -364,26 +371,35 @@ def test_a_drill_goes_over_and_back(running: Deployment, linkctl: Run) -> None:
         ended.set()
         thread.join(10)
     assert (status, err) == (0, "")
-    # The functions print into the same stream here.
-    said = re.findall(r"^(vip-\S+) → (vip-\S+) in [0-9.]+ s$", out, re.MULTILINE)
-    assert said == [(PARIS, LONDON), (LONDON, PARIS)]
+    # In this process the functions print to the same stream.
+    printed = re.findall(r"^(vip-\S+) → (vip-\S+) in [0-9.]+ s$", out, re.MULTILINE)
+    assert printed == [(PARIS, LONDON), (LONDON, PARIS)]
     assert running.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
 
 
-def test_a_drill_needs_peace(deployment: Deployment, linkctl: Run) -> None:
+def test_a_drill_needs_a_holder_and_no_undelivered_webhooks(deployment: Deployment, linkctl: Run) -> None:
     deployment.register(PARIS)
     status, _, err = linkctl("drill", RESOURCE)
-    assert status == 1 and "no active endpoint" in err
+    assert status == 1 and err.startswith(f"linkctl: {RESOURCE} has no active endpoint") and "(409)" not in err
     deployment.receiver.status = 500
     report(deployment, "status_winner")
     status, _, err = linkctl("drill", RESOURCE)
-    assert status == 1 and "undelivered" in err
+    assert status == 1 and err.startswith(f"linkctl: {RESOURCE} has undelivered webhooks") and "(409)" not in err
 
 
-def test_report_puts_the_event_of_a_host(deployment: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_drill_fails_when_a_webhook_stays_undelivered(running: Deployment, linkctl: Run) -> None:
+    running.receiver.status = 500
+    status, out, err = linkctl("drill", RESOURCE, "--patience", "1")
+    assert (status, "→" in out) == (1, False)
+    assert err.startswith(f"linkctl: {RESOURCE} still has undelivered webhooks") and "(504)" not in err
+
+
+def test_report_puts_the_event_that_a_host_would_put(
+    deployment: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     boto3.client("events").create_event_bus(Name="bus")
     put: list[dict[str, Any]] = []
-    client = boto3.Session.client
+    client: Any = boto3.Session.client
 
     def watched(self: boto3.Session, service: str, **more: Any) -> Any:
         made = client(self, service, **more)
@@ -412,12 +428,14 @@ def test_report_puts_the_event_of_a_host(deployment: Deployment, linkctl: Run, m
         (["--api-url", "http://127.0.0.1:1", "version"], 3, "cannot be reached"),
     ],
 )
-def test_exit_status_and_reason(linkctl: Run, arguments: list[str], status: int, text: str) -> None:
+def test_errors_have_an_exit_status_and_a_reason(linkctl: Run, arguments: list[str], status: int, text: str) -> None:
     got, _, err = linkctl(*arguments)
     assert got == status and text in err and "Traceback" not in err
 
 
-def test_without_credentials_or_a_stack_it_says_what_to_do(linkctl: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_or_a_stack_the_error_has_the_way_out(
+    linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("LINKCTL_API_URL")
     status, _, err = linkctl("--endpoint-url", "http://127.0.0.1:1", "version")
     assert status == 3 and "Give --stack, or --api-url" in err
@@ -459,7 +477,7 @@ def ask(url: str, method: str = "GET", body: bytes | None = None, **headers: str
         return error.code, json.loads(error.read())
 
 
-def test_the_proxy_signs_for_who_cannot(running: Deployment, proxied: str) -> None:
+def test_the_proxy_signs_unsigned_requests(running: Deployment, proxied: str) -> None:
     status, body = ask(f"{proxied}/endpoints/{PARIS}")
     assert (status, body["endpoint"]["id"]) == (200, PARIS)
     assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 204
@@ -467,7 +485,7 @@ def test_the_proxy_signs_for_who_cannot(running: Deployment, proxied: str) -> No
     assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 409
 
 
-def test_the_proxy_hands_on_the_key_that_registers_once(running: Deployment, proxied: str) -> None:
+def test_the_proxy_forwards_the_idempotency_key(running: Deployment, proxied: str) -> None:
     config = {"url": running.receiver.url, "resource_id": RESOURCE, "secret": "hidden-secret"}
     body = json.dumps({"plugin": "webhook", "plugin_config": config}).encode()
     ids = set()
@@ -481,22 +499,22 @@ def test_the_proxy_hands_on_the_key_that_registers_once(running: Deployment, pro
 @pytest.mark.parametrize(
     "headers",
     [
-        pytest.param({"Host": "evil.example"}, id="a name that resolves to loopback"),
-        pytest.param({"Host": "evil.example:1313"}, id="the same with a port"),
-        pytest.param({"Origin": "https://evil.example"}, id="a page's script"),
-        pytest.param({"Sec_Fetch_Site": "cross-site"}, id="a page's link"),
+        pytest.param({"Host": "evil.example"}, id="a host name that resolves to loopback"),
+        pytest.param({"Host": "evil.example:1313"}, id="the same host name with a port"),
+        pytest.param({"Origin": "https://evil.example"}, id="the script of a web page"),
+        pytest.param({"Sec_Fetch_Site": "cross-site"}, id="a link on a web page"),
     ],
 )
-def test_the_proxy_serves_no_web_page(running: Deployment, proxied: str, headers: dict[str, str]) -> None:
-    assert ask(f"{proxied}/endpoints/{PARIS}", "DELETE", **headers)[0] == 403
+def test_the_proxy_refuses_requests_of_web_pages(running: Deployment, proxied: str, headers: dict[str, str]) -> None:
+    assert ask(f"{proxied}/endpoints/{PARIS}", "DELETE", None, **headers)[0] == 403
     assert PARIS in running.statuses()
 
 
-def test_the_proxy_takes_no_more_than_a_mebibyte(proxied: str) -> None:
+def test_the_proxy_refuses_bodies_over_one_mebibyte(proxied: str) -> None:
     assert ask(f"{proxied}/endpoints", "POST", b"x", Content_Length=str((1 << 20) + 1))[0] == 413
 
 
-def test_the_proxy_says_when_nobody_is_there() -> None:
+def test_the_proxy_answers_502_when_the_api_cannot_be_reached() -> None:
     nowhere = Stack("stack", api_url="http://127.0.0.1:1", session=boto3.Session(region_name="eu-west-1"))
     server = proxy.server(nowhere, 0)
     thread = threading.Thread(target=server.serve_forever)

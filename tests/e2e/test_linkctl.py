@@ -1,4 +1,4 @@
-"""linkctl as a person types it, against the deployed template: signed, in a process of its own."""
+"""linkctl in a process of its own, with signed requests, against the deployed template."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ from tests.receiver import LoopbackReceiver
 RESOURCE = "by hand: ü/1"
 
 
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
 @pytest.fixture
-def linkctl(cloud: Cloud) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs it with the keys of a user who may call the API, or of another one."""
+def linkctl(cloud: Cloud) -> Run:
+    """Return a function that runs linkctl with the keys of a user: the operator's, or those of a host."""
 
     def run(*arguments: str, stdin: str = "", user: str = "operator") -> subprocess.CompletedProcess[str]:
         environment = linkctl_environment(cloud, user)
@@ -30,7 +33,7 @@ def linkctl(cloud: Cloud) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
-def test_register_report_look_and_drill(linkctl: Callable[..., subprocess.CompletedProcess[str]], cloud: Cloud) -> None:
+def test_register_report_show_drill_and_delete(linkctl: Run) -> None:
     with LoopbackReceiver() as receiver:
         ids = []
         for host in ("paris", "london"):
@@ -49,8 +52,8 @@ def test_register_report_look_and_drill(linkctl: Callable[..., subprocess.Comple
         assert drilled.returncode == 0, drilled.stderr
         there, back = json.loads(drilled.stdout)
         assert [there["from"], there["to"], back["to"]] == [ids[0], ids[1], ids[0]]
-        told = [request.brief()[:3] for request in receiver.requests[2:]]
-        assert told == [
+        received = [request.brief()[:3] for request in receiver.requests[2:]]
+        assert received == [
             (ids[0], "STANDBY", 1),
             (ids[1], "ACTIVATED", 2),
             (ids[1], "STANDBY", 2),
@@ -62,7 +65,7 @@ def test_register_report_look_and_drill(linkctl: Callable[..., subprocess.Comple
             assert linkctl("endpoints", "delete", id, "--force").returncode == 0
 
 
-def test_who_may_not_is_told_so(linkctl: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+def test_missing_permissions_are_an_error_that_names_the_action(linkctl: Run) -> None:
     refused = linkctl("endpoints", "list", user="host")
     assert refused.returncode == 1, refused.stdout
     assert "execute-api:Invoke" in refused.stderr and "Traceback" not in refused.stderr

@@ -1,4 +1,4 @@
-"""The conformance file says what our own receiver does, and the recorded verdicts are those written by hand."""
+"""Our own receiver reaches every verdict in the conformance file, and the file is up to date."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def verdict(case: dict[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("case", WRITTEN["cases"], ids=[case["name"] for case in WRITTEN["cases"]])
-def test_the_verdict_is_the_written_one(case: dict[str, Any]) -> None:
+def test_our_receiver_reaches_the_verdict(case: dict[str, Any]) -> None:
     assert verdict(case) == case["verdict"]
 
 
 @pytest.mark.parametrize("history", WRITTEN["histories"], ids=[one["name"] for one in WRITTEN["histories"]])
-def test_a_history_ends_as_written(history: dict[str, Any]) -> None:
+def test_our_receiver_follows_the_history(history: dict[str, Any]) -> None:
     store = InMemoryStore()
     for step in history["steps"]:
         webhook = received(step, history["secrets"], history["now"])
         assert apply(store, webhook) == Applied(step["superseded"], step["active"])
 
 
-def test_the_file_is_what_the_sender_sends_today() -> None:
+def test_the_file_is_up_to_date_with_the_sender() -> None:
     assert conformance.FILE.read_text() == conformance.document(), "run make conformance"
 
 
-def test_every_code_of_a_refusal_is_in_it() -> None:
+def test_every_error_code_has_a_case() -> None:
     codes = {case["verdict"] for case in WRITTEN["cases"]}
     named = str(WebhookError.__doc__).partition("one of ")[2].partition(".")[0].replace("\n", " ")
-    # These two are no verdict on a request alone: one needs a look-up, one what was seen before.
+    # These two cannot be decided from one request: one needs a lookup, the other one an earlier webhook.
     assert {code.strip() for code in named.split(",")} == codes - {"accepted"} | {"unknown_resource", "epoch_missing"}

@@ -1,4 +1,4 @@
-"""The receivers in examples/, over HTTP from the sender itself."""
+"""The receivers in examples/ run as they are, and the sender itself calls them over HTTP."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from tests.webhooks import LONDON, PARIS, RESOURCE, SECRET, told
 EXAMPLES = Path(__file__).parents[2] / "examples/receivers"
 SENDER = Sender(allowed_networks=[ip_network("127.0.0.0/8")])
 Switched = list[str | None]
+"""The endpoint ids that an example switched to, in order; None: no endpoint is active."""
 
 
 @contextlib.contextmanager
@@ -70,12 +71,12 @@ def rest_api(app: ModuleType) -> contextlib.AbstractContextManager[int]:
 
 @contextlib.contextmanager
 def gateway(app: ModuleType, event: Callable[[dict[str, list[str]], bytes], dict[str, Any]]) -> Iterator[int]:
-    """HTTP in front of a handler, with events of one of AWS's forms."""
+    """Serve a Lambda handler over HTTP; `event` makes the event that AWS would make of a request."""
 
     class Gateway(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
-            headers = {name: self.headers.get_all(name) for name in self.headers}
+            headers = {name: self.headers.get_all(name, []) for name in self.headers}
             answer = app.handler(event(headers, body), None)
             self.send_response(answer["statusCode"])
             self.end_headers()
@@ -102,7 +103,7 @@ def in_thread(run: Callable[[], None], stop: Callable[[], None]) -> Iterator[Non
         assert not thread.is_alive()
 
 
-WAYS = {
+EXAMPLE_SERVERS = {
     "flask": ("flask_app", flask),
     "fastapi": ("fastapi_app", fastapi),
     "function url": ("lambda_function", function_url),
@@ -110,12 +111,12 @@ WAYS = {
 }
 
 
-@pytest.fixture(params=WAYS)
+@pytest.fixture(params=EXAMPLE_SERVERS)
 def example(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[str, Switched]]:
-    """(url, what it switched to) of an example that runs, next to a copy of the one file."""
-    name, serve = WAYS[request.param]
+    """Yield the URL of a running example beside its copy of receiver.py, and what it switched to."""
+    name, serve = EXAMPLE_SERVERS[request.param]
     (tmp_path / "link_receiver.py").write_text(Path(receiver.__file__).read_text())
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "link_receiver", raising=False)
@@ -131,7 +132,7 @@ def example(
         spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
         assert spec is not None and spec.loader is not None
         app = importlib.util.module_from_spec(spec)
-        # FastAPI looks its annotations up by the module's name.
+        # FastAPI looks up the annotations by the name of the module.
         monkeypatch.setitem(sys.modules, name, app)
         spec.loader.exec_module(app)
         switched: Switched = []
@@ -143,7 +144,7 @@ def example(
 def send(
     url: str, *announcement: Any, secret: str = SECRET, change: dict[str, str] | None = None, body: bytes = b""
 ) -> Result:
-    """One attempt, its headers and body changed before it leaves."""
+    """Send one attempt, with headers and body changed after they were signed."""
     now = int(time.time())
     signed, headers = webhook.request(told(*announcement), [secret], {}, timestamp=now)
     return SENDER.post(url, body or signed, {**headers, **(change or {})}, not_after=(now + 30) * 1000)
@@ -152,14 +153,14 @@ def send(
 STORY = [(PARIS, "ACTIVATED", 1, 1), (LONDON, "STANDBY", 1, 1), (PARIS, "STANDBY", 1, 2), (LONDON, "ACTIVATED", 2, 2)]
 
 
-def test_it_follows_a_handover(example: tuple[str, Switched]) -> None:
+def test_an_example_follows_a_handover(example: tuple[str, Switched]) -> None:
     url, switched = example
     results = [send(url, *announcement) for announcement in STORY]
     assert results == [Result(ResultKind.DELIVERED, status_code=204)] * 4
     assert switched == [PARIS, PARIS, None, LONDON]
 
 
-def test_what_is_late_is_answered_and_changes_nothing(example: tuple[str, Switched]) -> None:
+def test_a_superseded_webhook_is_answered_and_changes_nothing(example: tuple[str, Switched]) -> None:
     url, switched = example
     for announcement in (*STORY, STORY[0]):
         assert send(url, *announcement).status_code == 204
@@ -170,15 +171,15 @@ def test_what_is_late_is_answered_and_changes_nothing(example: tuple[str, Switch
     ("case", "more"),
     [
         ("another secret", {"secret": "another"}),
-        ("another resource's header", {"change": {"X-Link-Webhook-Resource-ID": "unknown"}}),
+        ("the header of another resource", {"change": {"X-Link-Webhook-Resource-ID": "unknown"}}),
         ("another body", {"body": b'{"endpoint_id":"x"}'}),
-        ("not JSON and not signed", {"body": b"\xff"}),
-        ("an older attempt's time", {"change": {"X-Link-Webhook-Timestamp": "1700000000"}}),
-        ("no signature at all", {"change": {"X-Link-Webhook-Signature": ""}}),
+        ("a body that is not JSON and not signed", {"body": b"\xff"}),
+        ("the timestamp of an older attempt", {"change": {"X-Link-Webhook-Timestamp": "1700000000"}}),
+        ("an empty signature", {"change": {"X-Link-Webhook-Signature": ""}}),
         ("a signature that is not ASCII", {"change": {"X-Link-Webhook-Signature": "é" * 64}}),
     ],
 )
-def test_what_is_not_genuine_is_refused_without_a_crash(
+def test_a_forged_webhook_gets_401_and_changes_nothing(
     example: tuple[str, Switched], case: str, more: dict[str, Any]
 ) -> None:
     url, switched = example

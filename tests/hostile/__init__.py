@@ -1,1 +1,1 @@
-"""Receivers that mean harm, and what it costs a sender to meet them."""
+"""Hostile receivers, and what they cost the sender."""

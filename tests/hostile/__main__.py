@@ -1,6 +1,6 @@
-"""`python -m tests.hostile`: what each attack costs this sender and two other clients.
+"""`python -m tests.hostile`: print what each attack costs this sender and two other clients.
 
-A client is stopped after `PATIENCE` seconds; beyond `LIMIT_MB` it gets no more memory.
+A client is stopped after `PATIENCE_SECONDS`, and cannot allocate more than `LIMIT_MB`.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from tests.hostile.certificates import Authority
 from tests.hostile.client import CLIENTS, LIMIT_MB
 from tests.hostile.measure import Figures, measure
 
-PATIENCE = 15.0
-AT_ONCE = 8
+PATIENCE_SECONDS = 15.0
+MAX_CONCURRENT = 8
 
 
-def shown(figures: Figures) -> str:
+def columns(figures: Figures) -> str:
+    """Return the figures as three columns; ? where the client was stopped."""
     if not figures.ended:
         return f"{'> ' + format(figures.seconds, '.0f'):>6}      ?     ?"
     return f"{figures.seconds:6.2f} {figures.mb:6.1f} {figures.cpu:5.2f}"
@@ -29,22 +30,20 @@ def main() -> None:
     installed = [name for name in CLIENTS if name == "sender" or importlib.util.find_spec(name.replace("-", "_"))]
     for name in CLIENTS.keys() - set(installed):
         print(f"{name} is not installed: pip install -r requirements/hostile.txt")
-    print(
-        f"seconds, MB more memory, seconds of CPU; stopped after {PATIENCE:.0f} s, no more than {LIMIT_MB} MB to get\n"
-    )
-    print(f"{'attack':<34} {'transport':<10}", *(f"| {name:<19}" for name in installed), "| outcome here")
+    print(f"seconds, MB of additional memory, seconds of CPU; limits: {PATIENCE_SECONDS:.0f} s and {LIMIT_MB} MB\n")
+    print(f"{'attack':<34} {'transport':<10}", *(f"| {name:<19}" for name in installed), "| outcome of sender")
     found: dict[str, list[tuple[str, Figures]]] = {name: [] for name in installed}
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(AT_ONCE) as pool:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(MAX_CONCURRENT) as pool:
         authority = Authority(Path(folder))
         rows = [
-            [pool.submit(measure, name, attack, transport, authority, patience=PATIENCE) for name in installed]
+            [pool.submit(measure, name, attack, transport, authority, patience=PATIENCE_SECONDS) for name in installed]
             for attack, transport in PAIRS
         ]
         for (attack, transport), row in zip(PAIRS, rows, strict=True):
             figures = [future.result() for future in row]
             print(
                 f"{attack.name:<34} {transport:<10}",
-                *(f"| {shown(one)}" for one in figures),
+                *(f"| {columns(one)}" for one in figures),
                 f"| {figures[0].outcome}",
                 flush=True,
             )
@@ -55,7 +54,7 @@ def main() -> None:
         ended = [(attack, figures) for attack, figures in results if figures.ended]
         worst = {unit: max(ended, key=lambda one: getattr(one[1], unit)) for unit in ("seconds", "mb", "cpu")}
         print(
-            f"{name}: {len(results)} attacks, {len(results) - len(ended)} never ended; worst of the others:",
+            f"{name}: {len(results)} attacks, {len(results) - len(ended)} stopped at the limit; worst of the others:",
             "; ".join(f"{getattr(figures, unit):.2f} {unit} ({attack})" for unit, (attack, figures) in worst.items()),
         )
 

@@ -1,4 +1,4 @@
-"""Every kind of harm a receiver can do: each ending at each stage, and the ones with a shape of their own."""
+"""The attacks: every ending of a connection at every stage, and single ones that do not fit that grid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.hostile.receiver import Peer, Play, Receiver, answers
 TIMEOUT, RESET, MALFORMED = "maybe_received timeout", "maybe_received reset", "maybe_received malformed"
 NO_TLS, TLS_TIMEOUT = "not_sent tls", "not_sent timeout"
 NO_CONNECTION = "not_sent connect"
-"""A reset right after the accept can be quicker than the sender's connect()."""
+"""A reset right after the accept can arrive before connect() returns in the sender."""
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LOCATION = b"Location: http://127.0.0.1:9/\r\n"
@@ -25,9 +25,10 @@ ENDLESS = b"Content-Length: 1000000000000\r\n\r\n"
 
 @dataclass(frozen=True)
 class Attack:
-    """`expected`: kind and reason of the attempt's result, `or` another if it depends on the machine's load.
+    """An attack and the result that it must have.
 
-    A `transport` of handshake: played instead of one.
+    `expected` is the kind and the reason of the result, with `or` between two when the load of the machine decides.
+    With the transport "handshake" the attack replaces the TLS handshake.
     """
 
     name: str
@@ -38,7 +39,8 @@ class Attack:
     session_tickets: int = 2
 
 
-# stage: (whether the request is read first, what is said before it, what is said for ever, does that answer?)
+# stage: (read the request first, bytes sent on the way to the stage, bytes to send without end there, result if the
+# sender has its answer at that stage already)
 STAGES: dict[str, tuple[bool, bytes, bytes, str]] = {
     "accept": (False, b"", b"HTTP/1.1 100 Continue\r\n\r\n", ""),
     "request": (True, b"", b"\0", ""),
@@ -62,18 +64,18 @@ ENDINGS = {
 
 
 def every_ending_at_every_stage() -> Iterator[Attack]:
-    for stage, (reads, said, filler, answer) in STAGES.items():
+    for stage, (reads, sent, filler, answer) in STAGES.items():
         for ending, (end, expected) in ENDINGS.items():
 
             def play(
-                peer: Peer, reads: bool = reads, said: bytes = said, end: object = end, filler: bytes = filler
+                peer: Peer, reads: bool = reads, sent: bytes = sent, end: object = end, filler: bytes = filler
             ) -> None:
                 if reads:
                     peer.read_request()
-                if said:
-                    peer.send(said)
+                if sent:
+                    peer.send(sent)
                     if end is Peer.reset:
-                        # A reset overtakes what was said just before it.
+                        # A reset discards bytes that the peer has not read yet: let it read them first.
                         time.sleep(0.1)
                 assert callable(end)
                 end(peer, filler)
@@ -84,6 +86,8 @@ def every_ending_at_every_stage() -> Iterator[Attack]:
 
 
 def then(*steps: Play) -> Play:
+    """Play the steps one after the other."""
+
     def play(peer: Peer) -> None:
         for step in steps:
             step(peer)
@@ -92,7 +96,7 @@ def then(*steps: Play) -> Play:
 
 
 def trickle(data: bytes) -> Play:
-    """`data` over and over, a byte every millisecond: each wakes the other side up and brings it nothing."""
+    """Send `data` again and again, one byte per millisecond: each byte wakes the sender, which gets nothing from it."""
 
     def play(peer: Peer) -> None:
         for byte in itertools.cycle(data):
@@ -107,6 +111,7 @@ BOMB = gzip.compress(bytes(256 << 20), 9)
 
 
 def bomb(head: bytes) -> Play:
+    """Answer with a small body that becomes 256 MiB when it is decompressed."""
     return answers(head + b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(BOMB), BOMB)
 
 
@@ -145,7 +150,7 @@ def after_the_client_hello(peer: Peer) -> None:
 
 
 def real_handshake_dripped(peer: Peer) -> None:
-    """A TLS server like any other, whose bytes come one by one."""
+    """Send a valid TLS handshake, one byte at a time."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
     assert peer.receiver.tls
     server = peer.receiver.tls.wrap_bio(incoming, outgoing, server_side=True)
@@ -184,7 +189,7 @@ HANDSHAKE = [
     Attack("10,000 session tickets", Peer.never, MALFORMED, "tls", session_tickets=10_000),
 ]
 NETWORK = [
-    Attack("connection never taken", Peer.never, TLS_TIMEOUT, "plain", listening=False),
+    Attack("connection never accepted", Peer.never, TLS_TIMEOUT, "plain", listening=False),
 ]
 
 ATTACKS = [*every_ending_at_every_stage(), *SHAPES, *HANDSHAKE, *NETWORK]
@@ -197,7 +202,7 @@ PAIRS = [
 
 
 def receiver(attack: Attack, transport: str, context: ssl.SSLContext) -> Receiver:
-    """A receiver that plays the attack over a transport."""
+    """Return a receiver that plays the attack over a transport."""
     if transport == "tls":
         context.num_tickets = attack.session_tickets
     return Receiver(

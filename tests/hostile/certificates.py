@@ -1,4 +1,4 @@
-"""Certificates made for one test run."""
+"""Certificates for one test run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def _name(text: str) -> x509.Name:
 
 @dataclass
 class Authority:
-    """A certification authority of our own; its certificate stands in `folder`/ca.pem."""
+    """A certification authority for tests; its certificate is in `folder`/ca.pem."""
 
     folder: Path
 
@@ -47,7 +47,7 @@ class Authority:
         self.path.write_text(self.pem)
 
     def server_context(self, *names: str, expires: datetime.timedelta = DAY) -> ssl.SSLContext:
-        """The TLS settings of a server whose certificate is made out to `names`, for 127.0.0.1 if there are none."""
+        """Return the TLS context of a server whose certificate is for `names`, or for 127.0.0.1 without any."""
         key = ec.generate_private_key(ec.SECP256R1())
         subjects: list[x509.GeneralName] = [x509.DNSName(name) for name in names]
         if not names:

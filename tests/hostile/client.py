@@ -1,6 +1,6 @@
-"""One POST by one client in a process of its own, measured: `python -m tests.hostile.client CLIENT WARM_UP URL CA`.
+"""`python -m tests.hostile.client CLIENT WARM_UP URL CA`: measure one POST by one client in a process of its own.
 
-The address space is limited, so that a client which takes all the memory it can get takes no one else's.
+The address space of the process is limited, so that a client that allocates without end does not exhaust the machine.
 """
 
 from __future__ import annotations
@@ -54,7 +54,8 @@ CLIENTS = {"sender": this_sender, "requests": plain_requests, "requests-hardened
 
 
 def peak_mb() -> float:
-    # Not getrusage: its peak begins with that of the process that started this one.
+    """Return the highest memory use of this process."""
+    # getrusage would start with the peak of the parent process.
     found = re.search(r"VmHWM:\s+([0-9]+) kB", Path("/proc/self/status").read_text())
     assert found
     return int(found[1]) / 1024
@@ -62,7 +63,7 @@ def peak_mb() -> float:
 
 def main(name: str, warm_up: str, url: str, ca: str) -> None:
     post = CLIENTS[name](ca)
-    # What is loaded at a process's first request is not the attack's doing.
+    # The first request of a process imports modules; the attack must not be charged for them.
     post(warm_up)
     in_use = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (in_use + (LIMIT_MB << 20), -1))

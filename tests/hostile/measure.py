@@ -1,4 +1,4 @@
-"""Attacks played against a client, each in a process of its own."""
+"""Measures a client under an attack, in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT 
 
 @dataclass(frozen=True)
 class Figures:
-    """What an attack cost. `ended` is false when the client was stopped after `seconds`."""
+    """What an attack cost: additional `mb` and seconds of `cpu`. `ended` is false if the client had to be stopped."""
 
     seconds: float
     mb: float = 0.0
@@ -30,7 +30,7 @@ class Figures:
 
 
 def measure(client: str, attack: Attack, transport: str, authority: Authority, *, patience: float) -> Figures:
-    """The figures of one attack on one client."""
+    """Return the figures of one attack on one client; `patience` in seconds."""
     context = authority.server_context()
     with receiver(attack, transport, context) as attacker, Receiver(tls=authority.server_context()) as harmless:
         command = [

@@ -1,4 +1,4 @@
-"""A receiver on loopback that does to its caller whatever a test tells it to."""
+"""A receiver on loopback that behaves as a test tells it to."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Peer:
         self.receiver = receiver
 
     def read_request(self) -> None:
-        """Reads head and body, and remembers both and how they came."""
+        """Read head and body, and keep both and the pieces in which they arrived."""
         pieces = []
         while piece := self.connection.recv(1 << 20):
             pieces.append(piece)
@@ -35,7 +35,7 @@ class Peer:
         self.connection.sendall(data)
 
     def drip(self, data: bytes) -> None:
-        """`data` over and over, one byte at a time."""
+        """Send `data` again and again, one byte per period."""
         while True:
             for byte in data:
                 self.connection.sendall(bytes([byte]))
@@ -43,27 +43,27 @@ class Peer:
                     return
 
     def flood(self, data: bytes) -> None:
-        """`data` over and over, as fast as it is taken."""
+        """Send `data` again and again, as fast as the caller reads it."""
         block = data * (65_536 // len(data) + 1)
         while not self.receiver.stopping.is_set():
             self.connection.sendall(block)
 
     def never(self, data: bytes = b"") -> None:
-        """Keeps the connection and says nothing."""
+        """Keep the connection open and send nothing."""
         self.receiver.stopping.wait()
 
     def close(self, data: bytes = b"") -> None:
-        """Ends the connection in order."""
+        """Close the connection in the normal way."""
         self.connection.close()
 
     def reset(self, data: bytes = b"") -> None:
-        """Ends the connection with a reset."""
+        """Close the connection with a reset."""
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
 
 
 def answers(*parts: bytes) -> Play:
-    """Reads the request, then says these."""
+    """Read the request, then send these bytes."""
 
     def play(peer: Peer) -> None:
         peer.read_request()
@@ -77,7 +77,10 @@ NO_CONTENT = answers(b"HTTP/1.1 204 No Content\r\n\r\n")
 
 
 class Receiver:
-    """Use as a context manager; counts connections, remembers requests. `in_handshake`: it plays instead of one."""
+    """A context manager that counts connections and keeps requests.
+
+    With `in_handshake`, `play` replaces the TLS handshake.
+    """
 
     def __init__(
         self,
@@ -112,7 +115,7 @@ class Receiver:
         if self._listening:
             threading.Thread(target=self._accept, daemon=True).start()
         else:
-            # A full queue of connections leaves the next ones without any answer.
+            # Once the accept queue is full, the kernel does not answer further connections.
             for _ in range(4):
                 waiting = socket.socket(self._listener.family)
                 waiting.setblocking(False)
@@ -138,7 +141,7 @@ class Receiver:
             threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        # What breaks here broke because the caller hung up.
+        # Errors here mean that the caller closed the connection.
         with contextlib.suppress(OSError, ValueError):
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self.tls and not self._in_handshake:

@@ -1,4 +1,4 @@
-"""No url makes the sender connect to where it may not: real listeners count, and every connect is watched."""
+"""No URL makes the sender connect to a forbidden address: real listeners count, and every connect is recorded."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def _watch(event: str, arguments: tuple[object, ...]) -> None:
         _connects.append(host)
         carried = ip_address(host)
         if not (getattr(carried, "ipv4_mapped", None) or carried).is_loopback:
-            # Nothing leaves the machine, whatever a test finds out.
+            # No test may connect to another machine, even if it finds a bug.
             raise ConnectionRefusedError
 
 
@@ -37,7 +37,7 @@ sys.addaudithook(_watch)
 
 @pytest.fixture
 def connects() -> Iterator[list[str]]:
-    """The address of every connect, also of those that were not let through."""
+    """Yield the address of every connect, including those that were blocked."""
     global _watching
     _connects.clear()
     _watching = True
@@ -46,13 +46,14 @@ def connects() -> Iterator[list[str]]:
 
 
 def post(url: str, *allowed: str) -> Result:
+    """Send one attempt with these networks allowed."""
     sender = Sender(allowed_networks=[ip_network(network) for network in allowed], seconds=1.0)
     return sender.post(url, b"{}", {}, not_after=round(time.time() * 1000) + 10_000)
 
 
 @pytest.fixture
 def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
-    """A resolver for names: each look-up takes the next list of addresses."""
+    """Yield the answers of the resolver: each lookup takes the next list of addresses."""
     answers: list[list[str]] = []
     real = socket.getaddrinfo
 
@@ -113,7 +114,7 @@ OTHER_FORBIDDEN = {
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
-def test_loopback_is_reached_in_no_spelling_but_in_each_where_it_is_allowed(host: str, connects: list[str]) -> None:
+def test_loopback_is_refused_in_every_spelling_unless_it_is_allowed(host: str, connects: list[str]) -> None:
     with Receiver() as listener:
         url = f"http://{host}:{listener.port}/"
         assert post(url) == REFUSED
@@ -123,7 +124,7 @@ def test_loopback_is_reached_in_no_spelling_but_in_each_where_it_is_allowed(host
 
 
 @pytest.mark.parametrize("host", ["[::1]", "[0:0:0:0:0:0:0:1]", "[0000::0001]"])
-def test_loopback_of_ipv6(host: str, connects: list[str]) -> None:
+def test_ipv6_loopback_is_refused_unless_its_own_network_is_allowed(host: str, connects: list[str]) -> None:
     try:
         listener = Receiver(host="::1")
     except OSError:
@@ -136,7 +137,7 @@ def test_loopback_of_ipv6(host: str, connects: list[str]) -> None:
 
 
 @pytest.mark.parametrize(("host", "opening"), OTHER_FORBIDDEN.items())
-def test_a_forbidden_address_is_not_even_tried_and_its_allowed_twin_is(
+def test_a_forbidden_address_gets_no_connect_unless_its_network_is_allowed(
     host: str, opening: str, connects: list[str]
 ) -> None:
     url = f"http://{host}/"
@@ -147,7 +148,7 @@ def test_a_forbidden_address_is_not_even_tried_and_its_allowed_twin_is(
 
 
 @pytest.mark.parametrize("host", [host for host in [*SPELLINGS, *OTHER_FORBIDDEN] if host.lower() != "localhost"])
-def test_a_literal_is_refused_when_it_is_registered(host: str) -> None:
+def test_a_forbidden_literal_address_cannot_be_registered(host: str) -> None:
     body = {"plugin": "webhook", "plugin_config": {"url": f"http://{host}/", "resource_id": "r", "secret": "s"}}
     with pytest.raises(Invalid, match="may not be called"):
         parse(body)
@@ -155,7 +156,7 @@ def test_a_literal_is_refused_when_it_is_registered(host: str) -> None:
 
 @pytest.mark.parametrize("bad", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1", "fd00:ec2::254", "::ffff:10.0.0.1"])
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_one_bad_address_refuses_the_whole_name(
+def test_one_forbidden_address_refuses_the_whole_name(
     bad: str, position: int, connects: list[str], resolver: list[list[str]]
 ) -> None:
     addresses = ["8.8.8.8", "2606:4700::1111"]
@@ -167,7 +168,7 @@ def test_one_bad_address_refuses_the_whole_name(
     assert connects == ["8.8.8.8"]
 
 
-def test_a_bad_address_beyond_those_that_would_be_tried_refuses_too(
+def test_a_forbidden_address_after_the_ones_that_would_be_tried_refuses_the_name(
     connects: list[str], resolver: list[list[str]]
 ) -> None:
     resolver.append([*["8.8.8.8"] * 50, "127.0.0.1"])
@@ -175,15 +176,15 @@ def test_a_bad_address_beyond_those_that_would_be_tried_refuses_too(
     assert connects == []
 
 
-def test_the_judged_address_is_the_connected_one(connects: list[str], resolver: list[list[str]]) -> None:
+def test_the_sender_connects_to_the_address_that_it_checked(connects: list[str], resolver: list[list[str]]) -> None:
     with Receiver() as listener:
-        # A second look-up would lead home.
+        # A second lookup would return loopback.
         resolver += [["8.8.8.8"], ["127.0.0.1"], ["127.0.0.1"]]
         assert post(f"http://rebinding.example:{listener.port}/").kind is ResultKind.NOT_SENT
         assert (connects, listener.connections, len(resolver)) == (["8.8.8.8"], 0, 2)
 
 
-def test_a_redirect_leads_nowhere(connects: list[str]) -> None:
+def test_a_redirect_is_not_followed(connects: list[str]) -> None:
     with Receiver() as inner:
         redirect = answers(b"HTTP/1.1 307 T\r\nLocation: %s\r\n\r\n" % inner.url.encode())
         with Receiver(redirect) as outer:

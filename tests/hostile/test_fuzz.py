@@ -1,4 +1,7 @@
-"""What is accepted can be sent, what is refused says why, and no answer is too strange: FUZZ_EXAMPLES cases of each."""
+"""Generated registrations and answers: the sender can send what was accepted, and survives every answer.
+
+FUZZ_EXAMPLES sets the number of cases of each test.
+"""
 
 from __future__ import annotations
 
@@ -16,12 +19,13 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from link.election.result import Result, ResultKind
+from link.plugins.webhook import wire
+from link.plugins.webhook.url import target
+from link.election.result import ResultKind, Result
 from link.errors import Invalid
+from link.receiver import parse_and_validate_webhook
 from link.plugins.webhook.config import Registration, parse
 from link.plugins.webhook.sender import Sender
-from link.plugins.webhook.url import target
-from link.receiver import parse_and_validate_webhook
 from tests.hostile.certificates import Authority
 from tests.hostile.receiver import Peer, Receiver
 
@@ -37,7 +41,7 @@ LOOPBACK = [ip_network("127.0.0.0/8")]
 
 
 def mostly(usual: st.SearchStrategy[Any], *rare: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Five times in six the usual: what is wrong in two places at once seldom gets to the second."""
+    """Draw the usual in five of six cases: a case with several errors ends at the first one."""
     return st.integers(0, 5).flatmap(lambda number: st.one_of(*rare) if number == 0 else usual)
 
 
@@ -109,11 +113,11 @@ def tls_receiver(authority: Authority) -> Iterator[Receiver]:
 
 
 SENDER = Sender(allowed_networks=LOOPBACK, seconds=5.0)
-UNJUDGED = [ip_network("0.0.0.0/0"), ip_network("::/0"), *LOOPBACK]
+ALL_NETWORKS = [ip_network("0.0.0.0/0"), ip_network("::/0"), *LOOPBACK]
 
 
 def sent(registration: Registration, receiver: Receiver) -> Result:
-    """The result of telling it to this receiver, wherever its url leads."""
+    """Return the result of a webhook that this receiver gets, whatever host the URL names."""
     body, headers = webhook.request(
         webhook.Announcement("vip-1", registration.resource_id, "webhook", "ACTIVATED", 7, 3, "elected", 1),
         [registration.secret],
@@ -122,22 +126,22 @@ def sent(registration: Registration, receiver: Receiver) -> Result:
     )
     real = socket.getaddrinfo
 
-    def home(host: str, port: int, **options: int) -> list[Any]:
-        # The encoding of names is a part of what is tried.
+    def to_loopback(host: str, port: int, **options: int) -> list[Any]:
+        # The real getaddrinfo encodes the name, too, and that must not fail.
         host.encode("idna")
         return real("127.0.0.1", receiver.port, **options)
 
-    with mock.patch.object(socket, "getaddrinfo", home):
+    with mock.patch.object(socket, "getaddrinfo", to_loopback):
         return SENDER.post(registration.url, body, headers, not_after=round(time.time() * 1000) + 60_000)
 
 
 @fuzz
 @given(body=bodies)
-def test_what_is_accepted_can_be_sent_and_what_is_refused_says_why(
+def test_an_accepted_registration_can_be_sent_and_a_refusal_has_reasons(
     body: dict[str, Any], receiver: Receiver, tls_receiver: Receiver
 ) -> None:
     try:
-        registration = parse(body, allowed_networks=UNJUDGED)
+        registration = parse(body, allowed_networks=ALL_NETWORKS)
     except Invalid as invalid:
         event("refused")
         assert invalid.errors
@@ -147,7 +151,7 @@ def test_what_is_accepted_can_be_sent_and_what_is_refused_says_why(
     event("accepted")
     where = target(registration.url)
     if where.scheme == "https":
-        # That its certificate is not the receiver's shows that the handshake went as far as it can.
+        # The certificate is for another name: to see that, the sender must have come to the end of the handshake.
         assert sent(registration, tls_receiver) == Result(ResultKind.REFUSED, "certificate")
         return
 
@@ -171,7 +175,7 @@ def test_what_is_accepted_can_be_sent_and_what_is_refused_says_why(
 
 @fuzz
 @given(body=anything)
-def test_any_json_is_accepted_or_refused(body: object) -> None:
+def test_any_json_is_refused_with_invalid(body: object) -> None:
     with pytest.raises(Invalid):
         parse(body)
 
@@ -195,7 +199,7 @@ replies = st.lists(lines, max_size=8).map(b"\r\n".join)
 
 @fuzz
 @given(reply=replies | st.builds(b"HTTP/1.1 503 X\r\n%b\r\n\r\n".__mod__, lines), pieces=st.integers(1, 3))
-def test_no_answer_is_too_strange(reply: bytes, pieces: int) -> None:
+def test_every_answer_has_a_result(reply: bytes, pieces: int) -> None:
     def play(peer: Peer) -> None:
         peer.read_request()
         for start in range(0, len(reply), len(reply) // pieces + 1):
@@ -211,7 +215,7 @@ def test_no_answer_is_too_strange(reply: bytes, pieces: int) -> None:
 
 @fuzz
 @given(reply=st.binary(max_size=200))
-def test_no_handshake_is_too_strange(reply: bytes, authority: Authority) -> None:
+def test_every_broken_handshake_is_not_sent(reply: bytes, authority: Authority) -> None:
     assume(reply)
 
     def play(peer: Peer) -> None:

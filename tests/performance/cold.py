@@ -1,4 +1,4 @@
-"""Cold starts: a fresh process against one that imports the same packages and does the same calls."""
+"""Cold starts: a new process of a function against one that imports the same packages and makes the same calls."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GROUPS = (
 
 
 def measured(stub: Stub, first: dict[str, list[str]], rounds: int) -> Times:
-    """CPU seconds of each function's first event, ours and the floor's alternating."""
+    """Return the CPU seconds of each function's first event, in alternating rounds of ours and the floor."""
     taken: dict[str, dict[str, list[float]]] = {name: {"floor": [], "ours": []} for name in first}
     with tempfile.TemporaryDirectory(prefix="link-cold-") as folder:
         event, calls = Path(folder) / "event.json", Path(folder) / "calls.json"
@@ -40,7 +40,7 @@ def measured(stub: Stub, first: dict[str, list[str]], rounds: int) -> Times:
                     stub.seed(1, situation.first_tables(function))
                     event.write_text(json.dumps(situation.first_event(function)))
                     if number < 0:
-                        # Also writes the bytecode, so that nobody's first process pays for it.
+                        # This round also writes the bytecode files, so that no measured process does.
                         cpu_seconds(stub, "ours", function, str(event), str(calls))
                         recording.write_text(json.dumps(ours.in_order(json.loads(calls.read_text()), methods)))
                         continue
@@ -50,7 +50,7 @@ def measured(stub: Stub, first: dict[str, list[str]], rounds: int) -> Times:
 
 
 def cpu_seconds(stub: Stub, module: str, *arguments: str) -> float:
-    """What a process used, interpreter included."""
+    """Return the CPU seconds of a process, including the start of the interpreter."""
     command = [sys.executable, "-m", f"tests.performance.{module}", *arguments]
     process = subprocess.Popen(command, cwd=ROOT, env=stub.environment(), stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)
@@ -61,7 +61,7 @@ def cpu_seconds(stub: Stub, module: str, *arguments: str) -> float:
 
 
 def shares(stub: Stub, function: str) -> dict[str, float]:
-    """Milliseconds of import by package: its own modules' time, without what they import in turn."""
+    """Return the import time in milliseconds by package, without the modules that a module imports in turn."""
     command = [sys.executable, "-X", "importtime", "-c", f"import functions.{function}.app"]
     done = subprocess.run(command, cwd=ROOT, env=stub.environment(), capture_output=True, text=True, check=True)
     found: dict[str, float] = defaultdict(float)

@@ -1,7 +1,7 @@
-"""`python -m tests.performance.contention NUMBER`: so many reporters at once on one resource, as JSON in the last line.
+"""`python -m tests.performance.contention NUMBER`: NUMBER concurrent reports for one resource; the last line is JSON.
 
-Each is a thread with an event of its own, all of them behind one gate; what DynamoDB refuses is tried again until it
-takes it, as in production.
+Each report is an event in a thread of its own; all threads start together. As in production, a refused write is
+repeated until DynamoDB accepts it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tests.performance.floor import PARIS, URL
 from tests.performance.stub import SETTINGS, Stub
 
 ENDPOINTS = 32
-"""On the resource; beyond it, hosts report twice."""
+"""Endpoints of the resource; with more reports than that, hosts report several times."""
 
 
-def crowd() -> Any:
-    """The resource with many endpoints, one of them active."""
+def crowded_tables() -> Any:
+    """Return the tables' items of a resource with many endpoints, paris active."""
     items = situation.tables(situation.Status.ACTIVATED)
     resource = lock.from_item(items[SETTINGS.locks_table])
     paris = resource.endpoints[PARIS]
@@ -40,12 +40,12 @@ def main(number: int) -> dict[str, Any]:
     from link.process import RECONCILER
 
     stub = Stub(urlsplit(URL).port or 0)
-    stub.seed(1, crowd())
+    stub.seed(1, crowded_tables())
     gate = threading.Barrier(number)
 
     def report(which: int) -> int:
         event = json.loads(situation.report("ACTIVATED", _name(which % ENDPOINTS))["Records"][0]["body"])
-        # Each later than the last of its host.
+        # Later than the previous report of the same host.
         event["detail"]["reported_at"] += which
         gate.wait(60)
         try:

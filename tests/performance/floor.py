@@ -1,7 +1,7 @@
-"""The floor: a path's calls in bare boto3, one HMAC, one POST over a fresh connection, and nothing of ours.
+"""The floor: the AWS calls of a path in bare boto3, one HMAC and one POST over a new connection, without our code.
 
 `python -m tests.performance.floor FUNCTION FILE` is the floor of a cold start: it imports the third-party packages
-that the function needs and does the calls recorded in the file.
+that the function needs and makes the calls recorded in the file.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -25,7 +26,7 @@ SENDS = ("endpoint_status", "reconcile")
 
 
 def deliver() -> None:
-    """One signed POST."""
+    """Send one signed POST."""
     timestamp = str(int(time.time()))
     body = json.dumps(
         {"endpoint_id": PARIS, "resource_id": RESOURCE, "plugin": "webhook", "status": "ACTIVATED"}
@@ -39,17 +40,17 @@ def deliver() -> None:
 
 
 class Floor:
-    """Recorded calls as (service, method, arguments); "POST" stands for `deliver`."""
+    """Repeats recorded calls, each (service, method, arguments); "POST" means `deliver`."""
 
     def __init__(self, calls: list[list[Any]]) -> None:
         clients: dict[str, Any] = {}
-        self._calls = []
+        self._calls: list[tuple[Callable[..., object], dict[str, Any]]] = []
         for service, method, arguments in calls:
             if method == "POST":
                 self._calls.append((deliver, {}))
                 continue
             if service not in clients:
-                clients[service] = boto3.client(service)  # type: ignore[call-overload]
+                clients[service] = boto3.client(service)
             self._calls.append((getattr(clients[service], method), arguments))
 
     def __call__(self) -> None:
@@ -58,7 +59,7 @@ class Floor:
 
 
 def imported(function: str) -> None:
-    """The third-party packages of a function, and the trust store that its POSTs will need."""
+    """Import the third-party packages of a function, and load the trust store that its POSTs need."""
     import aws_lambda_powertools.utilities.typing
     from aws_lambda_powertools import Logger
 

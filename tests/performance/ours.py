@@ -1,6 +1,6 @@
-"""`python -m tests.performance.ours FUNCTION EVENT [CALLS]`: a fresh process of a function and its first event.
+"""`python -m tests.performance.ours FUNCTION EVENT [CALLS]`: handle a first event in a new process of a function.
 
-With CALLS it writes the AWS calls made into that file, for the floor to repeat.
+With CALLS it writes its AWS calls to that file, for the floor to repeat.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 
 class Context:
-    """What Lambda hands to a handler."""
+    """The context that Lambda passes to a handler."""
 
     function_name = "bench"
     memory_limit_in_mb = 512
@@ -26,7 +26,7 @@ class Context:
 
 
 def recorded() -> list[list[Any]]:
-    """The calls of every client made from now on."""
+    """Return a list to which every client that is made from now on adds its calls."""
     import boto3
     from botocore import xform_name
 
@@ -43,7 +43,7 @@ def recorded() -> list[list[Any]]:
 
 
 def in_order(calls: list[list[Any]], methods: list[str]) -> list[list[Any]]:
-    """The calls as the budget lists them, its POST among them. Writes go to a table that takes everything."""
+    """Return the calls in the order of the budget, with its POST; writes go to a table that accepts every write."""
     left, ordered = list(calls), []
     for method in methods:
         if method == "POST":
@@ -60,7 +60,7 @@ def in_order(calls: list[list[Any]], methods: list[str]) -> list[list[Any]]:
 
 
 def handle(function: str, event: dict[str, Any]) -> Any:
-    """What the function answers; raises when it did not succeed."""
+    """Return the answer of the function; fails when the function did not succeed."""
     answer = importlib.import_module(f"functions.{function}.app").handler(event, Context())
     assert not answer.get("batchItemFailures") and answer.get("statusCode", 200) == 200, answer
     return answer

@@ -1,6 +1,7 @@
-"""`python -m tests.performance.peers ROUNDS`: what others take for a lock or a signature, as JSON in the last line.
+"""`python -m tests.performance.peers ROUNDS`: measure locks and signatures of other libraries; the last line is JSON.
 
-None of the locks elects, keeps an epoch, writes an audit or owes anybody a webhook: it is what one would start from.
+None of these locks elects, keeps an epoch, writes transitions or delivers webhooks: they are the building blocks with
+which an implementation could start.
 """
 
 from __future__ import annotations
@@ -30,8 +31,8 @@ NOW = 1_795_435_200
 
 
 def locks(stub: Stub) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
-    """(acquire, afterwards) by name."""
-    # Only in the benchmark's own environment.
+    """Return (acquire, afterwards) by name; `afterwards` makes the next `acquire` possible and is not measured."""
+    # Installed in the environment of the benchmark only.
     from dynamodblock import DynamoDBLock
     from python_dynamodb_lock.python_dynamodb_lock import DynamoDBLockClient
 
@@ -71,6 +72,7 @@ def locks(stub: Stub) -> dict[str, tuple[Callable[[], object], Callable[[], obje
 
 
 def signatures() -> dict[str, Callable[[], object]]:
+    """Return what to measure by name."""
     body = webhook.payload(PARIS, RESOURCE, "webhook", Status.ACTIVATED)
     standard = Webhook("whsec_" + base64.b64encode(SECRET.encode()).decode())
     announcement = webhook.Announcement(
@@ -89,7 +91,7 @@ def signatures() -> dict[str, Callable[[], object]]:
     def verify() -> None:
         receiver.parse_and_validate_webhook(SECRET, headers, sent, now=NOW)
 
-    # standardwebhooks reads the clock itself.
+    # standardwebhooks takes no time as an argument: it needs a current one.
     now = datetime.now(UTC)
     message, names = body.decode(), ("webhook-id", "webhook-timestamp", "webhook-signature")
     theirs = dict(zip(names, ("id", str(int(now.timestamp())), standard.sign("id", now, message)), strict=True))

@@ -1,6 +1,6 @@
-"""`python -m tests.performance.scale sweep NUMBER` or `deliver NUMBER`, as JSON in the last line.
+"""`python -m tests.performance.scale sweep NUMBER` or `deliver NUMBER`: measure at scale; the last line is JSON.
 
-A process of its own each, so that its memory is its own.
+Each runs in a process of its own, so that the memory of one does not count for the other.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from tests.performance import ours, situation
-from tests.performance.floor import URL
+from tests.performance.floor import PARIS, URL
 from tests.performance.stub import Stub
 from tests.performance.warm import timed
 
 SLOW = "/slow/100"
 BATCH = 10
-"""Messages that Lambda hands to one function at once."""
+"""Messages that Lambda passes to one invocation."""
 
 
 def sweep(stub: Stub, number: int) -> dict[str, Any]:
-    """One sweep that finds `number` resources due; the tick before it found none."""
+    """Measure one sweep that finds `number` resources due, minus a sweep that finds none."""
     event = situation.first_event("refresh")
     stub.seed(0, {})
     ours.handle("refresh", event)
@@ -45,9 +45,9 @@ def sweep(stub: Stub, number: int) -> dict[str, Any]:
 
 
 def deliver(stub: Stub, number: int) -> dict[str, Any]:
-    """The wake-ups of `number` refreshes, in batches one after the other, to a receiver that takes 100 ms."""
+    """Measure the wake-ups of `number` refreshes, in consecutive batches, with a receiver that answers after 100 ms."""
     tables = situation.tables(situation.Status.ACTIVATED, due_in_ms=0, resource_id="floating-ip-#", path=SLOW)
-    text = json.dumps(tables).replace(situation.PARIS, "vip-#")
+    text = json.dumps(tables).replace(PARIS, "vip-#")
     stub.seed(number, json.loads(text))
     due_at = int(tables["locks"]["due_at"]["N"])
     stub.calls()

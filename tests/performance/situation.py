@@ -1,4 +1,4 @@
-"""What the benchmarks measure: who is registered, what is in the tables, which event comes."""
+"""The situations that the benchmarks measure: the items in the tables, and the event that arrives."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ _last = itertools.count(int(time.time() * 1000))
 
 
 def tables(paris: Status, *, due_in_ms: int | None = None, resource_id: str = RESOURCE, path: str = "/webhook") -> Any:
-    """paris with this status, london failing, everybody told; as the tables' items go over the wire."""
+    """Return the tables' items as sent to DynamoDB: paris has this status, london is FAILING, both receivers know."""
     now = int(time.time() * 1000)
     holds = paris is Status.ACTIVATED
-    # Told so long ago that the refresh is due when the item says.
-    told = now - REFRESH_MS + (REFRESH_MS if due_in_ms is None else due_in_ms)
+    # The last delivery was long enough ago for the refresh to be due at `due_at`.
+    delivered = now - REFRESH_MS + (REFRESH_MS if due_in_ms is None else due_in_ms)
     known = Resource(
         resource_id,
         version=1,
         nonce="nonce",
         epoch=1,
         holder=PARIS if holds else None,
-        due_at=told + REFRESH_MS if holds else None,
-        endpoints={PARIS: _entry(paris, "paris", told), LONDON: _entry(Status.FAILING, "london", told)},
+        due_at=delivered + REFRESH_MS if holds else None,
+        endpoints={PARIS: _entry(paris, "paris", delivered), LONDON: _entry(Status.FAILING, "london", delivered)},
     )
     secret = {"value": SECRET, "from": 0, "until": None}
     row = StorablePluginConfig(
@@ -41,7 +41,7 @@ def tables(paris: Status, *, due_in_ms: int | None = None, resource_id: str = RE
         plugin="webhook",
         resource_id=resource_id,
         url=URL + path,
-        # The stub's KMS hides nothing.
+        # The KMS of the stub does not encrypt.
         ciphertext=json.dumps({"v": 1, "secrets": [secret], "headers": {}}, separators=(",", ":")).encode(),
         host="paris",
     )
@@ -49,46 +49,46 @@ def tables(paris: Status, *, due_in_ms: int | None = None, resource_id: str = RE
     return json.loads(json.dumps(items, default=lambda value: base64.b64encode(value).decode()))
 
 
-def _entry(status: Status, host: str, told: int) -> Endpoint:
+def _entry(status: Status, host: str, delivered: int) -> Endpoint:
     return Endpoint(
-        joined=told,
+        joined=delivered,
         revision=1,
         host=host,
         reported=status,
-        reported_at=told,
+        reported_at=delivered,
         status=status,
         sequence=1,
         epoch=1,
         reason="elected",
-        announced_at=told,
+        announced_at=delivered,
         delivered_sequence=1,
-        delivered_at=told,
+        delivered_at=delivered,
         believed_until=NEVER if status is Status.ACTIVATED else None,
     )
 
 
 def report(status: str, endpoint_id: str = PARIS) -> dict[str, Any]:
-    """An SQS batch of one status event, later than every one before."""
+    """Return an SQS batch of one status event, with a later time than every earlier one."""
     event = json.loads(json.loads((EVENTS / "status_winner.json").read_text())["Records"][0]["body"])
-    # Later also than what the tables say that was made in this millisecond: an equal report is an old one.
+    # Also later than tables made in this millisecond: a report with an equal time counts as outdated.
     at = max(next(_last), int(time.time() * 1000) + 1)
     event["detail"] = {"endpoint_id": endpoint_id, "status": status, "resource_id": RESOURCE, "reported_at": at}
     return batch([json.dumps(event)])
 
 
 def wake_up(resource_id: str, due_at: int) -> str:
-    """The body of a wake-up."""
+    """Return the body of a wake-up."""
     return json.dumps({"resource_id": resource_id, "due_at": due_at})
 
 
 def batch(bodies: list[str]) -> dict[str, Any]:
-    """The SQS event of these messages."""
+    """Return the SQS event with these messages."""
     record = json.loads((EVENTS / "wake_up.json").read_text())["Records"][0]
     return {"Records": [{**record, "messageId": str(number), "body": body} for number, body in enumerate(bodies)]}
 
 
 def first_event(function: str) -> dict[str, Any]:
-    """What a fresh process of the function is given, and what the tables hold is `first_tables`."""
+    """Return the first event of a new process of the function, to go with `first_tables`."""
     if function == "endpoint_status":
         return report("ACTIVATED")
     if function == "reconcile":
@@ -99,7 +99,10 @@ def first_event(function: str) -> dict[str, Any]:
 
 
 def first_tables(function: str) -> Any:
-    """A change of holder, a refresh that is due, one to be woken up, an endpoint to be shown."""
+    """Return the tables' items for `first_event`.
+
+    By function: a change of holder, a refresh that is due, a resource that is due, an endpoint to show.
+    """
     if function == "endpoint_status":
         return tables(Status.FAILING)
     return tables(Status.ACTIVATED, due_in_ms=0 if function in ("reconcile", "refresh") else None)

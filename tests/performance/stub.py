@@ -1,7 +1,8 @@
-"""AWS and a receiver that answer at once: what is left is our own time.
+"""A stub of AWS and of a receiver that answers at once, so that benchmarks measure our own time.
 
-A process of its own, so that its CPU time is nobody's. DynamoDB is the simulation's store behind HTTP, KMS hides
-nothing, SQS takes everything; `/slow/<ms>` is a receiver that takes its time. Tables that are not ours answer `{}`.
+It runs in a process of its own, so that its CPU time is not measured. DynamoDB is the store of the simulation behind
+HTTP, KMS does not encrypt, SQS accepts everything; `/slow/<ms>` is a receiver that answers after that time. Calls for
+other tables than ours get `{}`.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from tests.simulation.store import Store
 
 ROOT = Path(__file__).parents[2]
 PAGE = 5_000
-"""Keys in a page of the due index: DynamoDB's MiB holds about as many with ids of 100 characters."""
+"""Keys in a page of the due index: about as many as fit into 1 MiB with ids of 100 characters."""
 SETTINGS = Settings(
     locks_table="locks",
     endpoints_table="endpoints",
@@ -38,51 +39,54 @@ SETTINGS = Settings(
 
 
 class Aws:
-    """The three services, by the operation in `X-Amz-Target`."""
+    """Answers for DynamoDB, KMS and SQS by the operation in `X-Amz-Target`, and counts the calls."""
 
     def __init__(self) -> None:
         self.store = Store(SETTINGS)
         self.calls: Counter[str] = Counter()
         self._due: dict[str, list[Any]] = {}
 
-    def answer(self, operation: str, asked: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    def answer(self, operation: str, request: dict[str, Any]) -> tuple[int, dict[str, Any]]:
         self.calls[operation] += 1
         try:
-            return 200, self._answer(operation, asked)
+            return 200, self._answer(operation, request)
         except ClientError as error:
-            more = {name: error.response[name] for name in ("Item", "CancellationReasons") if name in error.response}
-            return 400, {"__type": error.response["Error"]["Code"], "message": "refused", **more}
+            response: Any = error.response
+            more = {name: response[name] for name in ("Item", "CancellationReasons") if name in response}
+            return 400, {"__type": response["Error"]["Code"], "message": "refused", **more}
 
-    def _answer(self, operation: str, asked: dict[str, Any]) -> dict[str, Any]:
+    def _answer(self, operation: str, request: dict[str, Any]) -> dict[str, Any]:
         if operation in ("Encrypt", "Decrypt"):
-            hidden = asked.get("Plaintext") or asked["CiphertextBlob"]
-            return {"CiphertextBlob": hidden, "Plaintext": hidden, "KeyId": SETTINGS.secrets_key_arn}
+            plaintext = request.get("Plaintext") or request["CiphertextBlob"]
+            return {"CiphertextBlob": plaintext, "Plaintext": plaintext, "KeyId": SETTINGS.secrets_key_arn}
         if operation == "SendMessage":
             return {"MessageId": "message"}
         if operation == "SendMessageBatch":
-            return {"Successful": [{"Id": e["Id"], "MessageId": "message"} for e in asked["Entries"]], "Failed": []}
-        writes = asked.get("TransactItems", [{"": asked}])
-        tables = set(asked.get("RequestItems", ())) or {write["TableName"] for one in writes for write in one.values()}
+            return {"Successful": [{"Id": e["Id"], "MessageId": "message"} for e in request["Entries"]], "Failed": []}
+        writes = request.get("TransactItems", [{"": request}])
+        tables = set(request.get("RequestItems", ())) or {
+            write["TableName"] for one in writes for write in one.values()
+        }
         if not tables <= self.store.tables.keys():
             return {}
         if operation == "TransactWriteItems":
             return self.store.transact_write_items(writes)
         if operation == "GetItem":
-            return self.store.get_item(**asked)
+            return self.store.get_item(**request)
         if operation == "PutItem":
-            return self.store.put_item(**asked)
+            return self.store.put_item(**request)
         if operation == "Query":
-            return self._page(asked)
+            return self._page(request)
         if operation == "Scan":
-            return self.store.scan(asked["TableName"], asked.get("Select", ""))
-        return self.store.batch_get_item(**asked)
+            return self.store.scan(request["TableName"], request.get("Select", ""))
+        return self.store.batch_get_item(**request)
 
-    def _page(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """One page of a Query, of what there was when its first page was asked for."""
-        wanted = json.dumps(asked["ExpressionAttributeValues"])
-        start = int(asked.pop("ExclusiveStartKey", {}).get("offset", {}).get("N", 0))
+    def _page(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Return one page of a Query; all pages show the items of the time of the first one."""
+        wanted = json.dumps(request["ExpressionAttributeValues"])
+        start = int(request.pop("ExclusiveStartKey", {}).get("offset", {}).get("N", 0))
         if start == 0:
-            self._due[wanted] = self.store.query(**asked)["Items"]
+            self._due[wanted] = self.store.query(**request)["Items"]
         found = self._due[wanted]
         page = {"Items": found[start : start + PAGE], "Count": len(found[start : start + PAGE])}
         if start + PAGE < len(found):
@@ -90,16 +94,16 @@ class Aws:
         del self._due[wanted]
         return page
 
-    def seed(self, asked: dict[str, Any]) -> None:
-        """Forgets everything; puts `number` copies of a lock and a registration, # in them being the number."""
+    def seed(self, request: dict[str, Any]) -> None:
+        """Replace all items by `number` copies of a lock item and a registration; # becomes the number of the copy."""
         self.store = Store(SETTINGS)
-        for number in range(asked["number"]):
-            for table, item in json.loads(json.dumps(asked["items"]).replace("#", str(number))).items():
+        for number in range(request["number"]):
+            for table, item in json.loads(json.dumps(request["items"]).replace("#", str(number))).items():
                 self.store.put_item(TableName=table, Item=item)
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 as far as botocore and our sender speak it."""
+    """The part of HTTP/1.1 that botocore and our sender use."""
 
     def __init__(self, aws: Aws, latency: float) -> None:
         self._aws = aws
@@ -161,24 +165,24 @@ async def serve(latency: float) -> None:
 
 
 class Stub:
-    """A running one, seen from the benchmark."""
+    """The client of a running stub."""
 
     def __init__(self, port: int) -> None:
         self.url = f"http://127.0.0.1:{port}"
 
     def calls(self) -> Counter[str]:
-        """What was called since the last time this was asked."""
-        return Counter(json.loads(self._ask("/calls")))
+        """Return the number of calls by operation since the last time."""
+        return Counter(json.loads(self._request("/calls")))
 
     def seed(self, number: int, items: dict[str, Any]) -> None:
-        self._ask("/seed", json.dumps({"number": number, "items": items}).encode())
+        self._request("/seed", json.dumps({"number": number, "items": items}).encode())
 
-    def _ask(self, path: str, body: bytes | None = None) -> bytes:
+    def _request(self, path: str, body: bytes | None = None) -> bytes:
         with urllib.request.urlopen(self.url + path, body, timeout=60) as answer:
             return bytes(answer.read())
 
     def environment(self) -> dict[str, str]:
-        """What a function's process needs to be one of this AWS's."""
+        """Return the environment variables of a function that uses this stub as AWS."""
         return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": f"{ROOT / 'layers/shared'}:{ROOT}",
@@ -202,7 +206,7 @@ class Stub:
 
 @contextmanager
 def running(latency_ms: float = 0) -> Iterator[Stub]:
-    """Starts one and ends it."""
+    """Start a stub, and stop it at the end; `latency_ms` delays each answer of AWS."""
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.performance.stub", str(latency_ms / 1000)],
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""The budget, counted: the very calls of each path, what is printed, and the document made of it."""
+"""Each path makes exactly the calls of its budget, prints no more than that, and docs/cost.md is up to date."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def aws() -> Iterator[stub.Stub]:
         ("endpoints_api", "ACTIVATED", None, None),
     ],
 )
-def test_a_first_event_makes_the_calls_of_its_budget_and_prints_no_more(
+def test_a_first_event_makes_exactly_the_calls_and_log_lines_of_its_budget(
     aws: stub.Stub, tmp_path: Path, function: str, status: str, due_in_ms: int | None, path: str | None
 ) -> None:
     program = f"""
@@ -58,7 +58,7 @@ json.dump(calls, open(sys.argv[1], "w"))
         assert len(done.stdout) <= BUDGET["log_bytes"][path], done.stdout
 
 
-def test_a_call_too_many_and_a_call_too_few_are_both_found() -> None:
+def test_an_extra_call_and_a_missing_call_are_found() -> None:
     get = ["dynamodb", "get_item", {}]
     assert ours.in_order([get], ["get_item"]) == [get]
     with pytest.raises(AssertionError, match="beyond its budget"):
@@ -67,33 +67,33 @@ def test_a_call_too_many_and_a_call_too_few_are_both_found() -> None:
         ours.in_order([get], ["get_item", "put_item"])
 
 
-def test_the_document_is_what_the_counts_and_prices_come_to() -> None:
+def test_the_cost_document_is_up_to_date() -> None:
     assert COST.read_text() == cost.document(), "run make cost"
 
 
-def test_a_heartbeat_by_hand() -> None:
-    """1 read unit of $0.125, 1 write unit of $0.625, 22 ms of half a GB, an event, three requests to SQS; a million."""
+def test_a_million_heartbeats_cost_what_a_calculation_by_hand_says() -> None:
+    """Each: 1 read unit of $0.125, 1 write unit of $0.625, 22 ms of half a GB, an event, three requests to SQS."""
     bill = cost.times(cost.MILLION, cost.cost("heartbeat"))
     assert bill["DynamoDB"] == pytest.approx(0.75)
     assert bill["Lambda"] == pytest.approx(0.20 + 0.022 * 0.5 * 13.3334)
     assert (bill["EventBridge"], bill["SQS"], bill["KMS"]) == pytest.approx((1.00, 1.20, 0))
 
 
-def test_a_month_by_hand() -> None:
+def test_a_month_costs_what_a_calculation_by_hand_says() -> None:
     """8,760 refreshes of 7 write and 3 read units, 4 handovers of 11 and 4, 3 KB, 350,400 empty queries."""
     bill = cost.month(1, cost.Setting())
     units = 8_760 * (7 * 0.625 + 3 * 0.125) + 4 * (11 * 0.625 + 4 * 0.125) + 350_400 / 2 * 0.125
     assert bill["DynamoDB"] == pytest.approx(units / 1e6 + 3e-6 * 0.25)
 
 
-def test_a_storm_that_nothing_throttles_is_over_when_the_pollers_are_through() -> None:
+def test_a_storm_without_throttling_ends_when_the_pollers_have_read_all_events() -> None:
     became = cost.storm(1_000, warm_units=1e9, account=1_000)
     assert (became.events, became.throttled, became.backlog) == (2_000, 0, 2_000)
     assert became.seconds < 10
 
 
-def test_a_storm_beyond_the_tables_units_throttles_and_ends_all_the_same() -> None:
+def test_a_storm_above_the_write_units_is_throttled_and_still_ends() -> None:
     became = cost.storm(1_000, warm_units=1_000, account=1_000)
-    # 100 commits of 10 units a second are all that it takes.
+    # The table accepts 100 commits of 10 units each per second.
     assert became.throttled > 0
     assert became.seconds >= 2_000 / 100

@@ -1,6 +1,6 @@
-"""`python -m tests.performance.warm ROUNDS`: the warm paths against the floor, as JSON in the last line.
+"""`python -m tests.performance.warm ROUNDS`: measure the warm paths against the floor; the last line is JSON.
 
-Both run in this process, once each a round, so that whatever else the machine does meets them alike.
+Both run in this process, once per round each, so that other load on the machine slows both down.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,21 +24,21 @@ WARM_UP = 20
 PATHS = {"heartbeat": Status.ACTIVATED, "change of holder": Status.FAILING}
 
 
-def timed(happens: Callable[[], object]) -> tuple[float, float]:
-    """(CPU, wall) seconds."""
+def timed(action: Callable[[], object]) -> tuple[float, float]:
+    """Return the (CPU, wall) seconds of an action."""
     cpu, wall = time.process_time(), time.perf_counter()
-    happens()
+    action()
     return time.process_time() - cpu, time.perf_counter() - wall
 
 
 def spread(values: list[float]) -> tuple[float, float, float]:
-    """Median and quartiles."""
+    """Return the median and the lower and upper quartile."""
     low, middle, high = statistics.quantiles(values, n=4)
     return middle, low, high
 
 
 def compared(floor: list[float], ours: list[float]) -> dict[str, tuple[float, float, float]]:
-    """Both and their ratio, which is that of each round: what slows a round down slows down both in it."""
+    """Return the spread of both and of their ratio per round: other load slows down both of a round."""
     ratios = [one / other for one, other in zip(ours, floor, strict=True)]
     return {"floor": spread(floor), "ours": spread(ours), "ratio": spread(ratios)}
 
@@ -49,7 +50,7 @@ def main() -> None:
 
     found = {}
     for path, before in PATHS.items():
-        # Twice, for what the process remembers.
+        # Twice: the first one fills the caches of the process.
         for _ in range(2):
             stub.seed(1, situation.tables(before))
             calls.clear()
@@ -59,7 +60,7 @@ def main() -> None:
         for number in range(-WARM_UP, int(sys.argv[1])):
             stub.seed(1, situation.tables(before))
             event = situation.report("ACTIVATED")
-            times = {"floor": timed(floor), "ours": timed(lambda event=event: ours.handle("endpoint_status", event))}
+            times = {"floor": timed(floor), "ours": timed(partial(ours.handle, "endpoint_status", event))}
             if number >= 0:
                 for who, one in times.items():
                     taken[who].append(one)

@@ -1,0 +1,182 @@
+"""`linkctl endpoints`: registrations, and what their receivers know."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from linkctl import show
+from linkctl.errors import Unreachable
+from linkctl.invocation import EndpointId, Invocation, endpoint_path, read_headers, read_secret
+
+app = typer.Typer(no_args_is_help=True, help="Register, show, change and delete endpoints.")
+
+
+@app.command("list")
+def list_(ctx: typer.Context) -> None:
+    """List all endpoints with their status and their last delivery."""
+    run = Invocation.of(ctx)
+    found = run.pages("/endpoints", "endpoints")
+    run.print(sorted(found, key=lambda one: (one["election_key"], one["id"])), show.endpoints)
+
+
+@app.command("show")
+def show_(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+    """Show one endpoint."""
+    run = Invocation.of(ctx)
+    run.print(run.call("GET", endpoint_path(endpoint_id))["endpoint"], lambda one: show.endpoints([one]))
+
+
+@app.command()
+def create(
+    ctx: typer.Context,
+    url: Annotated[str, typer.Option(help="URL of the receiver.")],
+    resource_id: Annotated[str, typer.Option(help="The resource for which the endpoint is a candidate.")],
+    secret_file: Annotated[Path, typer.Option(help="File with the secret; - reads standard input.")],
+    host: Annotated[str | None, typer.Option(help="The host; a resource has at most one endpoint per host.")] = None,
+    header_file: Annotated[
+        Path | None,
+        typer.Option(help="JSON object of headers to send with each webhook; in a file, because values are secret."),
+    ] = None,
+    priority: Annotated[int, typer.Option(min=-1000, max=1000, help="The highest priority wins an election.")] = 0,
+    lease_seconds: Annotated[
+        int | None, typer.Option(min=5, max=3600, help="The endpoint fails after this time without a report.")
+    ] = None,
+    idempotency_key: Annotated[
+        str | None, typer.Option(help="Repeating the command with the same key registers only one endpoint.")
+    ] = None,
+) -> None:
+    """Register an endpoint. It stays BOOTING until its host reports."""
+    config: dict[str, Any] = {"url": url, "resource_id": resource_id, "secret": read_secret(secret_file)}
+    if header_file is not None:
+        config["headers"] = read_headers(header_file)
+    body: dict[str, Any] = {"plugin": "webhook", "plugin_config": config, "priority": priority}
+    if host is not None:
+        body["host"] = host
+    if lease_seconds is not None:
+        body["lease_seconds"] = lease_seconds
+    # The same key for both attempts: if only the answer was lost, the second one does not register again.
+    key = idempotency_key or str(uuid.uuid4())
+    run = Invocation.of(ctx)
+    try:
+        answer = run.deployment.call("POST", "/endpoints", body, idempotency_key=key)
+    except Unreachable:
+        answer = run.deployment.call("POST", "/endpoints", body, idempotency_key=key)
+    run.print(
+        answer["endpoint"],
+        lambda one: f"{one['id']} is registered. Its host must report: linkctl report {one['id']} ACTIVATED",
+    )
+
+
+@app.command()
+def change(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    priority: Annotated[int | None, typer.Option(min=-1000, max=1000, help="Used from the next election on.")] = None,
+    lease_seconds: Annotated[int | None, typer.Option(min=0, max=3600, help="0 removes the lease.")] = None,
+    healthcheck: Annotated[
+        list[str] | None, typer.Option(help="HOST:PORT; repeat it for each check. Replaces all existing checks.")
+    ] = None,
+    healthcheck_interval: Annotated[
+        int | None, typer.Option(min=0, max=3600, help="Seconds between two checks.")
+    ] = None,
+    url: Annotated[
+        str | None, typer.Option(help="Only on standby; needs --secret-file, and --header-file if it has headers.")
+    ] = None,
+    secret_file: Annotated[Path | None, typer.Option(help="File with the secret; - reads standard input.")] = None,
+    header_file: Annotated[
+        Path | None, typer.Option(help="JSON object with all headers; {} removes all of them.")
+    ] = None,
+) -> None:
+    """Change only the given settings. To change only the secret, see rotate-secret."""
+    body: dict[str, Any] = {}
+    if priority is not None:
+        body["priority"] = priority
+    if lease_seconds is not None:
+        body["lease_seconds"] = lease_seconds or None
+    if healthcheck is not None:
+        body["healthchecks"] = [_healthcheck(one) for one in healthcheck]
+    if healthcheck_interval is not None:
+        body["healthcheck_interval"] = healthcheck_interval
+    config: dict[str, Any] = {} if url is None else {"url": url}
+    if secret_file is not None:
+        config["secret"] = read_secret(secret_file)
+    if header_file is not None:
+        config["headers"] = read_headers(header_file)
+    if config:
+        body["plugin_config"] = config
+    if not body:
+        raise typer.BadParameter("nothing to change: give at least one option, see --help")
+    run = Invocation.of(ctx)
+    run.print(run.call("PATCH", endpoint_path(endpoint_id), body), lambda one: show.endpoints([one]))
+
+
+def _healthcheck(text: str) -> dict[str, Any]:
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal():
+        raise typer.BadParameter(f"{text!r} is not HOST:PORT")
+    return {"type": "TCP", "host": host, "port": int(port)}
+
+
+@app.command()
+def rotate_secret(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    secret_file: Annotated[Path, typer.Option(help="File with the new secret; - reads standard input.")],
+    overlap_hours: Annotated[
+        float, typer.Option(min=0, max=720, help="Hours in which the old secret also signs.")
+    ] = 24.0,
+    header_file: Annotated[
+        Path | None, typer.Option(help="JSON object with all headers, if the endpoint has any.")
+    ] = None,
+) -> None:
+    """Replace the secret. Until the overlap ends, every webhook is signed with both secrets."""
+    config: dict[str, Any] = {"secret": read_secret(secret_file), "previous_secret_until": None}
+    if overlap_hours:
+        config["previous_secret_until"] = time.time_ns() // 1_000_000 + round(overlap_hours * 3_600_000)
+    if header_file is not None:
+        config["headers"] = read_headers(header_file)
+    old = f"also signs for {overlap_hours:g} h" if overlap_hours else "is no longer used"
+    run = Invocation.of(ctx)
+    changed = run.call("PATCH", endpoint_path(endpoint_id), {"plugin_config": config})
+    run.print(changed, lambda _: f"{endpoint_id} has a new secret; the old secret {old}")
+
+
+@app.command()
+def redeliver(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+    """Send the current status to the receiver again."""
+    run = Invocation.of(ctx)
+    run.call("POST", endpoint_path(endpoint_id, "/redeliver"))
+    run.print({"redelivers": endpoint_id}, lambda _: f"{endpoint_id}: the current status is being sent again")
+
+
+@app.command()
+def delete(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    force: Annotated[bool, typer.Option(help="Delete at once, without a STANDBY for the receiver.")] = False,
+) -> None:
+    """Delete an endpoint. If its receiver may believe it active, the receiver gets STANDBY first."""
+    run = Invocation.of(ctx)
+    run.call("DELETE", endpoint_path(endpoint_id), force="true" if force else None)
+    run.print({"deleted": endpoint_id}, lambda _: f"{endpoint_id} is deleted")
+
+
+@app.command()
+def hosts(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+    """List the hosts of all endpoints of the same resource."""
+    run = Invocation.of(ctx)
+    run.print(
+        run.call("GET", endpoint_path(endpoint_id, "/hosts"))["hosts"],
+        lambda hosts: "\n".join(one["hostname"] for one in hosts),
+    )
+
+
+@app.command()
+def preview(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+    """Print the next webhook as JSON, without sending it and without secret values."""
+    show.as_json(Invocation.of(ctx).call("GET", endpoint_path(endpoint_id, "/preview"))["request"])

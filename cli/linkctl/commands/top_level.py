@@ -1,0 +1,183 @@
+"""The commands outside of a group: fail over, report, follow, and those about the deployment as a whole."""
+
+from __future__ import annotations
+
+import enum
+import time
+from typing import Annotated, Any
+
+import typer
+from rich.live import Live
+from rich.progress import Progress
+
+from linkctl import proxy as signing_proxy
+from linkctl import show
+from linkctl.commands.resources import all_resources, one_resource
+from linkctl.errors import Failed
+from linkctl.invocation import EndpointId, Invocation, ResourceId, endpoint_path
+
+app = typer.Typer()
+
+
+class Status(enum.StrEnum):
+    ACTIVATED = "ACTIVATED"
+    STANDBY = "STANDBY"
+    FAILING = "FAILING"
+
+
+@app.command()
+def rotate_encryption_key(
+    ctx: typer.Context,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait until all endpoints are done.")] = 900.0,
+) -> None:
+    """Re-encrypt all stored secrets with the current key material, and wait until it is done."""
+    path = "/encrypted_storage/key_rotation"
+    run = Invocation.of(ctx)
+    since = run.call("GET", path)["key_rotation"]["now"]
+    run.call("POST", path)
+    until = time.monotonic() + patience
+    with Progress(console=show.console(), transient=True) as progress:
+        task = progress.add_task("re-encrypting", total=None)
+        while True:
+            seen: dict[str, Any] = run.call("GET", path, since=str(since))["key_rotation"]
+            progress.update(task, total=seen["endpoints"], completed=seen["encrypted_since"])
+            if seen["encrypted_since"] == seen["endpoints"]:
+                break
+            if time.monotonic() > until:
+                raise Failed(
+                    f"{seen['encrypted_since']} of {seen['endpoints']} endpoints are re-encrypted after "
+                    f"{patience:g} s: see key_rotation.failed in the log of the key rotation function"
+                )
+            time.sleep(1)
+    run.print(seen, lambda one: f"{one['endpoints']} endpoints are re-encrypted")
+
+
+@app.command()
+def transitions(
+    ctx: typer.Context,
+    resource_id: ResourceId,
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="How many to show.")] = 20,
+) -> None:
+    """List what happened to a resource, newest first."""
+    run = Invocation.of(ctx)
+    answer = run.call("GET", "/transitions", resource_id=resource_id, limit=str(limit))
+    run.print(answer["transitions"], show.transitions)
+
+
+@app.command()
+def failover(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    to: Annotated[str | None, typer.Option(help="The successor; default: the best candidate.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Print what would happen and write nothing.")] = False,
+) -> None:
+    """Hand over from the active endpoint to another one that is ready."""
+    run = Invocation.of(ctx)
+    body = None if to is None else {"to": to}
+    query = "true" if dry_run else None
+    answer = run.call("POST", endpoint_path(endpoint_id, "/failover"), body, dry_run=query)
+    if answer is None:
+        run.print({"handed_over": endpoint_id}, lambda _: f"{endpoint_id} has handed over")
+    else:
+        run.print(answer["failover"], show.outlook)
+
+
+@app.command()
+def report(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    status: Annotated[Status, typer.Argument(help="The status to report.", show_default=False)],
+    resource_id: Annotated[
+        str | None, typer.Option(help="The resource of the endpoint; saves the function one read.")
+    ] = None,
+) -> None:
+    """Send a status event, as a host does. ACTIVATED is also the heartbeat."""
+    endpoint_path(endpoint_id)
+    detail = {"endpoint_id": endpoint_id, "status": status.value, "plugin": "webhook"}
+    if resource_id is not None:
+        detail["resource_id"] = resource_id
+    run = Invocation.of(ctx)
+    run.deployment.report({**detail, "reported_at": time.time_ns() // 1_000_000})
+    run.print({"reported": status.value}, lambda _: f"reported {status.value} for {endpoint_id}")
+
+
+@app.command()
+def watch(
+    ctx: typer.Context,
+    resource_id: Annotated[str | None, typer.Argument(help="One resource; default: all of them.")] = None,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two updates.")] = 2.0,
+    times: Annotated[int, typer.Option(min=0, help="Number of tables to show; 0: until Ctrl-C.")] = 0,
+) -> None:
+    """Show a table and keep it up to date."""
+    run = Invocation.of(ctx)
+
+    def table() -> Any:
+        if resource_id is not None:
+            return show.resource(one_resource(run, resource_id))
+        return show.resources(all_resources(run))
+
+    with Live(table(), console=show.console(), auto_refresh=False) as live:
+        shown = 1
+        while times == 0 or shown < times:
+            time.sleep(interval)
+            live.update(table(), refresh=True)
+            shown += 1
+
+
+@app.command()
+def drill(
+    ctx: typer.Context,
+    resource_id: ResourceId,
+    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for each of the two failovers.")] = 30.0,
+) -> None:
+    """Fail over and back, and print how long each took until all webhooks were delivered."""
+    run = Invocation.of(ctx)
+    before = one_resource(run, resource_id)
+    first = before["holder"]
+    if first is None:
+        raise Failed(f"{resource_id} has no active endpoint to fail over from: `linkctl resources show` has the reason")
+    if before["undelivered"]:
+        raise Failed(
+            f"{resource_id} has undelivered webhooks, which a drill would measure, too: "
+            "wait until `linkctl resources show` has none"
+        )
+    times = []
+    holder = first
+    for to in (None, first):
+        began = time.monotonic()
+        body = None if to is None else {"to": to}
+        run.call("POST", endpoint_path(holder, "/failover"), body)
+        after = _settled(run, resource_id, began + patience)
+        times.append({"from": holder, "to": after["holder"], "seconds": round(time.monotonic() - began, 2)})
+        holder = after["holder"]
+    run.print(times, lambda all: "\n".join(f"{one['from']} → {one['to']} in {one['seconds']:.2f} s" for one in all))
+
+
+def _settled(run: Invocation, resource_id: str, until: float) -> dict[str, Any]:
+    """Return the resource once it has no undelivered webhook."""
+    while True:
+        found = one_resource(run, resource_id)
+        if not found["undelivered"]:
+            return found
+        if time.monotonic() > until:
+            raise Failed(
+                f"{resource_id} still has undelivered webhooks: `linkctl resources show` has the reason, "
+                "--patience waits longer"
+            )
+        time.sleep(0.1)
+
+
+@app.command()
+def proxy(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 1313,
+) -> None:
+    """Serve the API on loopback without authentication and sign each request: for LinK's client, curl, a browser."""
+    signing_proxy.serve(Invocation.of(ctx).deployment, port)
+
+
+@app.command()
+def version(ctx: typer.Context) -> None:
+    """Print the version of the deployment."""
+    run = Invocation.of(ctx)
+    run.print(run.call("GET", "/version"), lambda one: one["version"])
