@@ -1,4 +1,4 @@
-"""`make openapi`: writes docs/openapi.json, the OpenAPI 3.1 document of the API, from names and limits in the code."""
+"""`make openapi`: writes docs/openapi.json, the OpenAPI 3.1 document of the API, from the code's names and limits."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from link.plugins.webhook.factory import PLUGIN
 DOCUMENT = Path(__file__).parents[1] / "docs/openapi.json"
 ENDPOINT_ID = "^vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
 LARGEST = 10**15
-"""Times and versions in a query."""
+"""Limit of times and versions in a query."""
 
 Schema = dict[str, Any]
 
 ERRORS = {
-    400: "The request cannot be read: its id, its query or its JSON.",
+    400: "The request is malformed: its id, its query or its JSON.",
     404: "There is no such endpoint or resource, or the endpoint is being deleted.",
-    409: "It does not fit what is there; the text says what to do.",
-    422: "The body says what cannot be, with every problem by field.",
+    409: "The request conflicts with the current state; the text says what to do.",
+    422: "The body is invalid; the answer lists every problem, by field.",
 }
 
 
 def an(object_of: dict[str, Schema], *optional: str) -> Schema:
-    """An object with just these members, all of them present but the `optional` ones."""
+    """An object with exactly these members; all of them are required except the `optional` ones."""
     required = [name for name in object_of if name not in optional]
     return {"type": "object", "properties": object_of, "required": required, "additionalProperties": False}
 
@@ -132,7 +132,8 @@ SCHEMAS: dict[str, Schema] = {
     },
     "Change": {
         "type": "object",
-        "description": "What is absent stays. url and headers take the secret again, and the secret all headers.",
+        "description": "Fields that are absent stay unchanged. A new url or new headers need the secret again; "
+        "a new secret needs all headers again.",
         "properties": {
             "healthchecks": a_list(CHECK, maxItems=registration.CHECKS),
             "checks": a_list(CHECK, maxItems=registration.CHECKS),
@@ -147,7 +148,7 @@ SCHEMAS: dict[str, Schema] = {
                     "headers": HEADERS,
                     "previous_secret_until": {
                         **maybe(TIME),
-                        "description": "Until when the secret of now signs beside the new one, at most 30 days ahead",
+                        "description": "Until when the current secret signs beside the new one, at most 30 days ahead",
                     },
                 },
             },
@@ -240,14 +241,14 @@ def query(name: str, schema: Schema, says: str, *, required: bool = False) -> Sc
 
 ENDPOINT = {"name": "id", "in": "path", "required": True, "schema": ID, "description": "The endpoint"}
 OF_RESOURCE = query("resource_id", RESOURCE_ID, "The resource", required=True)
-LIMIT = query("limit", _range((1, 1_000)), "At most so many of them")
-AFTER = query("after", {**TEXT, "minLength": 1, "maxLength": 256}, "`next` of the page before")
+LIMIT = query("limit", _range((1, 1_000)), "Maximum number of results")
+AFTER = query("after", {**TEXT, "minLength": 1, "maxLength": 256}, "`next` of the previous page")
 TOKEN = {
     "name": "Idempotency-Key",
     "in": "header",
     "required": False,
     "schema": {"type": "string", "pattern": "^[!-~]{1,256}$"},
-    "description": "The same key, the same answer: for as long as the endpoint is there",
+    "description": "While the endpoint exists, the same key returns the same endpoint",
 }
 
 
@@ -259,7 +260,7 @@ def operation(
     body: Schema | None = None,
     body_required: bool = True,
 ) -> Schema:
-    """One method of one path. `answers` are those that say yes."""
+    """One method of one path. `answers` are the successful ones."""
     responses: dict[str, Any] = {}
     for status, schema in answers:
         responses[str(status)] = {"description": "Done"} | (
@@ -279,7 +280,7 @@ def _page(name: str, of: Schema, next_one: Schema) -> Schema:
 
 
 CHANGE = operation(
-    "Changes what the body names. PUT is the same, as in LinK.",
+    "Changes the fields in the body. PUT does the same, as in LinK.",
     (200, ref("Endpoint")),
     errors=(400, 404, 409, 422),
     parameters=(ENDPOINT,),
@@ -288,7 +289,7 @@ CHANGE = operation(
 PATHS: dict[str, dict[str, Schema]] = {
     "/endpoints": {
         "get": operation(
-            "Every endpoint, oldest first; with `limit` a page of them, in no order.",
+            "Lists all endpoints, oldest first; with `limit`, one page in no particular order.",
             (200, _page("endpoints", ref("Endpoint"), TEXT)),
             errors=(400,),
             parameters=(LIMIT, AFTER),
@@ -303,31 +304,34 @@ PATHS: dict[str, dict[str, Schema]] = {
     },
     "/endpoints/{id}": {
         "get": operation(
-            "One endpoint.", (200, an({"endpoint": ref("Endpoint")})), errors=(400, 404), parameters=(ENDPOINT,)
+            "Shows one endpoint.", (200, an({"endpoint": ref("Endpoint")})), errors=(400, 404), parameters=(ENDPOINT,)
         ),
         "put": CHANGE,
         "patch": CHANGE,
         "delete": operation(
-            "Takes an endpoint out of the election; its receiver is told first, if it may believe it active.",
+            "Deletes an endpoint. Its receiver gets a STANDBY if it may believe the endpoint active.",
             (204, None),
             errors=(400, 404, 409),
-            parameters=(ENDPOINT, query("force", FLAG, "At once, without telling its receiver")),
+            parameters=(ENDPOINT, query("force", FLAG, "Delete at once and do not send its receiver a STANDBY")),
         ),
     },
     "/endpoints/{id}/failover": {
         "post": operation(
-            "The active endpoint hands over to another one that is ready.",
+            "Hands over from the active endpoint to another one that is ready.",
             (204, None),
             (200, an({"failover": ref("Outlook")})),
             errors=(400, 404, 409, 422),
-            parameters=(ENDPOINT, query("dry_run", FLAG, "Says who would win, writes nothing: 200")),
+            parameters=(
+                ENDPOINT,
+                query("dry_run", FLAG, "Writes nothing; answers 200 with the endpoint that would win"),
+            ),
             body={"type": "object", "properties": {"to": ID}},
             body_required=False,
         )
     },
     "/endpoints/{id}/hosts": {
         "get": operation(
-            "The hosts it competes with, itself included.",
+            "Lists the hosts that compete for the resource, its own included.",
             (200, an({"hosts": a_list(an({"hostname": TEXT}))})),
             errors=(400, 404),
             parameters=(ENDPOINT,),
@@ -335,7 +339,7 @@ PATHS: dict[str, dict[str, Schema]] = {
     },
     "/endpoints/{id}/preview": {
         "get": operation(
-            "Its next webhook; nothing is sent, and what is secret is null.",
+            "Shows its next webhook. Nothing is sent; secret values are null.",
             (200, an({"request": ref("Request")})),
             errors=(400, 404, 409),
             parameters=(ENDPOINT,),
@@ -343,7 +347,7 @@ PATHS: dict[str, dict[str, Schema]] = {
     },
     "/endpoints/{id}/redeliver": {
         "post": operation(
-            "Its receiver is told the current status once more.",
+            "Sends the current status to its receiver again.",
             (204, None),
             errors=(400, 404, 409),
             parameters=(ENDPOINT,),
@@ -351,16 +355,16 @@ PATHS: dict[str, dict[str, Schema]] = {
     },
     "/encrypted_storage/key_rotation": {
         "get": operation(
-            "How many endpoints were encrypted at `since` or later.",
+            "Counts the endpoints that were encrypted at `since` or later.",
             (200, an({"key_rotation": ref("KeyRotation")})),
             errors=(400,),
             parameters=(query("since", _range((0, LARGEST)), "Unix milliseconds"),),
         ),
-        "post": operation("Has every stored secret encrypted anew, which goes on by itself.", (204, None)),
+        "post": operation("Starts encrypting every stored secret again; it continues in the background.", (204, None)),
     },
     "/resources": {
         "get": operation(
-            "Every resource; with `limit` a page of them; with `resource_id` that one, in full.",
+            "Lists all resources; with `limit`, one page; with `resource_id`, that resource in full.",
             (200, {"anyOf": [_page("resources", ref("ResourceSummary"), TEXT), an({"resource": ref("Resource")})]}),
             errors=(400, 404),
             parameters=({**OF_RESOURCE, "required": False}, LIMIT, AFTER),
@@ -375,13 +379,13 @@ PATHS: dict[str, dict[str, Schema]] = {
     },
     "/transitions": {
         "get": operation(
-            "What happened to a resource, newest first.",
+            "Lists the transitions of a resource, newest first.",
             (200, _page("transitions", ref("Transition"), COUNT)),
             errors=(400,),
-            parameters=(OF_RESOURCE, LIMIT, query("before", _range((1, LARGEST)), "`next` of the page before")),
+            parameters=(OF_RESOURCE, LIMIT, query("before", _range((1, LARGEST)), "`next` of the previous page")),
         )
     },
-    "/version": {"get": operation("The deployment's version.", (200, an({"version": TEXT})))},
+    "/version": {"get": operation("Shows the deployment's version.", (200, an({"version": TEXT})))},
 }
 
 
@@ -392,8 +396,9 @@ def document() -> Schema:
         "info": {
             "title": "link-webhook",
             "version": VERSION,
-            "description": "One active endpoint per resource. Every request is signed with AWS Signature Version 4 for "
-            "the service execute-api; API Gateway answers 403 to any other, and 429 above the account's rate.",
+            "description": "One active endpoint per resource. Every request must be signed with AWS Signature Version "
+            "4 for the service execute-api. API Gateway answers 403 to any other request, and 429 above the account's "
+            "rate.",
         },
         "security": [{"sigv4": []}],
         "paths": PATHS,
@@ -405,7 +410,7 @@ def document() -> Schema:
 
 
 def text() -> str:
-    """As it stands in the file."""
+    """The content of the file."""
     return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
 
 

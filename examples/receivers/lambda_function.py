@@ -1,6 +1,6 @@
-"""A receiver in Lambda: function URL, HTTP API and REST API of API Gateway alike. Attach the layer SharedLayerArn.
+"""A receiver in Lambda, behind a function URL, an HTTP API or a REST API. Attach the layer SharedLayerArn.
 
-Its table has the partition key `resource_id`; its role needs dynamodb:GetItem and dynamodb:PutItem on it.
+The table SLOTS_TABLE needs the partition key `resource_id`; the role needs dynamodb:GetItem and dynamodb:PutItem on it.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ store = DynamoDBStore(boto3.client("dynamodb"), os.environ["SLOTS_TABLE"])
 
 
 def secrets(resource_id: str) -> str | None:
-    """One environment variable here; Secrets Manager or Parameter Store, kept for some minutes, in earnest."""
+    """Reads one environment variable. In production, read Secrets Manager or Parameter Store and cache the value."""
     return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
 
 
 def switch_to(endpoint_id: str | None) -> None:
-    """Yours: move the address, the record, the traffic. Called with the same value twice it must not hurt."""
+    """Your code: move the address, the record or the traffic. A second call with the same value must do no harm."""
     print(f"active: {endpoint_id}")
 
 

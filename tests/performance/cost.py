@@ -1,4 +1,4 @@
-"""`make cost`: writes docs/cost.md from the counted calls of budget.toml, and prices and quotas of prices.toml."""
+"""`make cost`: writes docs/cost.md from the counted calls in budget.toml and the prices and quotas in prices.toml."""
 
 from __future__ import annotations
 
@@ -31,24 +31,24 @@ Dollars = Counter[str]
 
 @dataclass(frozen=True)
 class Setting:
-    """A way to run it."""
+    """One way to run the deployment."""
 
     refresh_minutes: float = 5
     heartbeats: bool = False
     tracing: bool = True
     remembered: bool = False
-    """Whether secrets are found in memory: few endpoints, warm processes."""
+    """Whether secrets are already in memory: few endpoints, warm processes."""
 
 
 def cost(path: str, *, events: int = 1, swept: bool = False, remembered: bool = False) -> Dollars:
-    """Dollars of one time, by service. Every message is taken to be handled alone, which is the dearest way."""
+    """Dollars of one path, once, by service. Assumes one message per invocation, which costs most."""
     counted = dict(zip(BUDGET["paths"]["columns"], BUDGET["paths"][path], strict=True))
     reads, writes, sends, decrypts, posts = (
         counted[name] for name in ("items read", "items written", "SendMessage", "Decrypt", "POSTs")
     )
     decrypts = 0 if remembered else decrypts
     invocations = events + sends
-    # One in ten of a batch for the sweep's; received and deleted each.
+    # The sweep sends batches of ten: a tenth of a request per message. Each message is received and deleted.
     requests = (0.1 if swept else events) + sends + 2 * invocations
     calls = reads + writes + sends + decrypts
     took_ms = calls * ASSUMED["aws_call_ms"] + posts * ASSUMED["receiver_ms"] + invocations * ASSUMED["cpu_ms"]
@@ -89,13 +89,13 @@ def month(resources: int, setting: Setting) -> Dollars:
 
 
 def fixed() -> Dollars:
-    """What is paid for when nothing is registered."""
+    """Dollars a month when nothing is registered, by service."""
     polls = 2 * ASSUMED["idle_polls_a_second"] * SECONDS
     swept = ASSUMED["sweep_ms"] / 1000 * ASSUMED["sweep_memory_gb"]
     return Counter(
         {
             "KMS": PRICES["KMS key-month"],
-            # Half a unit each: what a Query that finds nothing costs.
+            # A Query that finds nothing costs half a unit.
             "DynamoDB": _million("DynamoDB read, million units", MINUTES * SHARDS / 2),
             "Lambda": MINUTES
             * (_million("Lambda, million requests", 1) + _million("Lambda arm64, million GB-seconds", swept)),
@@ -142,7 +142,7 @@ def _million(price: str, number: float) -> float:
 
 
 def limits() -> list[tuple[str, str, float, float, str]]:
-    """(what, unit, at a million resources, allowed, what moves it), for refreshes every five minutes."""
+    """(what, unit, at a million resources, allowed, what changes it), for refreshes every five minutes."""
     counted = dict(zip(BUDGET["paths"]["columns"], BUDGET["paths"]["refresh"], strict=True))
     refreshes = MILLION / 300
     index = counted["write units"] - counted["items written"]
@@ -152,17 +152,17 @@ def limits() -> list[tuple[str, str, float, float, str]]:
     account = QUOTAS["DynamoDB units a second, table"]
     return [
         ("due index, each of 8 shards", "write units/s", refreshes * index / SHARDS, partition,
-         "`RefreshInterval`; `SHARDS` in `lock.py`"),
+         "`RefreshInterval`; `SHARDS` in `store/locks.py`"),
         ("one sweep, CPU", "s of its 30", sweep_seconds, 30.0, "`RefreshInterval`; the function's memory"),
-        ("table of locks", "write units/s", refreshes * counted["items written"], account, "the account's quota"),
-        ("due index altogether", "write units/s", refreshes * index, account, "the account's quota"),
-        ("Lambda, every wake-up alone", "concurrent", refreshes * took, QUOTAS["Lambda concurrency, account"],
-         "the account's quota; batches of ten make it a tenth"),
-        ("SQS pollers, every wake-up alone", "concurrent", refreshes * took, QUOTAS["SQS pollers, event source"],
+        ("lock table", "write units/s", refreshes * counted["items written"], account, "the account's quota"),
+        ("due index, all shards", "write units/s", refreshes * index, account, "the account's quota"),
+        ("Lambda, one wake-up each", "concurrent", refreshes * took, QUOTAS["Lambda concurrency, account"],
+         "the account's quota; batches of ten reduce the need to a tenth"),
+        ("SQS pollers, one wake-up each", "concurrent", refreshes * took, QUOTAS["SQS pollers, event source"],
          "provisioned pollers"),
-        ("KMS, nothing remembered", "requests/s", refreshes, QUOTAS["KMS requests a second, account"],
+        ("KMS, no secret in memory", "requests/s", refreshes, QUOTAS["KMS requests a second, account"],
          "the account's quota"),
-        ("SQS in flight, every wake-up alone", "messages", refreshes * took, QUOTAS["SQS messages in flight, queue"],
+        ("SQS in flight, one wake-up each", "messages", refreshes * took, QUOTAS["SQS messages in flight, queue"],
          "the account's quota"),
         ("webhooks", "POSTs/s", refreshes, float("inf"), "the receivers"),
     ]  # fmt: skip
@@ -173,7 +173,7 @@ def limits() -> list[tuple[str, str, float, float, str]]:
 
 @dataclass(frozen=True)
 class Storm:
-    """What became of it."""
+    """The result of one modelled storm."""
 
     events: int
     backlog: int
@@ -183,10 +183,10 @@ class Storm:
 
 
 def storm(resources: int, *, warm_units: float, account: float) -> Storm:
-    """Every host reports at once; second by second until every report is committed and every webhook sent.
+    """Models a storm second by second: every host reports at once. Ends when all is committed and sent.
 
-    Lambda adds pollers at its pace, each works on ten messages side by side. DynamoDB takes `warm_units` write units a
-    second; a write beyond them is tried three times within its call and then comes back with its message after 180 s.
+    Lambda adds pollers at its own rate; each processes ten messages in parallel. DynamoDB accepts `warm_units` write
+    units a second. A write beyond them is tried three times within its call; then its message comes back after 180 s.
     """
     hosts = int(resources * ASSUMED["endpoints_per_resource"])
     counted = dict(zip(BUDGET["paths"]["columns"], BUDGET["paths"]["change of status, one webhook"], strict=True))
@@ -227,21 +227,22 @@ def document() -> str:
         lines.append("| " + " | ".join(map(str, cells)) + " |")
 
     def say(text: str) -> None:
-        lines.extend(["", textwrap.fill(" ".join(text.split()), 120)])
+        lines.extend(["", textwrap.fill(" ".join(text.split()), 120, break_on_hyphens=False)])
 
     lines += [
         "# What it costs, and what breaks first",
     ]
+    say("This page is for operators who estimate the bill, or who want to know which limit they reach first.")
     say(
-        "Written by `make cost` from calls that tests count "
-        "(`tests/performance/budget.toml`) and from prices, quotas and "
-        "assumptions in `tests/performance/prices.toml`: us-east-1, no free tier, every message handled alone, no "
-        "secret remembered. `make bench` measures time and memory. Change a number there and run it again."
+        "`make cost` writes this page from calls that tests count (`tests/performance/budget.toml`) and from prices, "
+        "quotas and assumptions (`tests/performance/prices.toml`). It assumes us-east-1, no free tier, one message per "
+        "invocation and no secret in memory. To change a number, edit it there and run `make cost` again. `make bench` "
+        "measures time and memory."
     )
 
-    say("## One time")
+    say("## Each path, once")
     services = ("DynamoDB", "Lambda", "SQS", "EventBridge", "KMS", "Logs", "Transfer")
-    table("dollars a million", *services, "sum")
+    table("dollars per million", *services, "sum")
     for path in [name for name in BUDGET["paths"] if name not in ("columns", "three minutes of nothing")]:
         events = 6 if path == LEASED else 1
         bill = times(MILLION, cost(path, events=events, swept=path == "refresh"))
@@ -249,12 +250,16 @@ def document() -> str:
 
     say("## A month")
     say(
-        "Two endpoints per resource, a refresh every five minutes, "
-        f"{ASSUMED['handovers_a_month']:.0f} handovers; with heartbeats: both endpoints every 20 s, leases of 60 s. "
-        f"Beside it three t4g.small with 20 GB each for etcd (${etcd():.0f}), whose agents on the hosts are not "
-        "counted, nor whoever keeps them alive."
+        "The table assumes two endpoints per resource, a refresh every five minutes and "
+        f"{ASSUMED['handovers_a_month']:.0f} handovers of each resource a month. In the columns with heartbeats, both "
+        "endpoints also report every 20 s, with leases of 60 s. The last column is the price of three t4g.small "
+        f"machines with 20 GB each for etcd (${etcd():.0f}). It does not include the agents on the hosts, nor the work "
+        "of operating etcd."
     )
-    table("resources", "dollars", "a resource", "an endpoint", "with heartbeats", "a resource", "an endpoint", "etcd")
+    table(
+        *("resources", "dollars", "per resource", "per endpoint"),
+        *("with heartbeats", "per resource", "per endpoint", "etcd"),
+    )
     endpoints = ASSUMED["endpoints_per_resource"]
     for number in SIZES:
         quiet, beating = month(number, Setting()).total(), month(number, Setting(heartbeats=True)).total()
@@ -268,10 +273,9 @@ def document() -> str:
     hourly = Setting(refresh_minutes=60)
     even_hourly = next(number for number in range(1, 100_000) if month(number, hourly).total() > etcd())
     say(
-        f"It is as dear as the three machines at {even} resources, at {even_hourly:,} with a "
-        f"refresh every hour. (Three "
-        "machines will not carry a million either.) With nothing registered it costs "
-        f"${fixed().total():.2f}, most of it alarms, metrics and the key."
+        f"It costs as much as three etcd machines at {even} resources (at {even_hourly:,} with an hourly refresh). "
+        "Three such machines cannot serve a million resources either. With nothing registered it costs "
+        f"${fixed().total():.2f}, most of it for alarms, metrics and the key."
     )
 
     say("### Where the money goes")
@@ -282,45 +286,42 @@ def document() -> str:
         ("`RefreshInterval` 15m", Setting(refresh_minutes=15)),
         ("`RefreshInterval` 1h", Setting(refresh_minutes=60)),
         ("`Tracing: PassThrough` in the template", Setting(tracing=False)),
-        ("secrets remembered (few endpoints, warm processes)", Setting(remembered=True)),
+        ("secrets in memory (few endpoints, warm processes)", Setting(remembered=True)),
         ("heartbeats every 20 s, leases of 60 s", Setting(heartbeats=True)),
     ):
         bill = month(1_000, setting)
         row(title, *(f"{bill[name]:.0f}" for name in names), f"{bill.total():.0f}")
     say(
-        "Heartbeats cost what they are: an event, an invocation and a write each. A longer lease with rarer heartbeats "
-        "is proportionally cheaper and later to notice; a host that reports `FAILING` itself needs "
-        "none. `MaxEndpoints` "
-        "above 0 adds a `Scan` to each registration. `LogLevel: WARNING` takes the functions' own lines away, not "
-        "Lambda's and not the metrics, which are lines, too."
+        "Each heartbeat costs an event, an invocation and a write. With a longer lease and rarer heartbeats the cost "
+        "falls in proportion, but a failure is noticed later. A host that reports `FAILING` itself needs no "
+        "heartbeats. `MaxEndpoints` above 0 adds a `Scan` to each registration. `LogLevel: WARNING` removes the "
+        "functions' own log lines. It does not remove Lambda's lines, nor the metrics, which are log lines, too."
     )
 
     say("## Limits on paper")
     say(
-        "A million resources, each refreshed every five minutes: 3,333 webhooks a second. Against default quotas, the "
-        "first to break first:"
+        "One million resources, each refreshed every five minutes, need 3,333 webhooks a second. The table compares "
+        "this load with the default quotas. The limit that is reached first comes first."
     )
-    table("what", "unit", "at 1,000,000", "allowed", "enough for", "what moves it")
+    table("what", "unit", "at 1,000,000", "allowed", "enough for", "what changes it")
     for what, unit, needed, allowed, moves in sorted(limits(), key=lambda one: one[3] / one[2]):
         enough = "any" if allowed == float("inf") else f"{allowed / needed * MILLION:,.0f}"
         row(what, unit, f"{needed:,.0f}", "" if allowed == float("inf") else f"{allowed:,.0f}", enough, moves)
     events = QUOTAS["EventBridge events a second, account"]
     new = QUOTAS["DynamoDB write units a second, new on-demand table"]
     say(
-        f"With heartbeats every 20 s the first to break is EventBridge: {events:,.0f} events a second are "
-        f"{events / (6 / 60):,.0f} resources. A new on-demand table takes {new:,.0f} "
-        "write units a second and twice its last "
-        "peak from then on: grow into it, or set its warm throughput. A partition of the index that is full slows the "
-        "writes of its shard down: deliveries come later, nothing is lost, and who is active is decided by the same "
-        "writes, so that waits, too."
+        f"With heartbeats every 20 s, EventBridge is the first limit: {events:,.0f} events a second are enough for "
+        f"{events / (6 / 60):,.0f} resources. A new on-demand table accepts {new:,.0f} write units a second at first, "
+        "and later twice its previous peak: increase the load step by step, or set its warm throughput. When a "
+        "partition of the index is full, the writes of its shard become slower. Deliveries are then late, but nothing "
+        "is lost. Elections use the same writes, so they are late, too."
     )
 
     say("## A storm")
     say(
-        "A region comes back and every host reports at once: a model of the queue second by second, with Lambda's "
-        "pace of adding pollers, the account's concurrency and DynamoDB's write units as "
-        "bounds. A write that is throttled "
-        "through three tries comes back with its message after 180 s."
+        "A region comes back and every host reports at once. The table comes from a model of the queue, second by "
+        "second. The model is limited by the rate at which Lambda adds pollers, by the account's concurrency and by "
+        "DynamoDB's write units. A write that is throttled in all three tries comes back with its message after 180 s."
     )
     table("resources", "events", "write units/s", "concurrency", "largest backlog", "throttled", "all decided after")
     for number in SIZES[1:]:
@@ -329,9 +330,9 @@ def document() -> str:
             row(f"{number:,}", f"{became.events:,}", f"{units:,.0f}", became.concurrency, f"{became.backlog:,}",
                 f"{became.throttled:,}", f"{became.seconds:,} s")  # fmt: skip
     say(
-        "The first write units are a new table's, the second an account's default quota, which a "
-        "table reaches by growing or by its warm throughput. A report survives 24 hours "
-        "of this before it is dead-lettered."
+        "The lower number of write units is that of a new table. The higher one is the account's default quota, which "
+        "a table reaches by growing or by its warm throughput. A report survives 24 hours of this before it goes to "
+        "the dead-letter queue."
     )
     return "\n".join(lines) + "\n"
 
