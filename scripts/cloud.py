@@ -1,6 +1,6 @@
-"""The local cloud: MiniStack on loopback, and template.yaml deployed to it as it is.
+"""The local cloud: MiniStack on a loopback port, with template.yaml deployed to it unchanged.
 
-Used by the demo and by the tests: `with local_cloud() as cloud: cloud.call("GET", "/endpoints")`.
+The demo and the tests use it: `with local_cloud() as cloud: cloud.call("GET", "/endpoints")`.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ COMMAND_SECONDS = 600
 
 
 class CloudError(Exception):
-    """The local cloud did not do what it was asked; the message says where to look."""
+    """The local cloud did not start, build or deploy; the message names the cause and the log to read."""
 
 
 @dataclass
 class Cloud:
-    """A running local cloud with the stack in it."""
+    """A running local cloud with the deployed stack."""
 
     endpoint_url: str
     log: Path
@@ -56,7 +56,7 @@ class Cloud:
     _users: dict[str, Credentials] = field(default_factory=dict)
 
     def client(self, service: str, user: str = "root") -> Any:
-        """A boto3 client as `root` (the account's owner, never checked), `operator` or `host`."""
+        """Return a boto3 client for `root` (the account's owner, without permission checks), `operator` or `host`."""
         credentials = self._users.get(user, Credentials("test", "test"))
         return boto3.client(  # type: ignore[call-overload]
             service,
@@ -64,11 +64,11 @@ class Cloud:
             region_name=REGION,
             aws_access_key_id=credentials.access_key,
             aws_secret_access_key=credentials.secret_key,
-            config=Config(proxies={}),  # The user's proxy does not know our loopback.
+            config=Config(proxies={}),  # A proxy cannot reach this machine's loopback.
         )
 
     def api_url(self) -> str:
-        """Where the API is; the output ApiUrl is a name that only AWS resolves."""
+        """Return the local URL of the API. The output ApiUrl has a host name that only AWS resolves."""
         return f"{self.endpoint_url}/restapis/{self.outputs['ApiId']}/v3/_user_request_"
 
     def call(
@@ -80,7 +80,7 @@ class Cloud:
         credentials: Credentials | None = None,
         signed: bool = True,
     ) -> tuple[int, Any]:
-        """(status, JSON) of a call of the API, signed as the operator unless told otherwise."""
+        """Call the API, signed by the operator by default; return the status and the JSON of the answer."""
         url = self.api_url() + path
         data = b"" if body is None else json.dumps(body).encode()
         request = AWSRequest(method=method, url=url, data=data, headers={"Content-Type": "application/json"})
@@ -96,7 +96,7 @@ class Cloud:
         return status, json.loads(text) if text else ""
 
     def create_user(self, name: str, action: str, resource: str) -> None:
-        """An IAM user that may do one thing; MiniStack checks its signature and its policy."""
+        """Create an IAM user with one permission. MiniStack checks the user's signature and policy."""
         iam = self.client("iam")
         iam.create_user(UserName=name)
         statement = {"Effect": "Allow", "Action": action, "Resource": resource}
@@ -106,11 +106,11 @@ class Cloud:
         self._users[name] = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 
     def credentials(self, user: str) -> Credentials:
-        """The keys of `operator` or `host`."""
+        """Return the access keys of `operator` or `host`."""
         return self._users[user]
 
     def log_tail(self, lines: int = 40) -> str:
-        """The end of the local cloud's log."""
+        """Return the last lines of the local cloud's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
 
 
@@ -118,7 +118,7 @@ class Cloud:
 def local_cloud(
     *, parameters: Mapping[str, str] | None = None, sam: bool = False, name: str = "demo"
 ) -> Iterator[Cloud]:
-    """Starts the cloud, deploys the stack, and ends both with the block. Several may run side by side."""
+    """Start a cloud and deploy the stack to it; stop the cloud when the block ends. Several clouds may run at once."""
     with _running(name) as cloud:
         if sam:
             _deploy_with_sam(cloud, parameters or {})
@@ -141,7 +141,7 @@ def _running(name: str) -> Iterator[Cloud]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     python = LOCAL / "cloud/bin/python"
-    # Built from nothing, or the user's AWS_* and proxies would reach the functions.
+    # Does not inherit: the user's AWS_* and proxy variables must not reach the functions.
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": str(home),
@@ -186,7 +186,7 @@ def _wait_until_it_answers(cloud: Cloud, process: subprocess.Popen[bytes]) -> No
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the process and, in its session, the functions it started."""
+    """Stop the process, then the functions that it started in its session."""
     process.terminate()
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(10)
@@ -196,7 +196,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Loader(yaml.SafeLoader):
-    """Reads CloudFormation's short forms."""
+    """Load YAML with CloudFormation's short forms, such as !Ref."""
 
 
 def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
@@ -216,13 +216,13 @@ _Loader.add_multi_constructor("!", _short_form)
 
 
 def template() -> dict[str, Any]:
-    """template.yaml as data, short forms written out."""
+    """Return template.yaml as data, with short forms, aliases and merge keys written out."""
     loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
     return loaded
 
 
 def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
-    """What `sam build && sam deploy` do, without SAM: zip, upload, let CloudFormation transform the template."""
+    """Do what `sam build && sam deploy` do, without SAM: zip, upload, let CloudFormation transform the template."""
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket=BUCKET)
     stack = template()
@@ -259,10 +259,10 @@ def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
 
 
 def _deploy_with_sam(cloud: Cloud, parameters: Mapping[str, str]) -> None:
-    """The real thing, from .local/sam."""
+    """Run the real `sam build` and `sam deploy` from .local/sam."""
     environment = {
         "PATH": f"{LOCAL / 'sam/bin'}:{os.environ['PATH']}",
-        # SAM keeps its notes in the home.
+        # SAM keeps its state in the home directory.
         "HOME": str(LOCAL),
         "__SAM_CLI_APP_DIR": str(LOCAL / "sam-notes"),
         "LANG": "C.UTF-8",
@@ -289,7 +289,7 @@ def _read_outputs(cloud: Cloud) -> None:
 
 
 def built_layer(logical_id: str, source: Path) -> Path:
-    """The layer's artifact, built by its Makefile; built again only when something in its folder has changed."""
+    """Return the layer's artifact. Its Makefile builds it again only if a file in the layer's folder changed."""
     files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     content = hashlib.sha256()
     for path in files:
@@ -308,7 +308,7 @@ def built_layer(logical_id: str, source: Path) -> Path:
 
 
 def _run(command: list[str], environment: Mapping[str, str] | None) -> None:
-    """Runs a command that builds or deploys; its output is shown only if it fails."""
+    """Run a command that builds or deploys; show its output only if it fails."""
     try:
         subprocess.run(
             command,
@@ -325,7 +325,7 @@ def _run(command: list[str], environment: Mapping[str, str] | None) -> None:
 
 
 def _zipped(folder: Path) -> bytes:
-    """A zip that depends on nothing but the files' names and contents."""
+    """Return a zip that depends only on the names and contents of the files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""What the template promises, read from what SAM makes of it."""
+"""The promises of template.yaml, checked on the resources that SAM's transform makes of it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MAY: dict[str, dict[str, set[str]]] = {
     "RefreshFunction": {
         "LocksTable/index/due": {"dynamodb:Query"},
         "WakeUpQueue": {"sqs:SendMessage"},
-        "RefreshDeadLetterQueue": {"sqs:SendMessage"},  # Lambda's own, for a sweep that failed
+        "RefreshDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a sweep failed
     },
     "EndpointsApiFunction": {
         "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:Scan"},
@@ -60,16 +60,16 @@ MAY: dict[str, dict[str, set[str]]] = {
     "KeyRotationFunction": {
         "EndpointsTable": {"dynamodb:Scan", "dynamodb:UpdateItem"},
         "SecretsKey": {"kms:ReEncryptFrom", "kms:ReEncryptTo"},
-        "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # Lambda's own, for a rotation that failed
+        "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a rotation failed
     },
 }
-# AWS's own, to write logs and traces; and to join the VPC, where there is one.
+# AWS managed policies: to write logs and traces, and to join the VPC if one is configured.
 LOGS, TRACES = "service-role/AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess"
 VPC = {"Fn::If": ["InVpc", "service-role/AWSLambdaVPCAccessExecutionRole", {"Ref": "AWS::NoValue"}]}
 
 
 class _NoManagedPolicies:
-    """Policies are written out in the template, so there is nothing to ask IAM for."""
+    """No managed policy to look up in IAM: the template writes its policies out."""
 
     def load(self) -> dict[str, str]:
         return {}
@@ -83,7 +83,7 @@ def resources() -> dict[str, Resource]:
             if place in resource.get("Properties", {}):
                 resource["Properties"][place] = "s3://bucket/key"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # SAM wants to know one.
+        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # The transform needs a region.
         transformed: dict[str, Resource] = transform(source, {}, _NoManagedPolicies())["Resources"]
     return transformed
 
@@ -93,7 +93,7 @@ def of_type(resources: dict[str, Resource], kind: str) -> dict[str, Resource]:
 
 
 def target(arn: Any) -> str:
-    """The logical id in an ARN, with what follows it: `LocksTable/index/due`."""
+    """Return the logical id in an ARN with its suffix, for example `LocksTable/index/due`."""
     match arn:
         case {"Fn::GetAtt": [name, "Arn"]}:
             return str(name)
@@ -116,15 +116,15 @@ def statements(resources: dict[str, Resource], function: str) -> list[dict[str, 
     return [each for policy in role["Policies"] for each in as_list(policy["PolicyDocument"]["Statement"])]
 
 
-def dead_letters(queue: Resource) -> str:
+def dead_letter_queue_of(queue: Resource) -> str:
     return target(queue["RedrivePolicy"]["deadLetterTargetArn"])
 
 
-# --- Who may do what
+# --- Permissions
 
 
 @pytest.mark.parametrize("function", MAY)
-def test_a_function_may_do_what_it_needs_and_nothing_else(resources: dict[str, Resource], function: str) -> None:
+def test_each_function_has_exactly_the_permissions_it_needs(resources: dict[str, Resource], function: str) -> None:
     may: dict[str, set[str]] = defaultdict(set)
     for statement in statements(resources, function):
         assert statement["Effect"] == "Allow"
@@ -133,9 +133,7 @@ def test_a_function_may_do_what_it_needs_and_nothing_else(resources: dict[str, R
     assert may == MAY[function]
 
 
-def test_of_awss_policies_a_role_has_logs_and_traces_and_the_vpc_where_there_is_one(
-    resources: dict[str, Resource],
-) -> None:
+def test_roles_attach_only_logging_tracing_and_vpc_policies(resources: dict[str, Resource]) -> None:
     def managed(function: str) -> Any:
         arns = json.dumps(role_of(resources, function)["ManagedPolicyArns"])
         return json.loads(re.sub(r'\{"Fn::Sub": "arn:\$\{AWS::Partition\}:iam::aws:policy/([\w/-]+)"\}', r'"\1"', arns))
@@ -150,7 +148,9 @@ def test_of_awss_policies_a_role_has_logs_and_traces_and_the_vpc_where_there_is_
     assert len(of_type(resources, "AWS::IAM::Role")) == len(FUNCTIONS)
 
 
-def test_the_key_serves_webhook_configurations_only(resources: dict[str, Resource]) -> None:
+def test_every_use_of_the_key_requires_the_encryption_context_of_webhook_configurations(
+    resources: dict[str, Resource],
+) -> None:
     kms = [
         (function, statement["Action"], statement.get("Condition"))
         for function in FUNCTIONS
@@ -166,7 +166,7 @@ def test_the_key_serves_webhook_configurations_only(resources: dict[str, Resourc
     ]
 
 
-def test_only_the_rule_it_belongs_to_may_send_to_a_queue(resources: dict[str, Resource]) -> None:
+def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resources: dict[str, Resource]) -> None:
     senders = {}
     for policy in of_type(resources, "AWS::SQS::QueuePolicy").values():
         [statement] = policy["PolicyDocument"]["Statement"]
@@ -183,7 +183,7 @@ def test_only_the_rule_it_belongs_to_may_send_to_a_queue(resources: dict[str, Re
 # --- Queues and retries
 
 
-def test_a_message_stays_hidden_for_six_timeouts_of_its_function(resources: dict[str, Resource]) -> None:
+def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources: dict[str, Resource]) -> None:
     mappings = of_type(resources, "AWS::Lambda::EventSourceMapping").values()
     assert len(mappings) == 2
     for mapping in mappings:
@@ -194,12 +194,12 @@ def test_a_message_stays_hidden_for_six_timeouts_of_its_function(resources: dict
         assert mapping["MaximumBatchingWindowInSeconds"] == 0
 
 
-def test_every_asynchronous_source_has_a_dead_letter_queue_of_its_own(resources: dict[str, Resource]) -> None:
+def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict[str, Resource]) -> None:
     refresh, rotation = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
     assert {
         "status rule": target(resources["StatusRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
-        "status queue": dead_letters(resources["StatusQueue"]["Properties"]),
-        "wake-up queue": dead_letters(resources["WakeUpQueue"]["Properties"]),
+        "status queue": dead_letter_queue_of(resources["StatusQueue"]["Properties"]),
+        "wake-up queue": dead_letter_queue_of(resources["WakeUpQueue"]["Properties"]),
         "schedule": target(resources["RefreshRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
         "refresh function": target(refresh["DestinationConfig"]["OnFailure"]["Destination"]),
         "key rotation": target(rotation["DestinationConfig"]["OnFailure"]["Destination"]),
@@ -213,14 +213,14 @@ def test_every_asynchronous_source_has_a_dead_letter_queue_of_its_own(resources:
     }
 
 
-def test_a_report_is_retried_for_a_day_before_it_is_dead_lettered(resources: dict[str, Resource]) -> None:
+def test_a_report_is_retried_for_at_least_24_hours_before_it_is_dead_lettered(resources: dict[str, Resource]) -> None:
     queue = resources["StatusQueue"]["Properties"]
     retried = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
     assert retried >= SECONDS_OF_A_DAY
     assert queue["MessageRetentionPeriod"] > retried
 
 
-def test_the_rule_hands_on_the_whole_event(resources: dict[str, Resource]) -> None:
+def test_the_status_rule_passes_events_to_the_queue_unchanged(resources: dict[str, Resource]) -> None:
     rule = resources["StatusRule"]["Properties"]
     assert rule["EventPattern"] == {"source": ["link"], "detail-type": ["Endpoint Status Change"]}
     [queue] = rule["Targets"]
@@ -231,7 +231,7 @@ def test_the_rule_hands_on_the_whole_event(resources: dict[str, Resource]) -> No
 # --- State
 
 
-def test_tables_are_encrypted_recoverable_and_outlive_the_stack(resources: dict[str, Resource]) -> None:
+def test_tables_are_encrypted_recoverable_and_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
     assert set(tables) == {"LocksTable", "EndpointsTable", "TransitionsTable"}
     for name, table in tables.items():
@@ -241,13 +241,13 @@ def test_tables_are_encrypted_recoverable_and_outlive_the_stack(resources: dict[
         assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
 
 
-def test_the_key_of_the_secrets_rotates_and_outlives_the_stack(resources: dict[str, Resource]) -> None:
+def test_the_secrets_key_rotates_and_is_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     key = resources["SecretsKey"]
     assert key["Properties"]["EnableKeyRotation"] is True
     assert key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain"
 
 
-def test_of_the_tables_only_the_transitions_expire(resources: dict[str, Resource]) -> None:
+def test_only_the_transitions_table_expires_items(resources: dict[str, Resource]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
     expiring = {name: table.get("TimeToLiveSpecification") for name, table in tables.items()}
     assert expiring == {
@@ -257,7 +257,7 @@ def test_of_the_tables_only_the_transitions_expire(resources: dict[str, Resource
     }
 
 
-def test_queues_are_encrypted(resources: dict[str, Resource]) -> None:
+def test_every_queue_is_encrypted(resources: dict[str, Resource]) -> None:
     assert all(queue["SqsManagedSseEnabled"] for queue in of_type(resources, "AWS::SQS::Queue").values())
 
 
@@ -265,7 +265,7 @@ def test_queues_are_encrypted(resources: dict[str, Resource]) -> None:
 
 
 class Reads(dict[str, str]):
-    """An environment that remembers which of its variables were asked for."""
+    """An environment that records which of its variables were read."""
 
     def __init__(self, variables: dict[str, str]) -> None:
         super().__init__(variables)
@@ -277,7 +277,7 @@ class Reads(dict[str, str]):
 
 
 def environment(resources: dict[str, Resource], function: str) -> dict[str, str]:
-    """The function's variables; a parameter's default where there is one, else a name."""
+    """Return the function's variables: a parameter as its default, a resource as a placeholder name."""
     defaults = {name: str(parameter.get("Default", "")) for name, parameter in template()["Parameters"].items()}
     variables = resources[function]["Properties"]["Environment"]["Variables"]
     return {
@@ -287,7 +287,7 @@ def environment(resources: dict[str, Resource], function: str) -> dict[str, str]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_every_variable_that_is_read_is_set_and_the_defaults_agree(
+def test_the_template_sets_exactly_the_variables_that_settings_read_and_its_defaults_are_valid(
     resources: dict[str, Resource], function: str
 ) -> None:
     reads = Reads(environment(resources, function))
@@ -298,7 +298,42 @@ def test_every_variable_that_is_read_is_set_and_the_defaults_agree(
 # --- Alarms
 
 
-def test_every_dead_letter_queue_and_the_rejected_events_have_an_alarm(resources: dict[str, Resource]) -> None:
+def product_code() -> str:
+    return "".join(
+        path.read_text() for folder in ("functions", "layers/shared") for path in (ROOT / folder).rglob("*.py")
+    )
+
+
+def alarm_texts(resources: dict[str, Resource]) -> dict[str, str]:
+    """Return each alarm's text; a function's name as `${LogicalId}`."""
+    texts = {name: alarm["AlarmDescription"] for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items()}
+    return {name: text if isinstance(text, str) else text["Fn::Sub"] for name, text in texts.items()}
+
+
+def test_every_alarm_has_a_text_of_its_own(resources: dict[str, Resource]) -> None:
+    texts = alarm_texts(resources)
+    assert len(set(texts.values())) == len(texts)
+
+
+def test_an_alarm_for_errors_names_its_function(resources: dict[str, Resource]) -> None:
+    texts = alarm_texts(resources)
+    named = {name: re.findall(r"\$\{(\w+)\}", text) for name, text in texts.items() if name.endswith("ErrorsAlarm")}
+    assert named == {function.removesuffix("Function") + "ErrorsAlarm": [function] for function in FUNCTIONS}
+
+
+def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
+    named = {line for text in alarm_texts(resources).values() for line in re.findall(r"\b[a-z_]+\.[a-z_]+\b", text)}
+    assert named == {"webhook.attempted", "endpoint.changed", "key_rotation.failed"}
+    assert not {line for line in named if f'"{line}"' not in product_code()}
+
+
+def test_alarm_texts_name_only_queues_of_the_stack(resources: dict[str, Resource]) -> None:
+    named = {queue for text in alarm_texts(resources).values() for queue in re.findall(r"\w+Queue\b", text)}
+    assert named == {"StatusRuleDeadLetterQueue", "StatusDeadLetterQueue"}
+    assert named <= of_type(resources, "AWS::SQS::Queue").keys()
+
+
+def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
     queues = {
         alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
@@ -307,7 +342,7 @@ def test_every_dead_letter_queue_and_the_rejected_events_have_an_alarm(resources
     assert queues == {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
 
 
-def test_every_function_has_an_alarm_on_its_errors(resources: dict[str, Resource]) -> None:
+def test_every_function_has_an_alarm_for_its_errors(resources: dict[str, Resource]) -> None:
     functions = {
         alarm["Dimensions"][0]["Value"]["Ref"]
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
@@ -316,7 +351,7 @@ def test_every_function_has_an_alarm_on_its_errors(resources: dict[str, Resource
     assert functions == set(FUNCTIONS)
 
 
-def test_an_alarm_of_ours_names_a_metric_that_the_code_emits(
+def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_the_code_emits(
     resources: dict[str, Resource], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     alarms = {
@@ -331,9 +366,7 @@ def test_an_alarm_of_ours_names_a_metric_that_the_code_emits(
         "ReceiversRefused",
         "ResourcesFrozen",
     }
-    code = "".join(
-        path.read_text() for folder in ("functions", "layers/shared") for path in (ROOT / folder).rglob("*.py")
-    )
+    code = product_code()
     variables = environment(resources, "ReconcileFunction")
     monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", variables["POWERTOOLS_SERVICE_NAME"])
     monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "from the template")
@@ -351,7 +384,9 @@ def test_an_alarm_of_ours_names_a_metric_that_the_code_emits(
 # --- API
 
 
-def test_the_api_offers_the_routes_of_its_function_and_every_one_asks_for_iam(resources: dict[str, Resource]) -> None:
+def test_the_api_has_exactly_the_routes_of_its_function_and_all_of_them_require_iam(
+    resources: dict[str, Resource],
+) -> None:
     [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
     offered = set()
     for path, methods in api["Body"]["paths"].items():
@@ -364,7 +399,7 @@ def test_the_api_offers_the_routes_of_its_function_and_every_one_asks_for_iam(re
     assert ("get", "/version") in offered
 
 
-# --- What is shipped
+# --- Artifacts
 
 
 @pytest.fixture(scope="module")
@@ -375,19 +410,19 @@ def layers() -> list[Path]:
     ]
 
 
-def test_the_layers_hold_no_compiled_code_so_that_they_serve_every_architecture(layers: list[Path]) -> None:
+def test_layers_contain_no_compiled_code_so_they_run_on_every_architecture(layers: list[Path]) -> None:
     assert (layers[0] / "boto3").is_dir()
     assert not [path for layer in layers for path in layer.rglob("*") if path.suffix in (".so", ".pyd", ".pyc")]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
-def test_a_function_imports_nothing_but_layers_and_standard_library(
+def test_functions_import_only_the_layers_and_the_standard_library(
     resources: dict[str, Resource], layers: list[Path], function: str
 ) -> None:
     folder = ROOT / "functions" / FUNCTIONS[function]
     code = "import sys; sys.path[:0] = sys.argv[1:]; import app; assert callable(app.handler)"
     subprocess.run(
-        # -S and -E: neither the site-packages of this environment nor its PYTHONPATH.
+        # -S and -E: without this environment's site-packages and PYTHONPATH.
         [sys.executable, "-B", "-S", "-E", "-c", code, str(folder), *map(str, layers)],
         env={**environment(resources, function), "AWS_DEFAULT_REGION": "eu-west-1"},
         check=True,
@@ -395,7 +430,7 @@ def test_a_function_imports_nothing_but_layers_and_standard_library(
     )
 
 
-def test_what_is_tested_is_what_is_shipped() -> None:
+def test_the_layer_and_the_tests_use_the_same_versions() -> None:
     shipped, tested = (
         dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / file).read_text(), re.MULTILINE))
         for file in ("layers/dependencies/requirements.txt", "requirements/dev.txt")
