@@ -118,8 +118,8 @@ ALL_NETWORKS = [ip_network("0.0.0.0/0"), ip_network("::/0"), *LOOPBACK]
 
 def sent(registration: Registration, receiver: Receiver) -> Result:
     """Return the result of a webhook that this receiver gets, whatever host the URL names."""
-    body, headers = webhook.request(
-        webhook.Announcement("vip-1", registration.resource_id, "webhook", "ACTIVATED", 7, 3, "elected", 1),
+    body, headers = wire.request(
+        wire.Announcement("vip-1", registration.resource_id, "webhook", "ACTIVATED", 7, 3, "elected", 1),
         [registration.secret],
         registration.headers,
         timestamp=1_795_435_200,

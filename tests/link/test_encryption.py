@@ -59,7 +59,7 @@ def test_a_ciphertext_serves_only_the_registration_it_was_made_for(vault: Vault,
 
 
 def test_the_context_shows_no_url() -> None:
-    context = encryption.context("vip-1", "ip", "https://receiver.example.com/hook?token=x")
+    context = vault.context("vip-1", "ip", "https://receiver.example.com/hook?token=x")
     assert context == {
         "purpose": "webhook-config",
         "endpoint_id": "vip-1",

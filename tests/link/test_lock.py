@@ -106,7 +106,7 @@ def test_three_endpoints_with_leases_cost_one_write_unit() -> None:
         ACTIVE, host="paris-1", lease_seconds=30, reported_at=START, lease_expires_at=START, reason="elected",
         delivered_sequence=1, delivered_at=START, next_attempt_at=START, believed_until=NEVER, announced_at=START,
     )  # fmt: skip
-    item = lock.to_item(
+    item = locks.to_item(
         Resource("floating-ip-203.0.113.7", 1000, "n" * 12, 1, ids[0], "", START, dict.fromkeys(ids, e))
     )
     assert size(item) <= 1024
@@ -297,11 +297,11 @@ class Scripted:
 
 @pytest.fixture
 def highest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock.random, "random", lambda: 1.0)
+    monkeypatch.setattr(locks.random, "random", lambda: 1.0)
 
 
 def item(epoch: int = 0) -> dict[str, Any]:
-    return lock.to_item(Resource("ip", version=1, nonce="theirs", epoch=epoch))
+    return locks.to_item(Resource("ip", version=1, nonce="theirs", epoch=epoch))
 
 
 LOST = ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}, "Item": item()}, "PutItem")  # type: ignore[typeddict-unknown-key]
@@ -325,7 +325,7 @@ def test_ten_seconds_are_ten_thousand_milliseconds(costs_ms: int, tries: int) ->
 
 def unread(names: list[str], read: list[str] = ()) -> dict[str, Any]:  # type: ignore[assignment]
     table, keys = settings().locks_table, [{"resource_id": {"S": name}} for name in names]
-    items = [lock.to_item(Resource(name, version=1)) for name in read]
+    items = [locks.to_item(Resource(name, version=1)) for name in read]
     return {"Responses": {table: items}, "UnprocessedKeys": {table: {"Keys": keys}} if keys else {}}
 
 
@@ -433,7 +433,7 @@ def test_the_same_holder_is_no_change_for_the_audit(locks: Locks, dynamodb: Reco
 
 def test_a_resource_stays_in_its_shard_and_a_nonce_has_72_bits(locks: Locks) -> None:
     # crc32("123456789") is 0xcbf43926, the check value in every table of CRCs.
-    assert (lock.SHARDS, lock.due_shard("123456789")) == (8, 0xCBF43926 % 8)
+    assert (locks.SHARDS, locks.due_shard("123456789")) == (8, 0xCBF43926 % 8)
     assert len(locks.update("ip", grow, CAUSE).after.nonce) == 12
 
 
