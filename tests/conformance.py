@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.webhooks import ANNOUNCED, LONDON, NOW, PARIS, SECRET, captured, sent, told
+from tests.support.webhooks import ANNOUNCED, LONDON, NOW, PARIS, SECRET, captured, sent, told
 
 FILE = Path(__file__).parents[1] / "examples/receivers/conformance.json"
 OURS = ("X-Link-Webhook-Epoch", "X-Link-Webhook-Sequence")

@@ -19,7 +19,7 @@ from link.election.result import Result
 from link.key_rotation import Unfinished
 from link.plugins.webhook.sender import Sender
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, SECRETS, Deployment, event
-from tests.receiver import LoopbackReceiver
+from tests.support.receiver import LoopbackReceiver
 
 SECRET = 'marker-secret-"é\\-0123456789abcdef'
 HEADER = 'Bearer marker-header-"ü\\-0123456789'

@@ -78,7 +78,7 @@ def handover() -> tuple[World, Callable[[], object]]:
 
 def failover() -> tuple[World, Callable[[], object]]:
     world, paris, _ = running()
-    return world, lambda: world.operator(lambda: world.control.failover(paris, "request-1"))
+    return world, lambda: world.operator(lambda: world.control.commands.failover(paris, "request-1"))
 
 
 def refresh() -> tuple[World, Callable[[], object]]:

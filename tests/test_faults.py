@@ -49,9 +49,9 @@ def operators(world: World) -> None:
     world.report(paris, "ACTIVATED")
     world.report(london, "ACTIVATED")
     world.settle(VISIBILITY_MS + 1_000)
-    world.operator(lambda: unless_done(world, "london", lambda: world.control.failover(paris, "failover-1")))
+    world.operator(lambda: unless_done(world, "london", lambda: world.control.commands.failover(paris, "failover-1")))
     world.settle(2_000)
-    world.operator(lambda: unless_gone(world, "london", lambda: world.control.delete(london, "delete-1")))
+    world.operator(lambda: unless_gone(world, "london", lambda: world.control.commands.delete(london, "delete-1")))
 
 
 def leases(world: World) -> None:

@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 from link import reconcile
 from link.election.result import Result, ResultKind
 from link.errors import Conflict, NotFound
-from tests.world import RESOURCE, World
+from tests.support.ids import RESOURCE
+from tests.world import World
 
 EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "400"))
 NAMES = ("paris", "london", "berlin")
@@ -162,7 +163,7 @@ class Machine(RuleBasedStateMachine):
         model.pass_time(now)
         others = [n for n in model.ready(now) if n != name and (not named or n == to)]
         self.calls += 1
-        call = lambda: self.world.control.failover(  # noqa: E731
+        call = lambda: self.world.control.commands.failover(  # noqa: E731
             self.ids[name], f"request-{self.calls}", to=self.ids[to] if named else None
         )
         if name not in model.hosts:
@@ -185,13 +186,13 @@ class Machine(RuleBasedStateMachine):
         model.pass_time(now)
         if name not in model.hosts:
             with pytest.raises(NotFound):
-                self.world.control.show(self.ids[name])
+                self.world.control.queries.show(self.ids[name])
             return
         if model.frozen and model.holder == name:
             with pytest.raises(Conflict, match="frozen"):
-                self.world.control.delete(self.ids[name], "request", force=force)
+                self.world.control.commands.delete(self.ids[name], "request", force=force)
             return
-        self.world.control.delete(self.ids[name], "request", force=force)
+        self.world.control.commands.delete(self.ids[name], "request", force=force)
         if force:
             self.ghosts.add(self.ids[name])
         if model.holder == name:
@@ -205,7 +206,7 @@ class Machine(RuleBasedStateMachine):
         now, model = self.world.clock.now(), self.model
         model.pass_time(now)
         self.calls += 1
-        call = lambda: self.world.control.freeze(RESOURCE, frozen, f"request-{self.calls}")  # noqa: E731
+        call = lambda: self.world.control.commands.freeze(RESOURCE, frozen, f"request-{self.calls}")  # noqa: E731
         if not model.hosts:
             # A deleted one may not have been told yet: then there still is something to show.
             with contextlib.suppress(NotFound, Conflict):
@@ -225,17 +226,17 @@ class Machine(RuleBasedStateMachine):
         model.pass_time(now)
         body = {"priority": priority, "lease_seconds": lease}
         if name in model.hosts:
-            assert self.world.control.change(self.ids[name], body, "change")["priority"] == priority
+            assert self.world.control.commands.change(self.ids[name], body, "change")["priority"] == priority
             model.change(name, priority, lease * 1000 if lease else None, now)
         else:
             with pytest.raises(NotFound):
-                self.world.control.change(self.ids[name], body, "change")
+                self.world.control.commands.change(self.ids[name], body, "change")
         self.world.settle(0)
 
     @rule(name=st.sampled_from(NAMES))
     def redeliver(self, name: str) -> None:
         """Changes nothing that the model knows, and tells its receiver."""
-        call = lambda: self.world.control.redeliver(self.ids[name], "redeliver")  # noqa: E731
+        call = lambda: self.world.control.commands.redeliver(self.ids[name], "redeliver")  # noqa: E731
         host = self.model.hosts.get(name)
         if host is None or not host.told:
             with pytest.raises((NotFound, Conflict)):
@@ -270,7 +271,7 @@ class Machine(RuleBasedStateMachine):
         assert {n: (str(e.status), e.sequence) for n, e in alive.items()} == {
             n: (h.status, h.told) for n, h in self.model.hosts.items()
         }
-        shown = {view["host"]: str(view["status"]) for view in self.world.control.endpoints()}
+        shown = {view["host"]: str(view["status"]) for view in self.world.control.queries.endpoints()}
         assert shown == {n: h.status for n, h in self.model.hosts.items()}
 
 

@@ -9,7 +9,8 @@ import pytest
 from moto import mock_aws
 
 from link.election.result import Result, ResultKind
-from tests.world import RESOURCE, START, World, tables
+from tests.support.ids import RESOURCE
+from tests.world import START, World, tables
 
 DOWN = Result(ResultKind.ANSWERED, "status_500", 500)
 HANGS = Result(ResultKind.MAYBE_RECEIVED, "timeout")
@@ -96,7 +97,7 @@ def test_promise_2_fencing() -> None:
 
     world, paris, london = running()
     for endpoint_id in (london, paris):
-        world.operator(lambda endpoint_id=endpoint_id: world.control.delete(endpoint_id, "r"))
+        world.operator(lambda endpoint_id=endpoint_id: world.control.commands.delete(endpoint_id, "r"))
     assert world.rows() == set()
     world.report(world.register("paris"), "ACTIVATED")
     assert world.resource().epoch == 2

@@ -13,7 +13,8 @@ from moto import mock_aws
 
 from link.election.result import Result, ResultKind
 from link.receiver import WebhookError, parse_and_validate_webhook
-from tests.world import RESOURCE, World
+from tests.support.ids import RESOURCE
+from tests.world import World
 
 OLD, NEW = "paris-secret-0123456789abcdef0123", "paris-secret-of-the-next-quarter"
 HOUR = 3_600_000
@@ -64,7 +65,7 @@ def standard(secrets: tuple[str, ...], body: bytes, headers: dict[str, str], now
 
 def rotate(world: World, endpoint_id: str, until: int) -> None:
     config = {"secret": NEW, "previous_secret_until": until}
-    world.control.change(endpoint_id, {"plugin_config": config}, "rotate")
+    world.control.commands.change(endpoint_id, {"plugin_config": config}, "rotate")
 
 
 @pytest.mark.parametrize(
@@ -88,19 +89,19 @@ def test_no_webhook_is_refused_during_a_rotation(
     world.report(paris, "ACTIVATED")
     world.settle(HOUR)
     rotate(world, paris, until)
-    assert world.control.show(paris)["previous_secret_until"] == until
+    assert world.control.queries.show(paris)["previous_secret_until"] == until
     world.settle(4 * HOUR)
     assert team.refused == []
     # Five hours of refreshes, which come up to a second later each time.
     assert 55 <= team.taken <= 61
-    assert world.control.resource(RESOURCE)["undelivered"] == []
+    assert world.control.queries.resource(RESOURCE)["undelivered"] == []
 
 
 def test_without_the_overlap_the_same_receiver_refuses(world: World) -> None:
     paris = world.register("paris")
     team = Team(world, like_link, world.clock.now() + 3 * HOUR, (NEW,))
     world.report(paris, "ACTIVATED")
-    world.control.change(paris, {"plugin_config": {"secret": NEW}}, "at once")
+    world.control.commands.change(paris, {"plugin_config": {"secret": NEW}}, "at once")
     world.settle(HOUR)
     assert team.refused
-    assert world.control.show(paris)["delivery"]["failure"] == "answered status_401"
+    assert world.control.queries.show(paris)["delivery"]["failure"] == "answered status_401"

@@ -33,10 +33,11 @@ from link.settings import Settings
 from link.store.lock_item import due_shard
 from link.store.locks import Locks
 from tests.simulation.store import Keys, Store
+from tests.support.deployed import create_tables, environment
+from tests.support.ids import RESOURCE
 
 START = 1_795_435_200_000
 """2026-11-23T12:00:00Z."""
-RESOURCE = "floating-ip-203.0.113.7"
 VISIBILITY_MS = 180_000
 INVOCATION_MS = 30_000
 SECRETS = {"paris": "paris-secret-0123456789abcdef0123", "london": "london-secret-0123456789abcdef01"}
@@ -486,62 +487,3 @@ def _key() -> str:
     keys = kms.list_keys()["Keys"]
     arn: str = keys[0]["KeyArn"] if keys else kms.create_key()["KeyMetadata"]["Arn"]
     return arn
-
-
-def environment(
-    suffix: str = "", *, key: str = "key", refresh_ms: int = 300_000, handover_ms: int = 1_000
-) -> dict[str, str]:
-    """The environment of a deployment's functions; its tables end in `suffix`."""
-    return {
-        "LOCKS_TABLE": f"locks{suffix}",
-        "ENDPOINTS_TABLE": f"endpoints{suffix}",
-        "TRANSITIONS_TABLE": f"transitions{suffix}",
-        "WAKE_UP_QUEUE_URL": "wake-up",
-        "REJECTED_EVENTS_QUEUE_URL": "rejected",
-        "SECRETS_KEY_ARN": key,
-        "KEY_ROTATION_FUNCTION": "key-rotation",
-        "WEBHOOK_REFRESH_INTERVAL": f"{refresh_ms}ms",
-        "HANDOVER_TIMEOUT": f"{handover_ms}ms",
-        "MAX_ENDPOINTS": "0",
-    }
-
-
-def settings(suffix: str = "", **more: Any) -> Settings:
-    """Settings of a deployment whose tables end in `suffix`."""
-    return replace(link_settings.load(environment(suffix)), **more)
-
-
-def create_tables(dynamodb: Any, settings: Settings) -> None:
-    """The tables of template.yaml, as far as the code sees them."""
-
-    def attributes(**types: str) -> list[dict[str, str]]:
-        return [{"AttributeName": name, "AttributeType": kind} for name, kind in types.items()]
-
-    def key(**kinds: str) -> list[dict[str, str]]:
-        return [{"AttributeName": name, "KeyType": kind} for name, kind in kinds.items()]
-
-    dynamodb.create_table(
-        TableName=settings.locks_table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=attributes(resource_id="S", due_shard="N", due_at="N"),
-        KeySchema=key(resource_id="HASH"),
-        GlobalSecondaryIndexes=[
-            {
-                "IndexName": "due",
-                "KeySchema": key(due_shard="HASH", due_at="RANGE"),
-                "Projection": {"ProjectionType": "KEYS_ONLY"},
-            }
-        ],
-    )
-    dynamodb.create_table(
-        TableName=settings.endpoints_table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=attributes(endpoint_id="S"),
-        KeySchema=key(endpoint_id="HASH"),
-    )
-    dynamodb.create_table(
-        TableName=settings.transitions_table,
-        BillingMode="PAY_PER_REQUEST",
-        AttributeDefinitions=attributes(resource_id="S", version="N"),
-        KeySchema=key(resource_id="HASH", version="RANGE"),
-    )

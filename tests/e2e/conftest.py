@@ -16,7 +16,7 @@ from link.election.state import Resource
 from link.store.lock_item import from_item
 from scripts import demo
 from scripts.cloud import REGION, ROOT, Cloud, local_cloud
-from tests.receiver import LoopbackReceiver
+from tests.support.receiver import LoopbackReceiver
 
 
 @pytest.fixture(scope="session")

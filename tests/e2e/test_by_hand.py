@@ -9,7 +9,7 @@ import pytest
 
 from scripts import demo
 from scripts.cloud import Cloud
-from tests.receiver import LoopbackReceiver
+from tests.support.receiver import LoopbackReceiver
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the commands need curl")

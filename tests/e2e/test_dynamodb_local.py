@@ -29,9 +29,9 @@ from link.store.queues import Queues
 from link.store.vault import Vault
 from tests.e2e.conftest import Site, eventually
 from tests.e2e.test_contention import test_one_holder_one_epoch_step_and_every_report_applied as contend
-from tests.receiver import LoopbackReceiver
 from tests.simulation.store import Keys
-from tests.world import create_tables, settings
+from tests.support.deployed import create_tables, settings
+from tests.support.receiver import LoopbackReceiver
 
 FOLDER = os.environ.get("DYNAMODB_LOCAL", "")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="DynamoDB Local: make dynamodb-local")
@@ -92,7 +92,7 @@ class Engine:
         plugin.register("webhook", WebhookFactory(Vault(Keys(), of), of, clock))  # type: ignore[arg-type]
         queues = Queues(Nowhere(), of)  # type: ignore[arg-type]
         control = ControlPlane(Locks(dynamodb, of, clock), Registry(dynamodb, of), queues, of, clock)
-        return 201, {"endpoint": control.create(body, "register")}
+        return 201, {"endpoint": control.commands.create(body, "register")}
 
 
 @pytest.fixture

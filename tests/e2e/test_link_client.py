@@ -18,7 +18,7 @@ from schemathesis import GenerationMode
 from scripts import openapi
 from scripts.cloud import Cloud
 from tests.e2e.conftest import Site, linkctl_environment
-from tests.generated import try_all
+from tests.support.generated import try_all
 
 MIN_SUCCESSES = 0.3
 """Share of the generated requests that must get a 2xx; otherwise they would test refusals only."""

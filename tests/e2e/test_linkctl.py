@@ -11,7 +11,7 @@ import pytest
 
 from scripts.cloud import Cloud
 from tests.e2e.conftest import linkctl_environment
-from tests.receiver import LoopbackReceiver
+from tests.support.receiver import LoopbackReceiver
 
 RESOURCE = "by hand: ü/1"
 

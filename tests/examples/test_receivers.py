@@ -25,7 +25,7 @@ from werkzeug.serving import make_server
 from link import receiver
 from link.election.result import Result, ResultKind
 from link.plugins.webhook.sender import Sender
-from tests.webhooks import LONDON, PARIS, RESOURCE, SECRET, told
+from tests.support.webhooks import LONDON, PARIS, RESOURCE, SECRET, told
 
 EXAMPLES = Path(__file__).parents[2] / "examples/receivers"
 SENDER = Sender(allowed_networks=[ip_network("127.0.0.0/8")])

@@ -18,15 +18,12 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from tests.receiver import LoopbackReceiver
-from tests.world import create_tables
-from tests.world import settings as deployment_settings
+from tests.support.deployed import create_tables
+from tests.support.deployed import settings as deployment_settings
+from tests.support.ids import LONDON, PARIS, RESOURCE, SECRETS
+from tests.support.receiver import LoopbackReceiver
 
 EVENTS = Path(__file__).parents[2] / "events"
-PARIS = "vip-11111111-1111-4111-8111-111111111111"
-LONDON = "vip-22222222-2222-4222-8222-222222222222"
-RESOURCE = "floating-ip-203.0.113.7"
-SECRETS = {PARIS: "paris-secret-0123456789abcdef0123", LONDON: "london-secret-0123456789abcdef01"}
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
 
 # Read when a function is imported, as in Lambda.

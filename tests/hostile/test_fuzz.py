@@ -19,13 +19,13 @@ import pytest
 from hypothesis import HealthCheck, assume, event, given, settings
 from hypothesis import strategies as st
 
-from link.plugins.webhook import wire
-from link.plugins.webhook.url import target
-from link.election.result import ResultKind, Result
+from link.election.result import Result, ResultKind
 from link.errors import Invalid
-from link.receiver import parse_and_validate_webhook
+from link.plugins.webhook import wire
 from link.plugins.webhook.config import Registration, parse
 from link.plugins.webhook.sender import Sender
+from link.plugins.webhook.url import target
+from link.receiver import parse_and_validate_webhook
 from tests.hostile.certificates import Authority
 from tests.hostile.receiver import Peer, Receiver
 

@@ -13,7 +13,8 @@ from link.plugins.webhook.factory import WebhookFactory
 from link.plugins.webhook.sealed import Sealed
 from tests.link.test_delivery import DELIVERY, Post, Vault
 from tests.link.test_registry import PARIS
-from tests.world import START, VirtualClock, settings
+from tests.support.deployed import settings
+from tests.world import START, VirtualClock
 
 PLAIN = replace(PARIS, header_names=())
 DAY = 86_400_000

@@ -12,7 +12,8 @@ from moto import mock_aws
 from link.election.result import Result, ResultKind
 from link.election.state import Resource
 from link.store.locks import Locks
-from tests.world import RESOURCE, World
+from tests.support.ids import RESOURCE
+from tests.world import World
 
 
 @pytest.fixture
@@ -22,14 +23,14 @@ def world() -> Iterator[World]:
 
 
 def test_nothing_was_announced_before_the_first_report(world: World) -> None:
-    assert world.control.show(world.register("paris"))["delivery"] is None
+    assert world.control.queries.show(world.register("paris"))["delivery"] is None
 
 
 def test_what_was_delivered(world: World) -> None:
     paris = world.register("paris")
     reported_at = world.clock.now()
     world.report(paris, "ACTIVATED")
-    assert world.control.show(paris)["delivery"] == {
+    assert world.control.queries.show(paris)["delivery"] == {
         "status": "ACTIVATED",
         "epoch": 1,
         "sequence": 1,
@@ -63,7 +64,7 @@ def test_each_failure_is_told_in_log_metric_and_view(
         world.report(paris, "ACTIVATED")
         world.settle(10_000)
 
-    delivery = world.control.show(paris)["delivery"]
+    delivery = world.control.queries.show(paris)["delivery"]
     assert (delivery["status"], delivery["delivered_at"], delivery["failure"]) == ("ACTIVATED", None, failure)
     # After 0.5-1, 1-2, 2-4 and 4-8 s.
     assert 3 <= delivery["attempt"] <= 5
@@ -87,7 +88,7 @@ def test_a_refresh_that_failed_is_not_hidden_by_what_was_delivered(world: World)
     delivered_at = world.clock.now()
     world.receiver.always = Result(ResultKind.NOT_SENT, "dns")
     world.settle(world.refresh_ms + 70_000)
-    delivery = world.control.show(paris)["delivery"]
+    delivery = world.control.queries.show(paris)["delivery"]
     assert (delivery["delivered_at"], delivery["failure"]) == (delivered_at, "not_sent dns")
     assert delivery["attempt"] >= 1
 
@@ -96,9 +97,9 @@ def test_a_success_takes_the_failure_away(world: World) -> None:
     paris = world.register("paris")
     world.receiver.answers = [Result(ResultKind.ANSWERED, "status_503", 503)] * 2
     world.report(paris, "ACTIVATED")
-    assert world.control.show(paris)["delivery"]["failure"] == "answered status_503"
+    assert world.control.queries.show(paris)["delivery"]["failure"] == "answered status_503"
     world.settle(10_000)
-    assert "failure" not in world.control.show(paris)["delivery"]
+    assert "failure" not in world.control.queries.show(paris)["delivery"]
     assert len(world.receiver.requests) == 3
 
 
@@ -112,10 +113,10 @@ def test_a_registration_that_was_overtaken_by_its_repetition_leaves_no_row(
         "plugin": "webhook",
         "plugin_config": {"url": "https://receiver.example.com/hook", "resource_id": RESOURCE, "secret": "s"},
     }
-    first = world.control.create(body, "one", "token")
+    first = world.control.commands.create(body, "one", "token")
     world.clock.at += 61_000
     read, stale = Locks.read, iter([Resource(RESOURCE)])
     monkeypatch.setattr(Locks, "read", lambda self, resource_id: next(stale, None) or read(self, resource_id))
-    assert world.control.create(body, "two", "token") == first
+    assert world.control.commands.create(body, "two", "token") == first
     assert world.rows() == {"paris", first["id"]}
     assert set(world.resource().endpoints) == {paris, first["id"]}

@@ -17,7 +17,8 @@ from link.plugins.webhook.sealed import Sealed
 from link.receiver import parse_and_validate_webhook
 from link.store.aws import error_code
 from tests.link.test_registry import PARIS
-from tests.world import START, VirtualClock, settings
+from tests.support.deployed import settings
+from tests.world import START, VirtualClock
 
 SECRETS = ({"value": "old-secret", "from": 1, "until": START + 1}, {"value": "new-secret", "from": 2, "until": None})
 DELIVERY = Delivery(

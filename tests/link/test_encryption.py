@@ -11,7 +11,7 @@ from link.errors import Invalid
 from link.plugins.webhook.sealed import Sealed
 from link.store import vault
 from link.store.vault import Vault
-from tests.world import settings
+from tests.support.deployed import settings
 
 SEALED = Sealed(secrets=({"value": "s3cret-é", "from": 1, "until": None},), headers={"Authorization": "Bearer marker"})
 BOUND = {"endpoint_id": "vip-1", "resource_id": "ip", "url": "https://receiver.example.com/hook"}

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.webhooks import RECORDED, RESOURCE, sent, told
+from tests.support.webhooks import RECORDED, RESOURCE, sent, told
 
 FIELDS = {"endpoint_id", "resource_id", "plugin", "status"}
 SECRETS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)

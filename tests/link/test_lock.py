@@ -14,7 +14,8 @@ from link.election.state import NEVER, Claim, Endpoint, Resource, Status
 from link.errors import Conflict, Contended
 from link.store import locks
 from link.store.locks import Cause, Locks, Step
-from tests.world import START, VirtualClock, create_tables, settings, size
+from tests.support.deployed import create_tables, settings
+from tests.world import START, VirtualClock, size
 
 CAUSE = Cause("report", "event-1")
 ACTIVE = Endpoint(joined=START, status=Status.ACTIVATED, reported=Status.ACTIVATED, epoch=1, sequence=1)

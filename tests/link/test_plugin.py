@@ -4,7 +4,8 @@ import pytest
 
 from link.errors import Invalid
 from link.plugins.webhook.factory import WebhookFactory
-from tests.world import VirtualClock, settings
+from tests.support.deployed import settings
+from tests.world import VirtualClock
 
 
 def test_a_plugin_is_known_by_the_name_it_was_registered_under() -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from link.store.queues import Queues, rejected_message, wake_up_message
-from tests.world import START, settings
+from tests.support.deployed import settings
+from tests.world import START
 
 
 @pytest.mark.parametrize(

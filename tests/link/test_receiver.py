@@ -26,7 +26,19 @@ from link.receiver import (
     WebhookError,
     apply,
 )
-from tests.webhooks import ANNOUNCED, LONDON, NOW, PARIS, RESOURCE, SECRET, captured, received, sent, told, verified
+from tests.support.webhooks import (
+    ANNOUNCED,
+    LONDON,
+    NOW,
+    PARIS,
+    RESOURCE,
+    SECRET,
+    captured,
+    received,
+    sent,
+    told,
+    verified,
+)
 
 
 def test_a_receiver_reads_what_was_announced():

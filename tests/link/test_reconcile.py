@@ -21,7 +21,8 @@ from link.plugins.webhook.sealed import Sealed
 from link.reconcile import Sends, Trigger
 from link.reports import parse
 from link.store.locks import Cause
-from tests.world import RESOURCE, START, InlineSends, World
+from tests.support.ids import RESOURCE
+from tests.world import START, InlineSends, World
 
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "Operation")
 
@@ -454,15 +455,15 @@ def test_an_attempt_for_one_who_was_forced_out_is_waited_for_until_it_ends(world
         return post(url, body, headers, not_after=not_after)
 
     plugin.register("webhook", WebhookFactory(world.vault, world.settings, world.clock, slow))
-    world.control.redeliver(paris, "once more")
-    world.control.redeliver(london, "once more")
+    world.control.commands.redeliver(paris, "once more")
+    world.control.commands.redeliver(london, "once more")
 
     class Forced(Threads):
         def wait(self, seconds: float) -> list[Outcome]:
             outcomes = super().wait(seconds)
             if not gone.is_set():
-                world.control.delete(paris, "by force", force=True)
-                world.control.delete(london, "by force", force=True)
+                world.control.commands.delete(paris, "by force", force=True)
+                world.control.commands.delete(london, "by force", force=True)
                 gone.set()
             return outcomes
 
@@ -485,7 +486,7 @@ def test_every_change_of_status_is_logged_with_what_caused_it(quick: World, capl
 @pytest.mark.parametrize("frozen", [True, False])
 def test_a_frozen_resource_is_counted_whenever_it_is_looked_at(quick: World, frozen: bool) -> None:
     apply(quick, quick.register("paris"), "ACTIVATED")
-    quick.control.freeze(RESOURCE, frozen, "freeze")
+    quick.control.commands.freeze(RESOURCE, frozen, "freeze")
     quick.metrics.clear()  # type: ignore[attr-defined]
     wake(quick, 0)
     assert ("ResourcesFrozen" in [name for name, _, _ in quick.metrics]) is frozen  # type: ignore[attr-defined]

@@ -8,7 +8,8 @@ import pytest
 from moto import mock_aws
 
 from link.store.endpoints import from_item, to_item
-from tests.world import START, create_tables, settings
+from tests.support.deployed import create_tables, settings
+from tests.world import START
 
 PARIS = StorablePluginConfig(
     endpoint_id="vip-1",

@@ -17,7 +17,8 @@ from link.plugins.webhook.sealed import Sealed
 from link.store.endpoints import to_item
 from link.store.vault import Vault
 from tests.link.test_registry import PARIS
-from tests.world import START, VirtualClock, create_tables, settings
+from tests.support.deployed import create_tables, settings
+from tests.world import START, VirtualClock
 
 
 class Deployment:

@@ -9,7 +9,7 @@ import pytest
 import standardwebhooks
 
 from link.receiver import WebhookError
-from tests.webhooks import ANNOUNCED, NOW, PARIS, RECORDED, RESOURCE, captured, received, sent
+from tests.support.webhooks import ANNOUNCED, NOW, PARIS, RECORDED, RESOURCE, captured, received, sent
 
 # What LinK sends
 

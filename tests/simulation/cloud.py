@@ -37,7 +37,9 @@ from link.store.lock_item import due_shard
 from link.sweep import Sweep
 from tests.simulation.promises import Broken, Promises, Wire
 from tests.simulation.store import Item, Keys, Store, refused
-from tests.world import RESOURCE, START, environment
+from tests.support.deployed import environment
+from tests.support.ids import RESOURCE
+from tests.world import START
 
 FAULTS = ("crash before", "crash after", "pause", "slow", "lost answer", "error", "conflict")
 """What can happen at a call of AWS: the process dies before or after it took place; the process stops for minutes

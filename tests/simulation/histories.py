@@ -15,7 +15,8 @@ from link.errors import Conflict
 from tests.simulation import cloud as simulation
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, Cloud
 from tests.simulation.promises import Broken
-from tests.world import RESOURCE, START
+from tests.support.ids import RESOURCE
+from tests.world import START
 
 A, S, F = Status.ACTIVATED, Status.STANDBY, Status.FAILING
 CHAOS_MS = 90_000

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from link.election.state import NEVER, Endpoint, Resource, Status
 from link.store.lock_item import from_item
-from tests.world import RESOURCE, START
+from tests.support.ids import RESOURCE
+from tests.world import START
 
 if TYPE_CHECKING:
     from tests.simulation.cloud import Cloud, Connection, Process

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from tests.simulation.store import Item, Keys, Store
-from tests.world import create_tables, settings
+from tests.support.deployed import create_tables, settings
 
 SETTINGS = settings("")
 LOCKS, ENDPOINTS, TRANSITIONS = SETTINGS.locks_table, SETTINGS.endpoints_table, SETTINGS.transitions_table

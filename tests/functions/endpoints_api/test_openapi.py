@@ -19,7 +19,7 @@ from schemathesis import GenerationMode
 from scripts import openapi
 from scripts.cloud import ROOT
 from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
-from tests.generated import try_all
+from tests.support.generated import try_all
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "15"))
 """Cases per operation and mode."""

@@ -4,21 +4,21 @@ import dataclasses
 import json
 from pathlib import Path
 
+from link.plugins.webhook import wire
 from link.plugins.webhook.wire import Announcement
 from link.receiver import parse_and_validate_webhook
 
-VECTORS = Path(__file__).parent / "vectors"
+VECTORS = Path(__file__).parents[1] / "vectors"
 RECORDED = json.loads((VECTORS / "link_v3.3.0_webhooks.json").read_text())
+from tests.support.ids import LONDON, PARIS, RESOURCE
+
 NOW = 1_795_435_200
-PARIS = "vip-11111111-1111-4111-8111-111111111111"
-LONDON = "vip-22222222-2222-4222-8222-222222222222"
-RESOURCE = "floating-ip-203.0.113.7"
 SECRET = "paris' secret"
 ANNOUNCED = Announcement(PARIS, RESOURCE, "webhook", "ACTIVATED", epoch=7, sequence=3, reason="elected", attempt=1)
 
 
 def sent(announcement=ANNOUNCED, secrets=(SECRET,), headers=None, timestamp=NOW):
-    return webhook.request(announcement, secrets, headers or {}, timestamp=timestamp)
+    return wire.request(announcement, secrets, headers or {}, timestamp=timestamp)
 
 
 def received(headers, body, secrets=SECRET, now=NOW, **seen):
