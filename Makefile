@@ -113,6 +113,11 @@ openapi: $(DEV)
 conformance: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.conformance
 
+# Commits and tags locally; never pushes.
+.PHONY: release
+release: $(DEV)
+	@.local/dev/bin/python scripts/release.py '$(V)'
+
 cost: $(DEV)
 	@.local/dev/bin/python -m tests.performance.cost docs/cost.md
 
