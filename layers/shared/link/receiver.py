@@ -22,8 +22,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 TOLERANCE_SECONDS = 300
-ATTEMPTS = 50
-"""Of writing what was seen; each lost one means that another webhook of the resource was applied."""
+MAX_ATTEMPTS = 50
+"""Attempts to write what was seen; a lost one means that another webhook of the resource was applied."""
 ACTIVATED, STANDBY = "ACTIVATED", "STANDBY"
 
 Secrets = str | Sequence[str]
@@ -38,7 +38,7 @@ _STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 class WebhookError(Exception):
-    """Not a webhook to believe: answer `http_status` and change nothing.
+    """The request is not a valid webhook: answer `http_status` and change nothing.
 
     `code` is one of missing_header, repeated_header, malformed_header, unknown_resource, bad_signature, too_old,
     too_new, mismatch, malformed_body, epoch_missing. The text names header and rule, never a secret or a signature.
@@ -63,8 +63,8 @@ class Webhook:
     timestamp: int
     """Unix seconds of this attempt."""
     message_id: str | None = None
-    """The same for every attempt of one message. None, as the next two, when LinK itself sent it: whoever
-    has no LinK refuses that."""
+    """The same for every attempt of one message. None, like the next two, when LinK itself sent it: a receiver
+    without LinK refuses that."""
     epoch: int | None = None
     sequence: int | None = None
 
@@ -80,7 +80,7 @@ def parse_and_validate_webhook(
     """The webhook in a request; raises WebhookError unless it is genuine, fresh and whole.
 
     `secrets`: the endpoint's, or old and new while it is being changed, or a function from the resource's id (out of
-    its header, so not to be trusted yet) to them, None or () for a resource it does not know. `headers`: best as
+    its header, so not yet verified) to them; it returns None or () for an unknown resource. `headers`: best as
     the pairs that arrived, since a mapping may hide a repeated one. `body`: the raw bytes. `now`: Unix seconds.
     """
     received = _Headers(headers)
@@ -94,9 +94,11 @@ def parse_and_validate_webhook(
         raise WebhookError("malformed_header", f"{_SIGNATURE}: not 64 hexadecimal digits")
     signed = f"{timestamp}.".encode() + body
     given = bytes.fromhex(signature)
-    # sum, not any: no early exit tells which secret it was.
+    # sum, not any: the time that it takes must not show which secret fits.
     if not sum(hmac.compare_digest(hmac.new(key, signed, hashlib.sha256).digest(), given) for key in keys):
-        raise WebhookError("bad_signature", f"{_SIGNATURE} does not fit the body: compare secrets, verify raw bytes")
+        raise WebhookError(
+            "bad_signature", f"{_SIGNATURE} does not fit the body: compare the secrets, and verify the raw bytes"
+        )
     standard_id = _verify_standard(keys, received, timestamp, body)
 
     # Only now is the body worth reading.
@@ -120,7 +122,7 @@ def parse_and_validate_webhook(
 
 @dataclass(frozen=True, slots=True)
 class ActiveSlot:
-    """Which endpoint of a resource is active, and what was seen to know it."""
+    """Which endpoint of a resource is active, and the numbers seen so far."""
 
     active: str | None = None
     highest_epoch: int | None = None
@@ -128,36 +130,36 @@ class ActiveSlot:
     last_sequence: Mapping[str, int] = field(default_factory=dict)
 
     def supersedes(self, webhook: Webhook) -> bool:
-        """Whether something newer is known. Genuine all the same: answer 2xx, or it is sent for ever.
+        """Whether something newer is known. The webhook is genuine all the same: answer 2xx, or it is sent for ever.
 
-        Raises WebhookError for one without an epoch where there has been one: somebody cut its headers off.
-        (Going back to LinK, start with a new slot.)
+        Raises WebhookError for a webhook without an epoch when earlier ones had one: its headers were removed.
+        (To go back to LinK, start with a new slot.)
         """
         if webhook.epoch is None or webhook.sequence is None:
             if self.highest_epoch is not None or self.last_sequence:
                 raise WebhookError(
-                    "epoch_missing", "no epoch, though earlier webhooks had one: its headers were cut off"
+                    "epoch_missing", "no epoch, though earlier webhooks had one: its headers were removed"
                 )
             return False
         if webhook.sequence < self.last_sequence.get(webhook.endpoint_id, webhook.sequence):
             return True
-        # Not a STANDBY: it can arrive after its successor's ACTIVATED and is still true.
+        # Not for a STANDBY: it can arrive after the next holder's ACTIVATED and is still true.
         return webhook.status == ACTIVATED and self.highest_epoch is not None and webhook.epoch < self.highest_epoch
 
     def after(self, webhook: Webhook) -> ActiveSlot:
-        """The slot once a webhook that it does not supersede was applied."""
+        """The slot after a webhook that it does not supersede."""
         seen = dict(self.last_sequence)
         if webhook.sequence is not None:
             seen[webhook.endpoint_id] = webhook.sequence
         if webhook.status == ACTIVATED:
             return ActiveSlot(webhook.endpoint_id, webhook.epoch, seen)
-        # Any other endpoint's STANDBY may have been overtaken by its successor's ACTIVATED.
+        # Another endpoint's STANDBY may arrive after the next holder's ACTIVATED: it changes nothing.
         return replace(self, active=None if self.active == webhook.endpoint_id else self.active, last_sequence=seen)
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """What a webhook came to. `active`: the endpoint to switch to, None for none; maybe what it was before."""
+    """The result of a webhook. `active`: the endpoint to switch to, None for none; possibly the same as before."""
 
     superseded: bool
     active: str | None
@@ -166,18 +168,20 @@ class Applied:
 def apply(store: Any, webhook: Webhook) -> Applied:
     """Applies the receiver's rule to a verified webhook and remembers what it saw.
 
-    `store` has `load(resource_id)`, which gives (slot, version), and `save(resource_id, slot, version)`, which is False
-    when the version is no longer that one. Switch after this, and answer 2xx after that: whoever dies in between
-    is told again, with the same numbers, which are applied again.
+    `store` has `load(resource_id)`, which returns (slot, version), and `save(resource_id, slot, version)`, which returns
+    False when the version has changed. Switch after this, and answer 2xx after that: if the receiver stops in
+    between, the webhook comes again with the same numbers and is applied again.
     """
-    for _ in range(ATTEMPTS):
+    for _ in range(MAX_ATTEMPTS):
         slot, version = store.load(webhook.resource_id)
         if slot.supersedes(webhook):
             return Applied(True, slot.active)
         after = slot.after(webhook)
         if after == slot or store.save(webhook.resource_id, after, version):
             return Applied(False, after.active)
-    raise RuntimeError(f"{ATTEMPTS} writes for {webhook.resource_id!r} lost against others: answer 503, it comes again")
+    raise RuntimeError(
+        f"{MAX_ATTEMPTS} writes for {webhook.resource_id!r} lost against others: answer 503 to get it again"
+    )
 
 
 class InMemoryStore:
@@ -240,12 +244,12 @@ class DynamoDBStore:
             self._client.put_item(TableName=self._table, Item=item, **condition)
             return True
         except self._client.exceptions.ConditionalCheckFailedException:
-            # Also when our own write's answer was lost: then the next load finds the slot as it should be.
+            # Also when the answer to our own write was lost: then the next load finds the slot as it should be.
             return False
 
 
 def lambda_request(event: Mapping[str, Any]) -> tuple[list[tuple[str, str]], bytes]:
-    """Headers and raw body of a Lambda event: function URL, HTTP API and REST API alike."""
+    """Headers and raw body of a Lambda event from a function URL, an HTTP API or a REST API."""
     repeated = event.get("multiValueHeaders") or {}
     pairs = [(name, value) for name, values in repeated.items() for value in values]
     if not pairs:
@@ -272,7 +276,7 @@ class _Headers:
     def at_most_one(self, name: str) -> str | None:
         values = self._values.get(name.lower(), [])
         if len(values) > 1:
-            raise WebhookError("repeated_header", f"{name} came {len(values)} times: which one is meant?")
+            raise WebhookError("repeated_header", f"{name} came {len(values)} times: it must come once")
         return next(iter(values), None)
 
 
@@ -282,7 +286,9 @@ def _keys(secrets: Secrets | Callable[[str], Secrets | None], resource_id: str) 
         raise WebhookError("unknown_resource", f"{_RESOURCE_ID}: there is no secret for this resource")
     keys = [found] if isinstance(found, str) else list(found or ())
     if not keys or not all(keys):
-        raise ValueError("an empty secret would let anybody sign: give the secret the endpoint was registered with")
+        raise ValueError(
+            "with an empty secret anyone could sign: pass the secret that the endpoint was registered with"
+        )
     return [key.encode() for key in keys]
 
 
@@ -313,7 +319,7 @@ def _verify_standard(keys: list[bytes], received: _Headers, timestamp: str, body
     if standard_timestamp != timestamp:
         raise WebhookError("mismatch", f"webhook-timestamp is not {_TIMESTAMP}: headers of two requests were mixed")
     given = [s.encode() for s in signatures.split(" ") if re.fullmatch("v1,[A-Za-z0-9+/]{43}=", s)]
-    # An id that is not ASCII was never ours; "replace" keeps it from being a crash.
+    # We send no id that is not ASCII; "replace" keeps such an id from raising an error.
     signed = f"{standard_id}.{timestamp}.".encode("utf-8", "replace") + body
     digests = [hmac.digest(key, signed, "sha256") for key in keys]
     expected = [b"v1," + base64.b64encode(digest) for digest in digests]

@@ -166,7 +166,7 @@ class Commands:
         self._commit_for(self._registrations.existing(endpoint_id), Cause("redeliver", request_id), rules.redeliver)
 
     def delete(self, endpoint_id: str, request_id: str, *, force: bool = False) -> None:
-        """Takes an endpoint out of the election; its receiver is told first, except by `force`."""
+        """Takes an endpoint out of the election; its receiver gets a STANDBY first, except with `force`."""
         command = partial(rules.delete, force=force)
         self._commit_for(self._registrations.existing(endpoint_id), Cause("delete", request_id), command)
 

@@ -68,7 +68,7 @@ class Queries:
             raise Conflict("nothing has been announced for this endpoint yet: its host has not reported")
         delivery = next_delivery(resource, endpoint_id)
         if delivery is None:
-            raise Conflict("nothing is due for this endpoint: it is not active, and its receiver has been told")
+            raise Conflict("nothing is due for this endpoint: it is not active, and its last status is delivered")
         return self._plugins[registration.plugin].create(registration).preview(delivery)
 
     def outlook(self, endpoint_id: str, *, to: str | None = None) -> dict[str, Any]:

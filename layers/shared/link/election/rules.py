@@ -78,7 +78,7 @@ def _release_reason(status: Status) -> Reason:
 
 
 def announce(e: Endpoint, status: Status, reason: Reason, epoch: int, now: int) -> Endpoint:
-    """Gives the receiver a new status to be told. Claim and believed_until stay: an attempt may be under way."""
+    """Sets a new status to deliver. Claim and believed_until stay: an attempt may be under way."""
     return replace(
         e,
         status=status,
@@ -253,7 +253,7 @@ def change(
             f"the endpoint was changed concurrently (expected revision {revision}, found {e.revision}): "
             "fetch it and retry"
         )
-    # ● A receiver that believes the endpoint active would never be told the contrary.
+    # ● The old receiver, if it believes the endpoint active, would never get a STANDBY.
     if new_receiver and (resource.holder == endpoint_id or e.pending or e.believed_until is not None):
         raise Conflict("its url can change only on standby, with its last status delivered: fail over first")
     end = e.lease_expires_at

@@ -77,7 +77,7 @@ class Endpoint:
     believed_until: int | None = None
     """Until when the receiver may still treat this endpoint as active.
 
-    None: it was never told so, or its STANDBY is acknowledged. NEVER: an ACTIVATED may have arrived. A time: STANDBY
+    None: it never got an ACTIVATED, or its STANDBY is acknowledged. NEVER: an ACTIVATED may have arrived. A time: STANDBY
     was sent, and the next holder waits until then.
     """
     requested_at: int = 0
@@ -86,7 +86,7 @@ class Endpoint:
 
     @property
     def wire(self) -> Status:
-        """The status that its receiver is told."""
+        """The status that is sent to its receiver."""
         return Status.ACTIVATED if self.status is Status.ACTIVATED else Status.STANDBY
 
     @property

@@ -41,7 +41,7 @@ class PluginConfig(Protocol):
 
 
 class Replacement(NamedTuple):
-    """A changed plugin_config to store. `new_receiver`: from now on somebody else is told."""
+    """A changed plugin_config to store. `new_receiver`: deliveries go to another receiver from now on."""
 
     config: StorablePluginConfig
     new_receiver: bool = False
@@ -88,7 +88,7 @@ class Factory(Protocol[_Config]):
         """The form to store after a PATCH with this plugin_config; raises Invalid, or Conflict with what is stored."""
 
     def same(self, stored: Registration, config: _Config) -> bool:
-        """Whether a repeated request means what is stored, as far as that can be told without secrets."""
+        """Whether a repeated request means what is stored, as far as that can be seen without decrypting."""
 
     def create(self, stored: Registration) -> Plugin:
         """The plugin of a stored registration."""

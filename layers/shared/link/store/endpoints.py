@@ -25,7 +25,7 @@ Item = dict[str, Any]
 
 
 class Registrations:
-    """Reads registrations. A cached one serves only at the revision that is asked for."""
+    """Reads registrations. A cached one is used only at the requested revision."""
 
     def __init__(self, dynamodb: DynamoDBClient, settings: Settings) -> None:
         self._dynamodb = dynamodb

@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What an update led to. `claimed`: the deliveries that this commit claimed, so that nobody else sends them."""
+    """What an update led to. `claimed`: the deliveries that only this commit may send."""
 
     before: Resource
     after: Resource

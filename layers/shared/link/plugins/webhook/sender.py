@@ -122,7 +122,7 @@ def _tls_context(ca_bundle: str) -> ssl.SSLContext:
 
 
 def _sendable(headers: Mapping[str, str]) -> bool:
-    """Whether these headers arrive as they are, even if somebody wrote them into the table past our validation."""
+    """Whether these headers arrive as they are, even if they came into the table without our validation."""
     names = [name.lower() for name in headers]
     return (
         all(HEADER_NAME.fullmatch(name) and HEADER_VALUE.fullmatch(value) for name, value in headers.items())
