@@ -96,9 +96,7 @@ def parse_and_validate_webhook(
     given = bytes.fromhex(signature)
     # sum, not any: the time that it takes must not show which secret fits.
     if not sum(hmac.compare_digest(hmac.new(key, signed, hashlib.sha256).digest(), given) for key in keys):
-        raise WebhookError(
-            "bad_signature", f"{_SIGNATURE} does not fit the body: compare the secrets, and verify the raw bytes"
-        )
+        raise WebhookError("bad_signature", f"{_SIGNATURE} does not fit the body: compare secrets, verify raw bytes")
     standard_id = _verify_standard(keys, received, timestamp, body)
 
     # Only now is the body worth reading.
@@ -168,7 +166,7 @@ class Applied:
 def apply(store: Any, webhook: Webhook) -> Applied:
     """Applies the receiver's rule to a verified webhook and remembers what it saw.
 
-    `store` has `load(resource_id)`, which returns (slot, version), and `save(resource_id, slot, version)`, which returns
+    `store` has `load(resource_id)`, which returns (slot, version), and `save(resource_id, slot, version)`, which is
     False when the version has changed. Switch after this, and answer 2xx after that: if the receiver stops in
     between, the webhook comes again with the same numbers and is applied again.
     """
@@ -179,9 +177,7 @@ def apply(store: Any, webhook: Webhook) -> Applied:
         after = slot.after(webhook)
         if after == slot or store.save(webhook.resource_id, after, version):
             return Applied(False, after.active)
-    raise RuntimeError(
-        f"{MAX_ATTEMPTS} writes for {webhook.resource_id!r} lost against others: answer 503 to get it again"
-    )
+    raise RuntimeError(f"{MAX_ATTEMPTS} writes for {webhook.resource_id!r} lost: answer 503 to get it again")
 
 
 class InMemoryStore:
@@ -286,9 +282,7 @@ def _keys(secrets: Secrets | Callable[[str], Secrets | None], resource_id: str) 
         raise WebhookError("unknown_resource", f"{_RESOURCE_ID}: there is no secret for this resource")
     keys = [found] if isinstance(found, str) else list(found or ())
     if not keys or not all(keys):
-        raise ValueError(
-            "with an empty secret anyone could sign: pass the secret that the endpoint was registered with"
-        )
+        raise ValueError("with an empty secret anyone could sign: pass the secret that the endpoint has")
     return [key.encode() for key in keys]
 
 

@@ -77,8 +77,8 @@ class Endpoint:
     believed_until: int | None = None
     """Until when the receiver may still treat this endpoint as active.
 
-    None: it never got an ACTIVATED, or its STANDBY is acknowledged. NEVER: an ACTIVATED may have arrived. A time: STANDBY
-    was sent, and the next holder waits until then.
+    None: it never got an ACTIVATED, or its STANDBY is acknowledged. NEVER: an ACTIVATED may have arrived. A time:
+    STANDBY was sent, and the next holder waits until then.
     """
     requested_at: int = 0
     """When an operator requested its status again, until that is delivered; 0: no request."""
