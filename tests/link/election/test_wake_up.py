@@ -12,6 +12,7 @@ from link.election.state import NEVER, Claim, Resource
 from link.election.wake_up import Claiming, Move, Then, keep_due_at, next_due, next_move, settle
 from tests.support.entries import (
     ACTIVATED,
+    FAILING,
     REFRESH_MS,
     STANDBY,
     endpoint,
