@@ -103,10 +103,10 @@ def test_the_plugin_is_stored_unless_it_is_the_default_one() -> None:
     ("stored", "kind", "reason"),
     [
         ("not_sent dns", "not_sent", "dns"),
-        ("unreadable registration_unreadable_ThrottlingException", "unreadable", "registration_unreadable_ThrottlingException"),
+        ("unreadable secret_unreadable_NotFoundException", "unreadable", "secret_unreadable_NotFoundException"),
         ("refused", "refused", ""),
     ],
-)  # fmt: skip
+)
 def test_a_failure_of_version_0_1_is_read_as_its_two_fields(stored: str, kind: str, reason: str) -> None:
     item = to_item(resource(paris=waiting()))
     item["endpoints"]["M"]["paris"]["M"]["f"] = {"S": stored}
