@@ -25,8 +25,8 @@ from tests.support.hands import HeldClock
 from tests.support.ids import NOW
 from tests.support.registrations import REGISTERED
 
-NAMES = ("paris", "london", "berlin")
-"""London's ciphertext is 10 ms older than that of paris, berlin's 20 ms; berlin's secret is being changed."""
+NAMES = ("paris", "berlin", "london")
+"""The ciphertext of berlin is 10 ms older than that of paris, that of london 20 ms; berlin's secret is being changed."""
 
 
 class Deployment:
@@ -93,7 +93,7 @@ def test_every_ciphertext_is_renewed_oldest_first_and_hides_what_it_hid(deployed
     before = {name: deployed.registrations.existing(name) for name in NAMES}
     deployed.clock.at = NOW + 1_000
     assert deployed.rotation.run(lambda: 900.0) == {"endpoints": 3}
-    assert [name for name, _ in deployed.calls] == ["berlin", "berlin", "london", "paris"]
+    assert [name for name, _ in deployed.calls] == ["london", "berlin", "berlin", "paris"]
     for name in NAMES:
         after = deployed.registrations.existing(name)
         assert after.config["ciphertext"] != before[name].config["ciphertext"]
@@ -150,7 +150,7 @@ def test_a_run_that_is_cut_off_says_what_is_left_and_the_next_one_starts_there(d
     with pytest.raises(Unfinished, match="0 of 3 endpoints failed, 1 were not reached"):
         deployed.rotation.run(lambda: next(left))
     done = [name for name, _ in deployed.calls]
-    assert done == ["berlin", "berlin", "london"]
+    assert done == ["london", "berlin", "berlin"]
     deployed.rotation.run(lambda: 900.0)
     assert [name for name, _ in deployed.calls][len(done)] == "paris"
 
@@ -169,5 +169,5 @@ def test_an_endpoint_that_fails_is_named_and_stops_no_other(
     (line,) = [record for record in caplog.records if record.message == "key_rotation.failed"]
     assert (line.endpoint_id, line.reason) == ("london", "AccessDeniedException")  # type: ignore[attr-defined]
     ages = {name: deployed.webhook(name).encrypted_at for name in NAMES}
-    assert ages == {"paris": NOW + 1_000, "berlin": NOW + 1_000, "london": NOW - 10}
+    assert ages == {"paris": NOW + 1_000, "berlin": NOW + 1_000, "london": NOW - 20}
     assert "secret" not in json.dumps([record.__dict__ for record in caplog.records], default=str)
