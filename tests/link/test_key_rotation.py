@@ -26,7 +26,7 @@ from tests.support.ids import NOW
 from tests.support.registrations import REGISTERED
 
 NAMES = ("paris", "berlin", "london")
-"""The ciphertext of berlin is 10 ms older than that of paris, that of london 20 ms. The secret of berlin is changing."""
+"""The ciphertext of berlin is 10 ms older than that of paris, that of london 20 ms. The secret of berlin changes."""
 
 
 class Deployment:

@@ -54,7 +54,7 @@ PURE = {
 IMPURE = {"os", "random", "secrets", "socket", "ssl", "subprocess", "threading", "time", "uuid"}
 NAMED_WITH_A_REASON = {
     ("link.receiver", "time"): "a receiver has no other clock; the argument `now` replaces it",
-    ("link.receiver", "threading"): "a receiver's web server has threads, and Seen is shared by them",
+    ("link.receiver", "threading"): "a web server's threads share an InMemoryStore",
     ("link.plugins.webhook.networks", "socket"): "inet_aton reads the old spellings of IPv4 addresses",
 }
 
