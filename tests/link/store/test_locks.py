@@ -1,7 +1,9 @@
-"""The conditional write, against moto: one thread. Contention is proved on MiniStack (tests/e2e)."""
+"""The conditional write, against moto: one thread. Contention is tested on the local cloud (tests/e2e)."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,15 +12,18 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
-from link.election.state import NEVER, Claim, Endpoint, Resource, Status
+from link.chance import Chance
+from link.election.deliveries import claim_due
+from link.election.state import Claim, Endpoint, Resource, Status
 from link.errors import Conflict, Contended
-from link.store import locks
+from link.store.lock_item import to_item
 from link.store.locks import Cause, Locks, Step
 from tests.support.deployed import create_tables, settings
-from tests.world import START, VirtualClock, size
+from tests.support.hands import FixedChance, HeldClock
+from tests.support.ids import NOW
 
 CAUSE = Cause("report", "event-1")
-ACTIVE = Endpoint(joined=START, status=Status.ACTIVATED, reported=Status.ACTIVATED, epoch=1, sequence=1)
+ACTIVE = Endpoint(joined=NOW, status=Status.ACTIVATED, reported=Status.ACTIVATED, epoch=1, sequence=1)
 
 
 class Recorder:
@@ -49,8 +54,8 @@ class Recorder:
 
 
 @pytest.fixture(scope="module")
-def tables():
-    """Made once: they are the slowest part."""
+def tables() -> Iterator[Any]:
+    """Created once: this is the slowest part."""
     with mock_aws():
         client = boto3.client("dynamodb", region_name="eu-west-1")
         create_tables(client, settings())
@@ -58,7 +63,7 @@ def tables():
 
 
 @pytest.fixture
-def dynamodb(tables):
+def dynamodb(tables: Any) -> Recorder:
     for table, key in (
         (settings().locks_table, ("resource_id",)),
         (settings().endpoints_table, ("endpoint_id",)),
@@ -70,8 +75,13 @@ def dynamodb(tables):
 
 
 @pytest.fixture
-def locks(dynamodb):
-    return Locks(dynamodb, settings(), VirtualClock())
+def locks(dynamodb: Recorder) -> Locks:
+    return locks_of(dynamodb)
+
+
+def locks_of(client: Any, clock: HeldClock | None = None, *, jitter: float = 1.0) -> Locks:
+    """The lock items in a client's table."""
+    return Locks(client, settings(), clock or HeldClock(), FixedChance(jitter))
 
 
 def put(locks: Locks, after: Resource) -> Resource:
@@ -84,36 +94,19 @@ def grow(resource: Resource, nonce: str) -> Step:
 
 
 def test_an_item_comes_back_as_it_was_written(locks: Locks) -> None:
-    full = Endpoint(
-        joined=START, revision=2, host="paris", priority=-5, lease_seconds=30, reported=Status.ACTIVATED,
-        reported_at=START, lease_expires_at=START + 1, status=Status.STANDBY, epoch=3, sequence=4, reason="demoted",
-        announced_at=START, delivered_sequence=3, delivered_at=START, attempt=2, next_attempt_at=NEVER, failure="dns",
-        claim=Claim("token", START, 4), believed_until=NEVER, deleting=True,
-    )  # fmt: skip
+    waiting = replace(ACTIVE, status=Status.STANDBY, claim=Claim("token", NOW, 4), failure_kind="not_sent")
     resource = Resource(
-        "ip ü", epoch=3, holder="b", commands=("c", "d"), due_at=START, endpoints={"a": full, "b": ACTIVE}
+        "ip ü", epoch=3, holder="b", commands=("c", "d"), due_at=NOW, endpoints={"a": waiting, "b": ACTIVE}
     )
     written = put(locks, resource)
     assert locks.read("ip ü") == written == replace(resource, version=1, nonce="n0")
 
 
-def test_a_resource_nobody_wrote_has_version_0(locks: Locks) -> None:
+def test_a_resource_that_was_never_written_has_version_0(locks: Locks) -> None:
     assert locks.read("nothing") == Resource("nothing")
 
 
-def test_three_endpoints_with_leases_cost_one_write_unit() -> None:
-    ids = [f"vip-{n}1111111-1111-4111-8111-111111111111" for n in (1, 2, 3)]
-    e = replace(
-        ACTIVE, host="paris-1", lease_seconds=30, reported_at=START, lease_expires_at=START, reason="elected",
-        delivered_sequence=1, delivered_at=START, next_attempt_at=START, believed_until=NEVER, announced_at=START,
-    )  # fmt: skip
-    item = locks.to_item(
-        Resource("floating-ip-203.0.113.7", 1000, "n" * 12, 1, ids[0], "", START, dict.fromkeys(ids, e))
-    )
-    assert size(item) <= 1024
-
-
-def test_a_stale_writer_loses_and_learns_who_won(locks: Locks) -> None:
+def test_a_stale_writer_loses_and_gets_the_item_that_won(locks: Locks) -> None:
     put(locks, Resource("ip"))
     stale = locks.read("ip")
     won = put(locks, replace(stale, epoch=7))
@@ -121,7 +114,7 @@ def test_a_stale_writer_loses_and_learns_who_won(locks: Locks) -> None:
     assert got == won == locks.read("ip")
 
 
-def test_two_who_create_the_item_at_once(locks: Locks) -> None:
+def test_of_two_processes_that_create_the_item_at_once_the_first_wins(locks: Locks) -> None:
     first = locks.commit(Resource("ip"), Resource("ip", 1, "first"), CAUSE)
     second = locks.commit(Resource("ip"), Resource("ip", 1, "second"), CAUSE)
     assert first.nonce == second.nonce == "first"
@@ -151,15 +144,16 @@ def test_update_starts_over_from_the_item_that_won(locks: Locks, dynamodb: Recor
     assert dynamodb.calls == ["put_item", "put_item"], "the loser needs no second read"
 
 
-def test_nothing_to_write_nothing_written(locks: Locks, dynamodb: Recorder) -> None:
-    put(locks, Resource("ip"))
+def test_a_step_that_changes_nothing_writes_nothing(locks: Locks, dynamodb: Recorder) -> None:
+    before = put(locks, Resource("ip"))
     dynamodb.calls.clear()
     committed = locks.update("ip", lambda resource, nonce: Step(resource, False), CAUSE)
-    assert committed.after is committed.before
+    assert (committed.before, committed.after) == (before, before)
+    assert (committed.written, committed.claimed, committed.tries) == (False, [], 0)
     assert dynamodb.calls == ["get_item"]
 
 
-def test_a_remembered_item_serves_only_a_step_that_writes(locks: Locks) -> None:
+def test_a_known_item_serves_only_a_step_that_writes(locks: Locks) -> None:
     put(locks, Resource("ip"))
     stale = locks.read("ip")
     put(locks, replace(stale, epoch=5))
@@ -169,15 +163,15 @@ def test_a_remembered_item_serves_only_a_step_that_writes(locks: Locks) -> None:
 
 def test_losing_for_ten_seconds_is_an_error(locks: Locks, dynamodb: Recorder) -> None:
     put(locks, Resource("ip"))
-    clock = VirtualClock()
-    slow = Locks(dynamodb, settings(), clock)
+    clock = HeldClock()
+    slow = locks_of(dynamodb, clock, jitter=0.0)
 
     def overtaken(resource: Resource, nonce: str) -> Step:
         put(locks, replace(locks.read("ip"), epoch=locks.read("ip").epoch + 1))
         clock.at += 1_000
         return Step(replace(resource, epoch=-1), False)
 
-    with pytest.raises(Contended, match=r"ip: 1[01] conditional writes lost in 10 s"):
+    with pytest.raises(Contended, match=r"ip: 10 conditional writes lost in 10 s"):
         slow.update("ip", overtaken, CAUSE)
 
 
@@ -197,7 +191,7 @@ def test_a_transaction_conflict_is_a_lost_race(locks: Locks, dynamodb: Recorder,
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalServerError", "ValidationException"])
-def test_any_other_error_is_the_platforms_to_retry(locks: Locks, dynamodb: Recorder, code: str) -> None:
+def test_any_other_error_is_raised_for_the_platform_to_retry(locks: Locks, dynamodb: Recorder, code: str) -> None:
     dynamodb.answer_with = ClientError({"Error": {"Code": code, "Message": ""}}, "PutItem")
     with pytest.raises(ClientError, match=code):
         locks.commit(Resource("ip"), Resource("ip", 1, "mine"), CAUSE)
@@ -213,7 +207,7 @@ def test_a_change_of_status_is_written_with_its_audit_row(locks: Locks, dynamodb
     assert row == {
         "resource_id": {"S": "ip"},
         "version": {"N": "2"},
-        "at": {"N": str(START)},
+        "at": {"N": str(NOW)},
         "epoch": {"N": "1"},
         "holder": {"S": "paris"},
         "changes": {
@@ -230,24 +224,24 @@ def test_a_change_of_status_is_written_with_its_audit_row(locks: Locks, dynamodb
             ]
         },
         "cause": {"M": {"kind": {"S": "report"}, "id": {"S": "event-1"}}},
-        "expires_at": {"N": str(START // 1000 + 90 * 86_400)},
+        "expires_at": {"N": str(NOW // 1000 + 90 * 86_400)},
     }
 
 
-def test_an_entry_that_goes_takes_its_row_along(locks: Locks, dynamodb: Recorder) -> None:
+def test_an_entry_is_removed_together_with_its_registration(locks: Locks, dynamodb: Recorder) -> None:
     table = settings().endpoints_table
     row: Any = {"Put": {"TableName": table, "Item": {"endpoint_id": {"S": "paris"}}}}
-    locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row=row)
+    locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row)
     assert dynamodb.client.scan(TableName=table)["Count"] == 1
     put(locks, Resource("ip"))
     assert dynamodb.client.scan(TableName=table)["Count"] == 0
 
 
 def test_the_due_index_holds_what_is_due_in_its_shard(locks: Locks) -> None:
-    for name, due_at in (("soon", START + 1), ("later", START + 2), ("quiet", None)):
+    for name, due_at in (("soon", NOW + 1), ("later", NOW + 2), ("quiet", None)):
         put(locks, Resource(name, due_at=due_at))
-    found = list(locks.due(START + 1))
-    assert found == [("soon", START + 1)]
+    found = list(locks.due(NOW + 1))
+    assert found == [("soon", NOW + 1)]
 
 
 def test_reading_many_reads_all(locks: Locks) -> None:
@@ -257,37 +251,20 @@ def test_reading_many_reads_all(locks: Locks) -> None:
     assert locks.read_all(names).keys() == {*names[:3], names[-1]}
 
 
-# Waiting and giving up, on a clock that counts
-
-
-class Pauses(VirtualClock):
-    """Remembers its pauses, and takes `costs_ms` for everything in between."""
-
-    def __init__(self, costs_ms: int = 0) -> None:
-        super().__init__()
-        self.pauses: list[float] = []
-        self.costs_ms = costs_ms
-
-    def now(self) -> int:
-        self.at += self.costs_ms
-        return self.at
-
-    def pause(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        super().pause(seconds)
+# Waiting and giving up
 
 
 class Scripted:
-    """A DynamoDB client that answers one call after another from a list, the last one for ever."""
+    """A DynamoDB client that gives one answer after another from a list, the last one for ever."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
-        self.asked: list[Any] = []
+        self.calls: list[Any] = []
 
     def __getattr__(self, name: str) -> Any:
         def call(**arguments: Any) -> Any:
-            self.asked.append(arguments)
-            assert len(self.asked) < 1_000, "it never gives up"
+            self.calls.append(arguments)
+            assert len(self.calls) < 1_000, "it never gives up"
             answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
             if isinstance(answer, ClientError):
                 raise answer
@@ -296,61 +273,54 @@ class Scripted:
         return call
 
 
-@pytest.fixture
-def highest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(locks.random, "random", lambda: 1.0)
-
-
 def item(epoch: int = 0) -> dict[str, Any]:
-    return locks.to_item(Resource("ip", version=1, nonce="theirs", epoch=epoch))
+    return to_item(Resource("ip", version=1, nonce="theirs", epoch=epoch))
 
 
 LOST = ClientError({"Error": {"Code": "ConditionalCheckFailedException", "Message": ""}, "Item": item()}, "PutItem")  # type: ignore[typeddict-unknown-key]
 
 
-@pytest.mark.usefixtures("highest")
 def test_pauses_double_up_to_a_fifth_of_a_second_and_end_after_ten() -> None:
-    clock = Pauses()
+    clock = HeldClock()
     with pytest.raises(Contended, match="ip: 53 conditional writes lost in 10 s"):
-        Locks(Scripted({"Item": item()}, LOST), settings(), clock).update("ip", grow, CAUSE)  # type: ignore[arg-type]
+        locks_of(Scripted({"Item": item()}, LOST), clock).update("ip", grow, CAUSE)
     assert clock.pauses == [0.05, 0.1] + [0.2] * 50
 
 
 @pytest.mark.parametrize(("costs_ms", "tries"), [(10_000, 1), (9_999, 2)])
 def test_ten_seconds_are_ten_thousand_milliseconds(costs_ms: int, tries: int) -> None:
-    clock = Pauses(costs_ms)
+    clock = HeldClock(costs_ms=costs_ms)
     clock.pause = lambda seconds: None  # type: ignore[method-assign]
     with pytest.raises(Contended, match=f"ip: {tries} conditional writes lost"):
-        Locks(Scripted({"Item": item()}, LOST), settings(), clock).update("ip", grow, CAUSE)  # type: ignore[arg-type]
+        locks_of(Scripted({"Item": item()}, LOST), clock).update("ip", grow, CAUSE)
 
 
-def unread(names: list[str], read: list[str] = ()) -> dict[str, Any]:  # type: ignore[assignment]
+def unread(names: Sequence[str], read: Sequence[str] = ()) -> dict[str, Any]:
+    """The answer of a BatchGetItem that left some names unread."""
     table, keys = settings().locks_table, [{"resource_id": {"S": name}} for name in names]
-    items = [locks.to_item(Resource(name, version=1)) for name in read]
+    items = [to_item(Resource(name, version=1)) for name in read]
     return {"Responses": {table: items}, "UnprocessedKeys": {table: {"Keys": keys}} if keys else {}}
 
 
-@pytest.mark.usefixtures("highest")
-def test_what_dynamodb_left_unread_is_asked_for_again_a_hundred_at_a_time() -> None:
+def test_what_dynamodb_left_unread_is_requested_again_a_hundred_at_a_time() -> None:
     names = [f"ip-{n}" for n in range(250)]
     client = Scripted(unread(names[90:100], names[:90]), unread([], names[90:190]), unread([], names[190:250]))
-    clock = Pauses()
-    found = Locks(client, settings(), clock).read_all(names)  # type: ignore[arg-type]
-    asked = [[key["resource_id"]["S"] for key in one["RequestItems"]["locks"]["Keys"]] for one in client.asked]
-    assert asked == [names[:100], names[90:190], names[190:]]
+    clock = HeldClock()
+    found = locks_of(client, clock).read_all(names)
+    requested = [[key["resource_id"]["S"] for key in one["RequestItems"]["locks"]["Keys"]] for one in client.calls]
+    assert requested == [names[:100], names[90:190], names[190:]]
     assert set(found) == set(names)
     assert clock.pauses == [0.2], "only after something was left"
 
 
-@pytest.mark.usefixtures("highest")
 def test_a_table_that_leaves_everything_unread_is_given_up_after_ten_seconds() -> None:
-    clock = Pauses()
+    clock = HeldClock()
     with pytest.raises(Contended, match="left 2 keys of a BatchGetItem unread for 10 s"):
-        Locks(Scripted(unread(["a", "b"])), settings(), clock).read_all(["a", "b"])  # type: ignore[arg-type]
+        locks_of(Scripted(unread(["a", "b"])), clock).read_all(["a", "b"])
     assert clock.pauses == [0.2] * 50
-    exactly = Pauses(9_999)
+    exactly = HeldClock(costs_ms=9_999)
     with pytest.raises(Contended):
-        Locks(Scripted(unread(["a"])), settings(), exactly).read_all(["a"])  # type: ignore[arg-type]
+        locks_of(Scripted(unread(["a"])), exactly).read_all(["a"])
     assert len(exactly.pauses) == 1
 
 
@@ -360,24 +330,19 @@ def test_a_refused_transaction_brings_the_winner_with_it_or_is_raised() -> None:
     lost = ClientError({**refused, "CancellationReasons": reasons}, "TransactWriteItems")  # type: ignore[arg-type]
     before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
     client = Scripted(lost)
-    assert Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE).epoch == 4  # type: ignore[arg-type]
-    assert len(client.asked) == 1, "no second read"
+    assert locks_of(client).commit(before, after, CAUSE).epoch == 4
+    assert len(client.calls) == 1, "no second read"
     for nothing in ([], [{"Code": "ValidationError"}, {"Code": "None"}]):
         client = Scripted(ClientError({**refused, "CancellationReasons": nothing}, "TransactWriteItems"))  # type: ignore[arg-type]
         with pytest.raises(ClientError):
-            Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE)  # type: ignore[arg-type]
-        assert len(client.asked) == 1, "not taken for a lost race"
-
-
-def fresh(text: str) -> str:
-    """An equal text that is another object, as everything is that comes over the wire."""
-    return "".join(list(text))
+            locks_of(client).commit(before, after, CAUSE)
+        assert len(client.calls) == 1, "not taken for a lost race"
 
 
 def cancelled(*codes: str, code: str = "TransactionCanceledException") -> ClientError:
     response = {
-        "Error": {"Code": fresh(code), "Message": ""},
-        "CancellationReasons": [{"Code": fresh(c)} for c in codes],
+        "Error": {"Code": code, "Message": ""},
+        "CancellationReasons": [{"Code": c} for c in codes],
     }
     return ClientError(response, "TransactWriteItems")  # type: ignore[arg-type]
 
@@ -385,7 +350,7 @@ def cancelled(*codes: str, code: str = "TransactionCanceledException") -> Client
 CONFLICTS = [
     cancelled("TransactionConflict", "None"),
     cancelled("None", "TransactionConflict"),
-    ClientError({"Error": {"Code": fresh("TransactionConflictException"), "Message": ""}}, "TransactWriteItems"),
+    ClientError({"Error": {"Code": "TransactionConflictException", "Message": ""}}, "TransactWriteItems"),
 ]
 RAISED = [
     ClientError({"Error": {"Code": "AccessDeniedException", "Message": ""}}, "TransactWriteItems"),
@@ -393,7 +358,7 @@ RAISED = [
     cancelled("None", "ThrottlingError"),
     cancelled("ValidationError", "None"),
     cancelled("AccessDenied", "None"),
-    # Reasons of a cancelled transaction in an error that is none.
+    # The reasons of a cancelled transaction in another error.
     cancelled("ConditionalCheckFailed", code="ThrottlingException"),
     cancelled("ConditionalCheckFailed", code="ValidationException"),
 ]
@@ -403,8 +368,8 @@ RAISED = [
 def test_a_conflict_is_a_lost_race_and_the_item_is_read(error: ClientError) -> None:
     client = Scripted(error, {"Item": item(epoch=4)})
     before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
-    assert Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE).epoch == 4  # type: ignore[arg-type]
-    assert [one.get("ConsistentRead") for one in client.asked] == [None, True]
+    assert locks_of(client).commit(before, after, CAUSE).epoch == 4
+    assert [one.get("ConsistentRead") for one in client.calls] == [None, True]
 
 
 @pytest.mark.parametrize("error", RAISED, ids=str)
@@ -412,30 +377,73 @@ def test_no_other_error_is_taken_for_a_lost_race(error: ClientError) -> None:
     client = Scripted(error)
     before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
     with pytest.raises(ClientError):
-        Locks(client, settings(), VirtualClock()).commit(before, after, CAUSE)  # type: ignore[arg-type]
-    assert len(client.asked) == 1
+        locks_of(client).commit(before, after, CAUSE)
+    assert len(client.calls) == 1
 
 
-def test_the_same_again_is_nothing_to_write(locks: Locks, dynamodb: Recorder) -> None:
+def test_an_equal_item_is_not_written_and_its_wake_up_is_still_needed(locks: Locks, dynamodb: Recorder) -> None:
     put(locks, Resource("ip", holder="paris", endpoints={"paris": ACTIVE}))
     dynamodb.calls.clear()
     committed = locks.update("ip", lambda resource, nonce: Step(replace(resource), True), CAUSE)
-    assert (committed.after is committed.before, committed.owes_wake_up) == (True, True)
+    assert (committed.written, committed.needs_wake_up) == (False, True)
     assert dynamodb.calls == ["get_item"]
+
+
+def test_a_commit_says_what_it_wrote_and_claimed(locks: Locks) -> None:
+    due = replace(ACTIVE, delivered_sequence=0, claim=None)
+    put(locks, Resource("ip", epoch=1, holder="paris", endpoints={"paris": due}))
+
+    def claim(resource: Resource, nonce: str) -> Step:
+        return Step(claim_due(resource, NOW, token=nonce, jitter=0.5, refresh_ms=300_000, handover_ms=0), True)
+
+    first = locks.update("ip", claim, CAUSE)
+    assert (first.written, first.needs_wake_up, first.tries) == (True, True, 1)
+    (delivery,) = first.claimed
+    assert (delivery.endpoint_id, delivery.token) == ("paris", first.after.nonce)
+    second = locks.update("ip", grow, CAUSE)
+    assert (second.written, second.claimed) == (True, []), "another commit's claim is not its own"
+
+
+def test_a_commit_logs_every_change_of_status_once(locks: Locks, caplog: pytest.LogCaptureFixture) -> None:
+    put(locks, Resource("ip", epoch=4, endpoints={"paris": replace(ACTIVE, status=Status.STANDBY, sequence=0)}))
+
+    def elect(resource: Resource, nonce: str) -> Step:
+        return Step(
+            replace(resource, epoch=5, holder="paris", endpoints={"paris": replace(ACTIVE, reason="elected")}), False
+        )
+
+    with caplog.at_level(logging.INFO):
+        locks.update("ip", elect, CAUSE)
+        locks.update("ip", elect, CAUSE)
+    (line,) = [record for record in caplog.records if record.message == "endpoint.changed"]
+    names = (
+        "resource_id", "endpoint_id", "before", "status", "epoch", "sequence", "reason", "cause", "cause_id", "tries",
+    )  # fmt: skip
+    assert {name: getattr(line, name) for name in names} == {
+        "resource_id": "ip",
+        "endpoint_id": "paris",
+        "before": "STANDBY",
+        "status": "ACTIVATED",
+        "epoch": 5,
+        "sequence": 1,
+        "reason": "elected",
+        "cause": "report",
+        "cause_id": "event-1",
+        "tries": 1,
+    }
 
 
 def test_the_same_holder_is_no_change_for_the_audit(locks: Locks, dynamodb: Recorder) -> None:
     before = put(locks, Resource("ip", holder="paris", endpoints={"paris": ACTIVE}))
     dynamodb.calls.clear()
-    after = replace(before, version=before.version + 1, nonce="mine", holder=fresh("paris"))
+    after = replace(before, version=before.version + 1, nonce="mine", holder="paris")
     assert locks.commit(before, after, CAUSE) == after
     assert dynamodb.calls == ["put_item"]
 
 
-def test_a_resource_stays_in_its_shard_and_a_nonce_has_72_bits(locks: Locks) -> None:
-    # crc32("123456789") is 0xcbf43926, the check value in every table of CRCs.
-    assert (locks.SHARDS, locks.due_shard("123456789")) == (8, 0xCBF43926 % 8)
-    assert len(locks.update("ip", grow, CAUSE).after.nonce) == 12
+def test_a_nonce_has_72_bits() -> None:
+    nonces = {Chance().nonce() for _ in range(100)}
+    assert {len(nonce) for nonce in nonces} == {12} and len(nonces) == 100
 
 
 def test_pages_hold_every_resource_once(locks: Locks) -> None:
@@ -460,26 +468,24 @@ def test_the_audit_is_read_newest_first_and_from_a_version_on(locks: Locks) -> N
     assert versions == [4, 3, 2]
     assert [int(row["version"]["N"]) for row in locks.transitions("ip", 10, 4)] == [3, 2]
     assert [int(row["version"]["N"]) for row in locks.transitions("ip", 1, 4)] == [3]
-    assert locks.transitions("nobody's", 10, None) == []
+    assert locks.transitions("another resource", 10, None) == []
 
 
 @pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
-def test_freezing_and_unfreezing_stand_in_the_audit(
-    locks: Locks, dynamodb: Recorder, before: bool, after: bool
-) -> None:
+def test_freezing_and_unfreezing_are_in_the_audit(locks: Locks, dynamodb: Recorder, before: bool, after: bool) -> None:
     old = Resource("ip", 1, "n", epoch=1, holder="paris", endpoints={"paris": ACTIVE}, frozen=before)
     locks.commit(Resource("ip"), replace(old, version=1), CAUSE)
-    locks.commit(old, replace(old, version=2, frozen=after), Cause("freeze", "who"))
+    locks.commit(old, replace(old, version=2, frozen=after), Cause("freeze", "request"))
     assert locks.read("ip").frozen is after
     (row,) = [item for item in locks.transitions("ip", 10, None) if item["version"] == {"N": "2"}]
     assert (row["changes"], row["cause"]["M"]["kind"]) == ({"L": []}, {"S": "freeze"})
 
 
-def test_a_row_that_a_key_rotation_changed_meanwhile_is_a_conflict_and_nothing_is_written(
+def test_a_registration_that_a_key_rotation_changed_meanwhile_is_a_conflict_and_nothing_is_written(
     locks: Locks, dynamodb: Recorder
 ) -> None:
     table, key = settings().endpoints_table, {"endpoint_id": {"S": "paris"}}
-    dynamodb.client.put_item(TableName=table, Item={**key, "ciphertext": {"S": "anew"}})
+    dynamodb.client.put_item(TableName=table, Item={**key, "ciphertext": {"S": "renewed"}})
     row: Any = {
         "Update": {
             "TableName": table,
@@ -489,7 +495,7 @@ def test_a_row_that_a_key_rotation_changed_meanwhile_is_a_conflict_and_nothing_i
             "ExpressionAttributeValues": {":mine": {"S": "mine"}, ":as_read": {"S": "before"}},
         }
     }
-    with pytest.raises(Conflict, match="a key rotation"):
-        locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row=row)
+    with pytest.raises(Conflict, match="a key rotation changed this endpoint concurrently: retry"):
+        locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row)
     assert locks.read("ip").version == 0
-    assert dynamodb.client.get_item(TableName=table, Key=key)["Item"]["ciphertext"] == {"S": "anew"}
+    assert dynamodb.client.get_item(TableName=table, Key=key)["Item"]["ciphertext"] == {"S": "renewed"}

@@ -1,3 +1,5 @@
+"""Status events: which are read, and which are rejected with the field and the rule."""
+
 from __future__ import annotations
 
 import copy
@@ -5,11 +7,12 @@ from typing import Any
 
 import pytest
 
+from link.election.state import Status
 from link.errors import Rejected
 from link.reports import Report, decode, parse
+from tests.support.ids import PARIS
 
-PARIS = "vip-11111111-1111-4111-8111-111111111111"
-EVENT = {
+EVENT: dict[str, Any] = {
     "id": "7bf73129-1428-4cd3-a780-95db273d1602",
     "source": "link",
     "detail-type": "Endpoint Status Change",
@@ -29,19 +32,19 @@ def event(**detail: Any) -> dict[str, Any]:
     changed = copy.deepcopy(EVENT)
     for name, value in detail.items():
         if value is None:
-            del changed["detail"][name]  # type: ignore[attr-defined]
+            del changed["detail"][name]
         else:
-            changed["detail"][name] = value  # type: ignore[index]
+            changed["detail"][name] = value
     return changed
 
 
-def test_a_whole_event() -> None:
+def test_an_event_with_every_field() -> None:
     assert parse(EVENT) == Report(
-        PARIS, "ACTIVATED", 1795435199950, "resource-123", "webhook", "7bf73129-1428-4cd3-a780-95db273d1602"
+        PARIS, Status.ACTIVATED, 1795435199950, "resource-123", "webhook", "7bf73129-1428-4cd3-a780-95db273d1602"
     )
 
 
-def test_what_is_optional_is_taken_from_the_envelope() -> None:
+def test_the_time_is_taken_from_the_envelope_when_the_detail_has_none() -> None:
     report = parse(event(resource_id=None, plugin=None, reported_at=None))
     assert (report.at, report.resource_id, report.plugin) == (1795435200000, None, None)
 
@@ -54,13 +57,13 @@ def test_what_is_optional_is_taken_from_the_envelope() -> None:
         ("2026-11-23T12:00:00.250Z", 1795435200250),
     ],
 )
-def test_the_envelopes_time(time: str, at: int) -> None:
+def test_the_time_of_the_envelope_in_milliseconds(time: str, at: int) -> None:
     assert parse({**event(reported_at=None), "time": time}).at == at
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
     assert parse(decode('{"time":"2026-11-23T12:00:00Z","detail":{"endpoint_id":"a\\ud800b","status":"STANDBY"}}')) == (
-        Report("a\ufffdb", "STANDBY", 1795435200000, None, None, "")
+        Report("a\ufffdb", Status.STANDBY, 1795435200000, None, None, "")
     )
 
 
@@ -71,17 +74,17 @@ def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
         pytest.param({}, "no detail", id="no detail"),
         pytest.param({"detail": []}, "no detail", id="detail is a list"),
         pytest.param(event(status=None), "detail.status: None", id="no status"),
-        pytest.param(event(status="BOOTING"), "detail.status: 'BOOTING' is not one of", id="nobody reports BOOTING"),
+        pytest.param(event(status="BOOTING"), "detail.status: 'BOOTING' is not one of", id="no host reports BOOTING"),
         pytest.param(event(status="activated"), "detail.status: 'activated'", id="lower case"),
         pytest.param(event(status=["ACTIVATED"]), "detail.status: ", id="a list"),
         pytest.param(event(endpoint_id=None), "detail.endpoint_id: None", id="no endpoint"),
         pytest.param(event(endpoint_id=""), "detail.endpoint_id: ''", id="empty endpoint"),
         pytest.param(event(endpoint_id=7), "detail.endpoint_id: 7", id="a number"),
         pytest.param(event(resource_id="x" * 257), "detail.resource_id", id="too long"),
-        pytest.param(event(plugin=3), "detail.plugin: 3", id="plugin"),
+        pytest.param(event(plugin=3), "detail.plugin: 3", id="the plugin is a number"),
         pytest.param(event(reported_at="1795435199950"), "detail.reported_at: '1795435199950'", id="a text"),
         pytest.param(event(reported_at=1795435199.95), "detail.reported_at", id="a fraction"),
-        pytest.param(event(reported_at=True), "detail.reported_at: True", id="a truth"),
+        pytest.param(event(reported_at=True), "detail.reported_at: True", id="a boolean"),
         pytest.param(event(reported_at=1795435199), "milliseconds", id="seconds"),
         pytest.param(event(reported_at=1795435199950000), "milliseconds", id="microseconds"),
         pytest.param({**event(reported_at=None), "time": "yesterday"}, "time: 'yesterday'", id="no time"),
@@ -95,7 +98,7 @@ def test_a_malformed_event_is_rejected_with_the_field_and_the_rule(broken: Any, 
 
 
 @pytest.mark.parametrize("reported_at", [10**12, 10**13])
-def test_the_bounds_of_milliseconds_are_inside(reported_at: int) -> None:
+def test_the_first_and_last_time_in_milliseconds_are_accepted(reported_at: int) -> None:
     assert parse(event(reported_at=reported_at)).at == reported_at
 
 
