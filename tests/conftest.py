@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Any
+
+import pytest
 
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     # Nothing of the user's account may reach a test.
@@ -16,6 +19,16 @@ os.environ.update(
     POWERTOOLS_SERVICE_NAME="link-webhook",
     POWERTOOLS_METRICS_NAMESPACE="LinkWebhook/test",
 )
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    """An AWS account on moto, empty: clients that a test makes talk to it."""
+    # Imported where it is used: most tests need none.
+    from moto import mock_aws
+
+    with mock_aws():
+        yield
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -20,7 +20,7 @@ from moto import mock_aws
 
 from tests.support.deployed import create_tables
 from tests.support.deployed import settings as deployment_settings
-from tests.support.ids import LONDON, PARIS, RESOURCE, SECRETS
+from tests.support.ids import RESOURCE, SECRETS
 from tests.support.receiver import LoopbackReceiver
 
 EVENTS = Path(__file__).parents[2] / "events"

@@ -6,12 +6,12 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from tests.link.test_delivery import DELIVERY, Post, Vault
 
 from link.election.result import Result, ResultKind
 from link.errors import Conflict, Invalid
 from link.plugins.webhook.factory import WebhookFactory
 from link.plugins.webhook.sealed import Sealed
-from tests.link.test_delivery import DELIVERY, Post, Vault
 from tests.link.test_registry import PARIS
 from tests.support.deployed import settings
 from tests.world import START, VirtualClock
