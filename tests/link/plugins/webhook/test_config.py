@@ -1,7 +1,8 @@
-"""Registrations: all that is wrong is told at once, in LinK's words where LinK has some, and shows no secret."""
+"""The webhook's plugin_config: every problem at once, in LinK's words where LinK has some, and no secret shown."""
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from ipaddress import ip_network
@@ -10,144 +11,77 @@ from typing import Any
 import pytest
 
 from link.errors import Invalid
-from link.plugins.webhook.config import Registration, parse
+from link.plugins.webhook.config import Change, StoredWebhook, WebhookConfig, parse, parse_change
+from tests.support.ids import NOW
+from tests.support.registrations import WEBHOOK, registration
 
 MARKER = "marker-of-a-secret"
+DAY_MS = 86_400_000
 
 
-def body(config: dict[str, Any] | None = None, **fields: Any) -> dict[str, Any]:
-    valid = {"url": "https://paris.example/hook", "resource_id": "floating-ip", "secret": "s3cret"}
-    return {"plugin": "webhook", "plugin_config": {**valid, **(config or {})}, **fields}
+def config(**given: Any) -> dict[str, Any]:
+    """A valid plugin_config with other members."""
+    return {"url": "https://paris.example/hook", "resource_id": "floating-ip", "secret": "s3cret", **given}
 
 
 def errors(given: object, **policy: Any) -> dict[str, list[str]]:
+    """What is wrong with a new plugin_config."""
     with pytest.raises(Invalid) as invalid:
         parse(given, **policy)
-    found = invalid.value.errors
-    assert all(found.values())
-    assert MARKER not in str(found)
-    return found
+    assert all(invalid.value.errors.values())
+    assert MARKER not in str(invalid.value)
+    return invalid.value.errors
 
 
-def test_the_least_a_registration_says() -> None:
-    assert parse(body()) == Registration(
-        plugin="webhook",
-        url="https://paris.example/hook",
-        resource_id="floating-ip",
-        secret="s3cret",
-        headers={},
-        checks=[],
-        healthcheck_interval=0,
-        host="",
-        priority=0,
-        lease_seconds=None,
-    )
+def test_the_least_that_a_plugin_config_has() -> None:
+    expected = WebhookConfig(url="https://paris.example/hook", resource_id="floating-ip", secret="s3cret", headers={})
+    assert parse(config()) == expected
 
 
-def test_everything_it_can_say() -> None:
-    check = {"type": "TCP", "host": "10.0.0.1", "port": 443}
-    registration = parse(
-        body(
-            {"headers": {"Authorization": "Bearer x", "Content-Type": "application/json"}},
-            checks=[{**check, "comment": "dropped, as LinK does"}],
-            healthcheck_interval=3_600,
-            host="paris",
-            priority=-1_000,
-            lease_seconds=5,
-            comment="ignored, as LinK does",
-        )
-    )
-    assert registration.headers == {"Authorization": "Bearer x", "Content-Type": "application/json"}
-    assert registration.checks == [check]
-    assert (registration.healthcheck_interval, registration.host) == (3_600, "paris")
-    assert (registration.priority, registration.lease_seconds) == (-1_000, 5)
+def test_everything_that_a_plugin_config_can_have() -> None:
+    headers = {"Authorization": "Bearer x", "Content-Type": "application/json"}
+    assert parse(config(headers=headers, comment="ignored, as LinK does")).headers == headers
 
 
 def test_null_means_absent() -> None:
-    nothing = dict.fromkeys(["checks", "healthcheck_interval", "host", "priority", "lease_seconds"])
-    assert parse(body({"headers": None}, **nothing)) == parse(body())
+    assert parse(config(headers=None)) == parse(config())
 
 
-def test_neither_secret_nor_header_values_show_in_its_repr() -> None:
-    registration = parse(body({"secret": MARKER, "headers": {"Authorization": MARKER}}))
-    assert registration.secret == registration.headers["Authorization"] == MARKER
-    assert MARKER not in repr(registration)
+def test_neither_secret_nor_header_values_show_in_a_repr() -> None:
+    parsed = parse(config(secret=MARKER, headers={"Authorization": MARKER}))
+    assert parsed.secret == parsed.headers["Authorization"] == MARKER
+    assert MARKER not in repr(parsed)
 
 
-def test_all_problems_are_told_at_once() -> None:
-    found = errors(
-        {
-            "plugin": "arp",
-            "plugin_config": {"url": "ftp://paris", "headers": {"Host": "x", "X A": "y"}},
-            "checks": [{"type": "TCP", "host": "h", "port": 1}, {}],
-            "healthcheck_interval": -1,
-            "host": "",
-            "priority": 1_001,
-            "lease_seconds": 4,
-        }
-    )
-    assert set(found) == {
-        "plugin",
+def test_every_problem_is_listed_at_once() -> None:
+    assert set(errors({"url": "ftp://paris", "headers": {"Host": "x", "X A": "y"}})) == {
         "plugin_config.url",
         "plugin_config.resource_id",
         "plugin_config.secret",
         "plugin_config.headers.Host",
         "plugin_config.headers.X A",
-        "1",
-        "healthcheck_interval",
-        "host",
-        "priority",
-        "lease_seconds",
     }
 
 
 @pytest.mark.parametrize(
     ("given", "field", "message"),
     [
-        pytest.param(body({"url": None}), "plugin_config.url", "missing URL", id="no url"),
-        pytest.param(body({"url": ""}), "plugin_config.url", "missing URL", id="empty url"),
-        pytest.param(body({"url": "::::"}), "plugin_config.url", "invalid URL", id="no url at all"),
-        pytest.param(body({"url": "/just/path"}), "plugin_config.url", "invalid URL scheme", id="a path"),
-        pytest.param(body({"secret": ""}), "plugin_config.secret", "missing secret", id="no secret"),
-        pytest.param(body({"resource_id": ""}), "plugin_config.resource_id", "missing resource ID", id="no resource"),
-        pytest.param(body(plugin="arp"), "plugin", "plugin not found", id="unknown plugin"),
-        pytest.param({"plugin_config": body()["plugin_config"]}, "plugin", "plugin not found", id="no plugin"),
-        pytest.param(body(plugin=["webhook"]), "plugin", "plugin not found", id="a list of plugins"),
-        pytest.param(
-            body(healthcheck_interval=-1),
-            "healthcheck_interval",
-            "Health check interval must be greater than 0",
-            id="negative interval",
-        ),
-        pytest.param(
-            body(healthcheck_interval=3_601),
-            "healthcheck_interval",
-            "Health check interval must be less than or equal to 3600 seconds",
-            id="long interval",
-        ),
-        pytest.param(
-            body(checks=[{"type": "ICMP", "host": "h", "port": 1}]),
-            "0",
-            "type=Health check type is not supported",
-            id="type of a check",
-        ),
-        pytest.param(body(checks=[{"type": "TCP", "port": 1}]), "0", "host=Host is required", id="host of a check"),
-        pytest.param(
-            body(checks=[{"type": "TCP", "host": "h", "port": 65_536}]),
-            "0",
-            "port=Port must be between 1 and 65535",
-            id="port of a check",
-        ),
+        pytest.param({"url": None}, "url", "missing URL", id="no url"),
+        pytest.param({"url": ""}, "url", "missing URL", id="empty url"),
+        pytest.param({"url": "::::"}, "url", "invalid URL", id="not a url"),
+        pytest.param({"url": "/just/path"}, "url", "invalid URL scheme", id="a path"),
+        pytest.param({"secret": ""}, "secret", "missing secret", id="no secret"),
+        pytest.param({"resource_id": ""}, "resource_id", "missing resource ID", id="no resource"),
     ],
 )
 def test_what_link_refuses_is_refused_in_its_words(given: dict[str, Any], field: str, message: str) -> None:
-    found = errors(given)
-    assert set(found) == {field}
-    assert found[field][0] == message
+    found = errors(config(**given))
+    assert set(found) == {f"plugin_config.{field}"}
+    assert found[f"plugin_config.{field}"][0] == message
 
 
 @pytest.mark.parametrize(
-    ("config", "field", "words"),
+    ("given", "field", "words"),
     [
         pytest.param({"url": 7}, "url", "a number is not a string", id="url of another type"),
         pytest.param({"secret": [MARKER]}, "secret", "a list is not a string", id="secret of another type"),
@@ -172,45 +106,20 @@ def test_what_link_refuses_is_refused_in_its_words(given: dict[str, Any], field:
         pytest.param({"Secret": MARKER}, "", "write 'secret'", id="a field in another case"),
     ],
 )
-def test_a_stricter_rule_names_value_rule_and_way_out(config: dict[str, Any], field: str, words: str) -> None:
-    found = errors(body(config))
+def test_a_stricter_rule_names_value_rule_and_way_out(given: dict[str, Any], field: str, words: str) -> None:
+    found = errors(config(**given))
     name = f"plugin_config.{field}".removesuffix(".") if not field.startswith("headers") else f"plugin_config.{field}"
     assert set(found) == {name}
     assert words in " ".join(found[name])
 
 
-@pytest.mark.parametrize(
-    ("fields", "field", "words"),
-    [
-        pytest.param({"priority": 1_001}, "priority", "1001 is outside -1000 to 1000", id="priority too high"),
-        pytest.param({"priority": True}, "priority", "a boolean is not a whole number", id="a boolean is no number"),
-        pytest.param({"priority": 1.0}, "priority", "1.0 is not a whole number", id="a fraction"),
-        pytest.param({"priority": "1"}, "priority", "a string is not a whole number", id="a number in quotes"),
-        pytest.param({"lease_seconds": 4}, "lease_seconds", "4 is outside 5 to 3600", id="lease too short"),
-        pytest.param({"lease_seconds": 10**300}, "lease_seconds", "is outside 5 to 3600", id="lease too long"),
-        pytest.param({"healthcheck_interval": "5"}, "healthcheck_interval", "not a whole number", id="interval"),
-        pytest.param({"host": "a" * 254}, "host", "254 characters", id="long host"),
-        pytest.param({"host": "a\0"}, "host", "U+0000", id="control character in the host"),
-        pytest.param({"host": 1}, "host", "a number is not a string", id="host of another type"),
-        pytest.param({"checks": {}}, "checks", "an object is not a list", id="checks of another type"),
-        pytest.param({"checks": [{}] * 33}, "checks", "33 health checks", id="many checks"),
-        pytest.param({"checks": ["x"]}, "0", "a string is not a health check", id="a check of another type"),
-        pytest.param({"Lease_Seconds": 60}, "body", "write 'lease_seconds'", id="a field in another case"),
-    ],
-)
-def test_fields_that_link_does_not_have_have_bounds_too(fields: dict[str, Any], field: str, words: str) -> None:
-    found = errors(body(**fields))
-    assert set(found) == {field}
-    assert words in " ".join(found[field])
-
-
 @pytest.mark.parametrize("given", [None, [], "x", 7, True])
-def test_a_body_that_is_no_object_is_refused_like_an_empty_one(given: object) -> None:
-    assert {"plugin", "plugin_config.url", "plugin_config.secret"} <= set(errors(given))
+def test_a_plugin_config_that_is_no_object_is_refused_like_an_empty_one(given: object) -> None:
+    assert {"plugin_config.url", "plugin_config.resource_id", "plugin_config.secret"} <= set(errors(given))
 
 
-def test_a_plugin_config_that_is_no_object() -> None:
-    assert errors(body() | {"plugin_config": [MARKER]})["plugin_config"] == ["invalid JSON: a list is not an object"]
+def test_a_plugin_config_of_another_type_is_named() -> None:
+    assert errors([MARKER])["plugin_config"] == ["invalid JSON: a list is not an object"]
 
 
 @pytest.mark.parametrize(
@@ -240,40 +149,107 @@ def test_a_plugin_config_that_is_no_object() -> None:
         "Webhook_Signature",
     ],
 )
-def test_a_header_that_frames_routes_or_signs_is_ours(name: str) -> None:
-    assert "leave it out" in errors(body({"headers": {name: MARKER}}))[f"plugin_config.headers.{name}"][0]
+def test_a_header_for_framing_routing_or_signing_is_the_senders(name: str) -> None:
+    assert "leave it out" in errors(config(headers={name: MARKER}))[f"plugin_config.headers.{name}"][0]
 
 
 @pytest.mark.parametrize(
     "name", ["Authorization", "User-Agent", "Cookie", "X-Forwarded-For", "Webhook", "x", "!#$%&'*+.^_`|~9"]
 )
-def test_any_other_header_may_be_sent(name: str) -> None:
-    assert parse(body({"headers": {name: " a\tb é \t"}})).headers == {name: "a\tb é"}
+def test_any_other_header_can_be_sent(name: str) -> None:
+    assert parse(config(headers={name: " a\tb é \t"})).headers == {name: "a\tb é"}
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
-    registration = parse(
-        body({"resource_id": "a\ud800", "secret": "\udfff", "headers": {"X-A": "\ud800"}}, host="\ud800")
-    )
-    assert (registration.resource_id, registration.secret) == ("a\ufffd", "\ufffd")
-    assert (registration.headers, registration.host) == ({"X-A": "\ufffd"}, "\ufffd")
+    parsed = parse(config(resource_id="a\ud800", secret="\udfff", headers={"X-A": "\ud800"}))
+    assert (parsed.resource_id, parsed.secret, parsed.headers) == ("a\ufffd", "\ufffd", {"X-A": "\ufffd"})
 
 
-def test_a_literal_is_judged_at_once_and_a_name_when_it_is_called() -> None:
-    local = body({"url": "http://0x7f.1/"})
+def test_an_address_is_judged_at_once_and_a_name_when_it_is_called() -> None:
+    local = config(url="http://0x7f.1/")
     (message,) = errors(local)["plugin_config.url"]
     assert "0x7f.1 (127.0.0.1) may not be called" in message
     assert "AllowedNetworks" in message
     assert parse(local, allowed_networks=[ip_network("127.0.0.0/8")]).url == "http://0x7f.1/"
-    assert parse(body({"url": "http://localhost/"})).url == "http://localhost/"
+    assert parse(config(url="http://localhost/")).url == "http://localhost/"
 
 
 def test_https_can_be_required() -> None:
-    (message,) = errors(body({"url": "http://paris.example/"}), require_https=True)["plugin_config.url"]
+    (message,) = errors(config(url="http://paris.example/"), require_https=True)["plugin_config.url"]
     assert "use https" in message
-    assert parse(body(), require_https=True).url == "https://paris.example/hook"
+    assert parse(config(), require_https=True).url == "https://paris.example/hook"
 
 
-def test_the_api_can_validate_without_the_sender() -> None:
-    program = "import sys, link.registration; sys.exit(bool({'link.sender', 'certifi', 'ssl'} & set(sys.modules)))"
-    subprocess.run([sys.executable, "-c", program], check=True, env={"PYTHONPATH": ":".join(sys.path)})
+def test_a_config_can_be_validated_without_the_sender() -> None:
+    module = "link.plugins.webhook"
+    program = f"import sys, {module}.config; sys.exit(bool({{'{module}.sender', 'certifi', 'ssl'}} & set(sys.modules)))"
+    # -B: compiled files would end in the layer.
+    command = [sys.executable, "-B", "-c", program]
+    subprocess.run(command, check=True, env={"PYTHONPATH": ":".join(sys.path)})
+
+
+# What a PATCH changes
+
+
+def changed(given: object, **webhook: Any) -> Change:
+    """The change of a registration without headers."""
+    return parse_change(given, registration(**{"header_names": (), **webhook}), NOW)
+
+
+@pytest.mark.parametrize("given", [None, {}, {"comment": "ignored, as LinK does"}, {"resource_id": "ip ü"}])
+def test_an_empty_change_changes_nothing(given: object) -> None:
+    assert changed(given) == Change(WEBHOOK.url, None, {}, None, ends_previous=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "field", "text"),
+    [
+        ({"resource_id": "other"}, "resource_id", "cannot change"),
+        ({"url": "https://paris.example/new"}, "secret", "missing secret"),
+        ({"url": "ftp://x", "secret": MARKER}, "url", "invalid URL scheme"),
+        ({"headers": {"X-A": MARKER}}, "secret", "missing secret"),
+        ({"secret": ""}, "secret", "missing secret"),
+        ({"secret": [MARKER]}, "secret", "not a string"),
+        ({"secret": MARKER, "previous_secret_until": NOW}, "previous_secret_until", "outside"),
+        ({"secret": MARKER, "previous_secret_until": NOW + 31 * DAY_MS}, "previous_secret_until", "outside"),
+        ({"previous_secret_until": NOW + DAY_MS}, "previous_secret_until", "give plugin_config.secret, too"),
+        (
+            {"url": "https://new.example", "secret": MARKER, "previous_secret_until": NOW + DAY_MS},
+            "previous_secret_until",
+            "one after the other",
+        ),
+    ],
+)
+def test_a_refused_change_names_field_and_rule(given: object, field: str, text: str) -> None:
+    with pytest.raises(Invalid) as invalid:
+        changed(given)
+    assert MARKER not in str(invalid.value)
+    assert list(invalid.value.errors) == [f"plugin_config.{field}"]
+    assert text in invalid.value.errors[f"plugin_config.{field}"][0]
+
+
+@pytest.mark.parametrize("given", [{"secret": MARKER}, {"secret": MARKER, "url": "https://new.example/"}])
+def test_headers_that_would_be_lost_have_to_be_given_again(given: dict[str, Any]) -> None:
+    with pytest.raises(Invalid) as invalid:
+        parse_change(given, registration(), NOW)
+    assert MARKER not in str(invalid.value)
+    assert list(invalid.value.errors) == ["plugin_config.headers"]
+    assert invalid.value.errors["plugin_config.headers"][0].startswith("Authorization, X-Site are encrypted")
+    for headers in ({"X-Site": "paris"}, {}):
+        assert parse_change({**given, "headers": headers}, registration(), NOW).headers == headers
+
+
+# What is stored
+
+
+@pytest.mark.parametrize("more", [{}, {"previous_ciphertext": b"before", "previous_until": NOW}, {"header_names": ()}])
+def test_the_stored_form_comes_back_as_it_was(more: dict[str, Any]) -> None:
+    stored = registration(**more)
+    assert StoredWebhook.of(stored).attributes() == stored.config
+
+
+def test_a_registration_of_version_0_1_counts_as_encrypted_when_it_was_created() -> None:
+    stored = registration()
+    config = {name: value for name, value in stored.config.items() if name != "encrypted_at"}
+    old = dataclasses.replace(stored, config=config, created_at=NOW - 5)
+    assert StoredWebhook.of(old).encrypted_at == NOW - 5
