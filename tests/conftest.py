@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.support.functions import Deployment
 
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     # Nothing of the user's account may reach a test.
@@ -29,6 +32,16 @@ def aws() -> Iterator[None]:
 
     with mock_aws():
         yield
+
+
+@pytest.fixture
+def deployment(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """The functions with empty tables, and a receiver on loopback."""
+    from tests.support.functions import Deployment
+    from tests.support.receiver import LoopbackReceiver
+
+    with LoopbackReceiver() as receiver:
+        yield Deployment(receiver, monkeypatch)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

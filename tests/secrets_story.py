@@ -18,7 +18,8 @@ from moto import mock_aws
 from link.election.result import Result
 from link.key_rotation import Unfinished
 from link.plugins.webhook.sender import Sender
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, SECRETS, Deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS, RESOURCE, SECRETS
 from tests.support.receiver import LoopbackReceiver
 
 SECRET = 'marker-secret-"é\\-0123456789abcdef'

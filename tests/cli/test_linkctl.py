@@ -27,9 +27,9 @@ from linkctl import proxy
 from linkctl.api import Deployment as Stack
 from linkctl.errors import Unreachable
 from linkctl.main import main
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS, RESOURCE
 
-__all__ = ["deployment"]
 Run = Callable[..., tuple[int, str, str]]
 
 

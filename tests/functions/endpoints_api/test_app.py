@@ -1,19 +1,22 @@
+"""The API, route by route, as LinK answers it and with what is added to it."""
+
 from __future__ import annotations
 
 import json
 import time
 from typing import Any
 
+import boto3
 import pytest
 
 from link import VERSION
 from link.election.state import Resource
-from link.store import aws
-from link.store.endpoints import from_item
+from link.store.endpoints import Registrations, from_item
 from link.store.locks import Locks
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS, RESOURCE
 
-NOBODY = "vip-99999999-9999-4999-8999-999999999999"
+STRANGER = "vip-99999999-9999-4999-8999-999999999999"
 
 
 def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
@@ -57,11 +60,6 @@ def undated(view: dict[str, Any]) -> dict[str, Any]:
 
 def told(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
     return {"status": status, "epoch": epoch, "sequence": sequence, "reason": reason}
-
-
-def report(deployment: Deployment, *names: str) -> None:
-    for name in names:
-        deployment.invoke("endpoint_status", event(name))
 
 
 def test_create(deployment: Deployment) -> None:
@@ -141,7 +139,7 @@ def test_too_many_endpoints(deployment: Deployment, monkeypatch: pytest.MonkeyPa
 
 def test_show_and_list(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     paris = endpoint(PARIS, "ACTIVATED", delivery=told("ACTIVATED", 1, 1, "elected"))
     london = endpoint(LONDON, "STANDBY", delivery=told("STANDBY", 1, 1, "joined"))
     status, body = call(deployment, "show")
@@ -163,14 +161,14 @@ def test_list_of_nothing(deployment: Deployment) -> None:
     ],
 )
 def test_an_endpoint_that_is_not_there(deployment: Deployment, name: str, text: str) -> None:
-    assert call(deployment, name, id=NOBODY) == (404, {"error": text})
-    for id in ("vip-1", "VIP-99999999-9999-4999-8999-999999999999", NOBODY + "0"):
+    assert call(deployment, name, id=STRANGER) == (404, {"error": text})
+    for id in ("vip-1", "VIP-99999999-9999-4999-8999-999999999999", STRANGER + "0"):
         assert call(deployment, name, id=id) == (400, {"error": "Invalid endpoint ID"})
 
 
 def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     assert call(deployment, "delete") == (204, "")
     assert call(deployment, "show") == (404, {"error": "Endpoint not found"})
     assert call(deployment, "delete")[0] == 404
@@ -189,7 +187,7 @@ def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deploym
 
 def test_delete_a_standby_sends_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     before = len(deployment.receiver.requests)
     assert call(deployment, "delete", id=LONDON) == (204, "")
     deployment.invoke("reconcile", event("wake_up"))
@@ -199,7 +197,7 @@ def test_delete_a_standby_sends_nothing(deployment: Deployment) -> None:
 
 def test_delete_by_force_tells_nobody(deployment: Deployment) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     assert call(deployment, "delete", query={"force": "yes"})[0] == 400
     assert call(deployment, "delete", query={"force": "true"}) == (204, "")
     deployment.invoke("reconcile", event("wake_up"))
@@ -209,7 +207,7 @@ def test_delete_by_force_tells_nobody(deployment: Deployment) -> None:
 
 def test_failover(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     assert call(deployment, "failover", body=None) == (204, "")
     assert deployment.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
     assert deployment.messages("wake-up"), "somebody has to send it"
@@ -219,7 +217,7 @@ def test_failover(deployment: Deployment) -> None:
     ("id", "body", "status", "text"),
     [
         pytest.param(LONDON, None, 409, "this node is not master of this endpoint", id="a standby"),
-        pytest.param(PARIS, {"to": NOBODY}, 409, "not another endpoint of this resource", id="to a stranger"),
+        pytest.param(PARIS, {"to": STRANGER}, 409, "not another endpoint of this resource", id="to a stranger"),
         pytest.param(PARIS, {"to": 7}, 422, "is not an endpoint's id", id="to a number"),
         pytest.param(PARIS, "{", 400, "not JSON", id="not JSON"),
         pytest.param(PARIS, [], 422, "JSON object", id="a list"),
@@ -227,7 +225,7 @@ def test_failover(deployment: Deployment) -> None:
 )
 def test_failover_refused(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     got, answer = call(deployment, "failover", id=id, body=body)
     assert got == status and text in json.dumps(answer)
     assert deployment.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
@@ -235,7 +233,7 @@ def test_failover_refused(deployment: Deployment, id: str, body: Any, status: in
 
 def test_failover_of_one_alone(deployment: Deployment) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     status, body = call(deployment, "failover", body=None)
     assert status == 409
     assert body == {
@@ -268,7 +266,7 @@ def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("name", ["hosts", "preview"])
 @pytest.mark.parametrize(
-    ("id", "status", "text"), [(NOBODY, 404, "Endpoint not found"), ("vip-1", 400, "Invalid endpoint ID")]
+    ("id", "status", "text"), [(STRANGER, 404, "Endpoint not found"), ("vip-1", 400, "Invalid endpoint ID")]
 )
 def test_a_view_of_an_endpoint_that_is_not_there(
     deployment: Deployment, name: str, id: str, status: int, text: str
@@ -279,7 +277,7 @@ def test_a_view_of_an_endpoint_that_is_not_there(
 @pytest.mark.parametrize("name", ["hosts", "preview"])
 def test_an_endpoint_being_deleted_has_no_views(deployment: Deployment, name: str) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     call(deployment, "delete")
     assert call(deployment, name) == (404, {"error": "Endpoint not found"})
 
@@ -287,7 +285,7 @@ def test_an_endpoint_being_deleted_has_no_views(deployment: Deployment, name: st
 def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> None:
     deployment.register(PARIS, host="paris", lease_seconds=3600, priority=5)
     deployment.register(LONDON)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     began = time.time_ns() // 1_000_000 - 60_000
     status, body = call(deployment, "resources", query={"resource_id": RESOURCE})
     resource = body["resource"]
@@ -321,26 +319,36 @@ def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> Non
 def test_one_resource_says_what_is_undelivered_and_why(deployment: Deployment) -> None:
     deployment.register(PARIS)
     deployment.receiver.status = 500
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
-    (owed,) = body["resource"]["undelivered"]
-    assert body["resource"]["undelivered"] == [owed]
-    assert (owed["id"], owed["status"], owed["sequence"], owed["deleting"]) == (PARIS, "ACTIVATED", 1, False)
-    assert (owed["failure"], owed["delivered_at"]) == ("answered status_500", None)
-    assert owed["attempt"] == len(deployment.receiver.requests)
-    assert owed["next_attempt_at"] > owed["announced_at"] and "mend the receiver" in owed["next_step"]
+    (pending,) = body["resource"]["undelivered"]
+    assert body["resource"]["undelivered"] == [pending]
+    assert (pending["id"], pending["status"], pending["sequence"], pending["deleting"]) == (
+        PARIS,
+        "ACTIVATED",
+        1,
+        False,
+    )
+    assert (pending["failure"], pending["delivered_at"]) == ("answered status_500", None)
+    assert pending["attempt"] == len(deployment.receiver.requests)
+    assert pending["next_attempt_at"] > pending["announced_at"] and "Check the receiver." in pending["next_step"]
 
 
 def test_an_endpoint_being_deleted_is_undelivered_and_no_candidate(deployment: Deployment) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     call(deployment, "delete")
     _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
     resource = body["resource"]
     assert (resource["holder"], resource["since"], resource["reason"]) == (None, None, None)
     assert (resource["endpoints"], resource["candidates"]) == (0, [])
-    (owed,) = resource["undelivered"]
-    assert (owed["id"], owed["deleting"], owed["status"], owed["reason"]) == (PARIS, True, "STANDBY", "deleted")
+    (pending,) = resource["undelivered"]
+    assert (pending["id"], pending["deleting"], pending["status"], pending["reason"]) == (
+        PARIS,
+        True,
+        "STANDBY",
+        "deleted",
+    )
 
 
 @pytest.mark.parametrize("resource_id", ["nothing/of the kind", ""])
@@ -387,7 +395,7 @@ def test_lists_can_be_paged_through(deployment: Deployment) -> None:
 
 def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser", "status_failing")
+    deployment.report("status_winner", "status_loser", "status_failing")
     status, body = call(deployment, "transitions")
     rows = body["transitions"]
     assert status == 200 and "next" not in body
@@ -439,7 +447,7 @@ def test_a_limit_that_is_none(deployment: Deployment, name: str, query: dict[str
 
 def test_a_dry_run_says_who_would_win_and_writes_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     before = deployment.dynamodb.get_item(TableName="locks", Key={"resource_id": {"S": RESOURCE}})["Item"]
     status, body = call(deployment, "failover", body={"to": LONDON}, query={"dry_run": "true"})
     assert (status, body) == (
@@ -464,7 +472,7 @@ def test_a_preview_has_everything_but_what_is_secret(deployment: Deployment) -> 
     config = json.loads(event("api_create")["body"])["plugin_config"]
     deployment.register(PARIS, LONDON)
     assert call(deployment, "preview")[0] == 409, "nothing announced yet"
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     told_by = deployment.receiver.requests[0]
     status, body = call(deployment, "preview")
     request = body["request"]
@@ -521,23 +529,16 @@ def test_a_key_that_no_table_can_hold(deployment: Deployment, name: str, key: st
 # --- PUT and PATCH
 
 
-def stored(deployment: Deployment, endpoint_id: str = PARIS) -> dict[str, Any]:
-    row: dict[str, Any] = deployment.dynamodb.get_item(TableName="endpoints", Key={"endpoint_id": {"S": endpoint_id}})[
-        "Item"
-    ]
-    return row
-
-
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment, method: str) -> None:
     deployment.register(PARIS)
     checks = [{"type": "TCP", "host": "203.0.113.7", "port": 443}]
     assert call(deployment, "change", method=method) == (200, endpoint(PARIS, "BOOTING", checks=checks, priority=5))
     assert call(deployment, "show") == (200, {"endpoint": endpoint(PARIS, "BOOTING", checks=checks, priority=5)})
-    assert stored(deployment)["revision"] == {"N": "2"}
+    assert deployment.registration(PARIS)["revision"] == {"N": "2"}
     # LinK clears the health checks here.
     assert call(deployment, "change", method=method, body={})[1]["checks"] == checks
-    assert stored(deployment)["revision"] == {"N": "2"}
+    assert deployment.registration(PARIS)["revision"] == {"N": "2"}
 
 
 @pytest.mark.parametrize(
@@ -546,7 +547,7 @@ def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment,
         pytest.param("vip-1", {}, 400, "Invalid endpoint ID", id="no id"),
         pytest.param(PARIS, "", 400, "invalid JSON", id="empty"),
         pytest.param(PARIS, "{", 400, "invalid JSON", id="not JSON"),
-        pytest.param(NOBODY, {}, 404, "Endpoint not found", id="nobody"),
+        pytest.param(STRANGER, {}, 404, "Endpoint not found", id="nobody"),
         pytest.param(PARIS, {"healthchecks": [{}]}, 422, "type=Health check type is not supported", id="a bad check"),
         pytest.param(PARIS, {"host": "x"}, 422, "register another endpoint", id="another host"),
         pytest.param(
@@ -556,15 +557,15 @@ def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment,
 )
 def test_a_change_that_cannot_be(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     got, answer = call(deployment, "change", id=id, body=body)
     assert got == status and text in json.dumps(answer)
-    assert stored(deployment)["revision"] == {"N": "1"}
+    assert deployment.registration(PARIS)["revision"] == {"N": "1"}
 
 
 def test_a_standby_moves_to_another_url_and_its_webhooks_go_there(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     moved = deployment.receiver.url + "/moved"
     config = {"url": moved, "secret": "moved-secret-0123456789abcdef0123", "headers": {"X-Site": "london"}}
     assert call(deployment, "change", id=LONDON, body={"plugin_config": config})[0] == 200
@@ -577,22 +578,24 @@ def test_a_standby_moves_to_another_url_and_its_webhooks_go_there(deployment: De
 
 def test_a_change_beside_a_key_rotation_is_a_conflict(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.register(PARIS)
-    row = stored(deployment)
-    read = "link.registry.Registry.get"
+    row = deployment.registration(PARIS)
     old = from_item({**row, "ciphertext": {"B": b"as it was before the rotation"}})
-    monkeypatch.setattr(read, lambda self, endpoint_id: old)
+    monkeypatch.setattr(Registrations, "get", lambda self, endpoint_id: old)
     status, answer = call(deployment, "change")
-    assert (status, answer["error"][:14]) == (409, "a key rotation")
-    assert stored(deployment) == row
+    assert (status, answer["error"]) == (409, "a key rotation changed this endpoint concurrently: retry")
+    assert deployment.registration(PARIS) == row
 
 
 def test_two_changes_at_once_are_a_conflict_for_one(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.register(PARIS)
-    old = from_item(stored(deployment))
+    old = from_item(deployment.registration(PARIS))
     assert call(deployment, "change")[0] == 200
-    monkeypatch.setattr("link.registry.Registry.get", lambda self, endpoint_id: old)
+    monkeypatch.setattr(Registrations, "get", lambda self, endpoint_id: old)
     status, answer = call(deployment, "change", body={"priority": 6})
-    assert status == 409 and "at the same moment" in answer["error"]
+    assert (status, answer["error"]) == (
+        409,
+        "the endpoint was changed concurrently (expected revision 1, found 2): fetch it and retry",
+    )
 
 
 # --- Redeliver, freeze
@@ -600,7 +603,7 @@ def test_two_changes_at_once_are_a_conflict_for_one(deployment: Deployment, monk
 
 def test_redeliver_tells_the_same_once_more(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     for id in (PARIS, LONDON):
         assert call(deployment, "redeliver", id=id) == (204, "")
     deployment.invoke("reconcile", event("wake_up"))
@@ -617,7 +620,7 @@ def test_redeliver_tells_the_same_once_more(deployment: Deployment) -> None:
     ("id", "status", "text"),
     [
         ("vip-1", 400, "Invalid endpoint ID"),
-        (NOBODY, 404, "Endpoint not found"),
+        (STRANGER, 404, "Endpoint not found"),
         (PARIS, 409, "nothing has been announced"),
     ],
 )
@@ -629,11 +632,11 @@ def test_redeliver_refused(deployment: Deployment, id: str, status: int, text: s
 
 def test_a_frozen_resource_keeps_its_holder_until_it_is_unfrozen(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     for _ in range(2):
         status, answer = call(deployment, "freeze")
         assert (status, answer["resource"]["frozen"], answer["resource"]["holder"]) == (200, True, PARIS)
-    report(deployment, "status_failing")
+    deployment.report("status_failing")
     assert deployment.statuses()[PARIS] == "ACTIVATED"
     assert call(deployment, "delete")[0] == 409
     assert call(deployment, "resources")[1]["resources"][0]["frozen"] is True
@@ -719,9 +722,9 @@ def test_a_key_rotation_is_started_without_any_input_and_shows_how_far_it_is(
 
     started: list[dict[str, Any]] = []
     monkeypatch.setenv("KEY_ROTATION_FUNCTION", "rotation")
-    real = aws.client
-    fake = type("Lambda", (), {"invoke": lambda self, **asked: started.append(asked)})
-    monkeypatch.setattr(aws, "client", lambda service: fake() if service == "lambda" else real(service))
+    real = boto3.client
+    fake = type("Lambda", (), {"invoke": lambda self, **call: started.append(call)})
+    monkeypatch.setattr(boto3, "client", lambda name, **more: fake() if name == "lambda" else real(name, **more))
     assert call(deployment, "rotate_key") == (204, "")
     assert started == [{"FunctionName": "rotation", "InvocationType": "Event"}]
 
@@ -730,13 +733,13 @@ def test_a_key_rotation_is_started_without_any_input_and_shows_how_far_it_is(
     while call(deployment, "key_rotation")[1]["key_rotation"]["now"] < since:
         pass
     assert call(deployment, "key_rotation", query=query)[1]["key_rotation"]["encrypted_since"] == 0
-    ciphertext = stored(deployment)["ciphertext"]
+    ciphertext = deployment.registration(PARIS)["ciphertext"]
     assert deployment.invoke("key_rotation", {"url": "whatever it is told"}) == {"endpoints": 2}
     after = call(deployment, "key_rotation", query=query)[1]["key_rotation"]
     assert (after["endpoints"], after["encrypted_since"], after["since"]) == (2, 2, since)
     assert after["oldest_encrypted_at"] >= since
-    assert stored(deployment)["ciphertext"] != ciphertext
-    report(deployment, "status_winner")
+    assert deployment.registration(PARIS)["ciphertext"] != ciphertext
+    deployment.report("status_winner")
     assert deployment.receiver.requests[-1].brief() == (PARIS, "ACTIVATED", 1, 1, "elected")
 
 
