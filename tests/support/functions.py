@@ -55,6 +55,7 @@ class Deployment:
     dynamodb: Any = field(init=False)
     sqs: Any = field(init=False)
     kms: Any = field(init=False)
+    _started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.dynamodb, self.sqs, self.kms = (boto3.client(service) for service in ("dynamodb", "sqs", "kms"))
@@ -73,10 +74,12 @@ class Deployment:
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
 
-    def invoke(self, function: str, event: dict[str, Any]) -> Any:
-        """Invokes functions/<function>/app.py in a process that has just started."""
+    def invoke(self, function: str, event: dict[str, Any], *, warm: bool = False) -> Any:
+        """Invokes functions/<function>/app.py in a process that has just started, or in the one before if `warm`."""
         name = f"functions.{function}.app"
-        sys.modules.pop(name, None)
+        if not warm or name not in self._started:
+            sys.modules.pop(name, None)
+        self._started.add(name)
         return importlib.import_module(name).handler(event, Context())
 
     def register(self, *endpoint_ids: str, **more: Any) -> None:

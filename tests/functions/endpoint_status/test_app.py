@@ -78,9 +78,7 @@ def test_a_late_event_changes_nothing_and_leaves_a_line_and_a_metric(
         ("status_future", "reported_in_future"),
     ],
 )
-def test_an_event_that_can_never_succeed_is_kept_with_its_reason(
-    deployment: Deployment, name: str, reason: str
-) -> None:
+def test_an_event_that_cannot_succeed_is_kept_with_its_reason(deployment: Deployment, name: str, reason: str) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report(name)
     (kept,) = deployment.messages("rejected")

@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from link import VERSION
+from link.election import rules
 from link.election.state import Resource
 from link.store.endpoints import Registrations, from_item
 from link.store.locks import Locks
@@ -82,7 +83,7 @@ def test_create_with_everything(deployment: Deployment) -> None:
     assert (status, created) == (201, expected)
 
 
-def test_create_tells_every_problem_at_once(deployment: Deployment) -> None:
+def test_create_lists_every_problem_at_once(deployment: Deployment) -> None:
     status, body = call(deployment, "create_invalid")
     assert status == 422
     assert body["errors"].keys() == {"plugin_config.url", "plugin_config.secret", "plugin_config.resource_id"}
@@ -118,14 +119,16 @@ def test_create_with_more_than_kms_takes(deployment: Deployment) -> None:
 
 def test_the_same_host_twice_is_a_conflict(deployment: Deployment) -> None:
     assert call(deployment, "create")[0] == 201
-    status, body = call(deployment, "create")
-    assert (status, body) == (
-        409,
-        {
-            "error": "start scheduler: endpoint already assigned: "
-            "An endpoint with the same election key already exists on that host"
-        },
-    )
+    text = "An endpoint with the same election key already exists on that host"
+    assert call(deployment, "create") == (409, {"error": f"start scheduler: endpoint already assigned: {text}"})
+    assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
+
+
+def test_a_full_resource_is_a_conflict(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_ENDPOINTS_PER_RESOURCE", 1)
+    deployment.register(PARIS)
+    text = "Too many endpoints for this resource: 1, max allowed: 1"
+    assert call(deployment, "create") == (409, {"error": f"start scheduler: endpoint already assigned: {text}"})
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
 
 
@@ -166,7 +169,7 @@ def test_an_endpoint_that_is_not_there(deployment: Deployment, name: str, text: 
         assert call(deployment, name, id=id) == (400, {"error": "Invalid endpoint ID"})
 
 
-def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deployment: Deployment) -> None:
+def test_deleting_the_holder_notifies_its_receiver_and_then_removes_everything(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     assert call(deployment, "delete") == (204, "")
@@ -185,7 +188,7 @@ def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deploym
     assert deployment.statuses() == {LONDON: "ACTIVATED"}
 
 
-def test_delete_a_standby_sends_nothing(deployment: Deployment) -> None:
+def test_deleting_a_standby_sends_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     before = len(deployment.receiver.requests)
@@ -195,7 +198,7 @@ def test_delete_a_standby_sends_nothing(deployment: Deployment) -> None:
     assert deployment.statuses() == {PARIS: "ACTIVATED"}
 
 
-def test_delete_by_force_tells_nobody(deployment: Deployment) -> None:
+def test_delete_by_force_sends_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS)
     deployment.report("status_winner")
     assert call(deployment, "delete", query={"force": "yes"})[0] == 400
@@ -210,7 +213,7 @@ def test_failover(deployment: Deployment) -> None:
     deployment.report("status_winner", "status_loser")
     assert call(deployment, "failover", body=None) == (204, "")
     assert deployment.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
-    assert deployment.messages("wake-up"), "somebody has to send it"
+    assert deployment.messages("wake-up"), "a process has to send it"
 
 
 @pytest.mark.parametrize(
@@ -231,15 +234,54 @@ def test_failover_refused(deployment: Deployment, id: str, body: Any, status: in
     assert deployment.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
 
 
-def test_failover_of_one_alone(deployment: Deployment) -> None:
+IN_LINKS_WORDS = "fail to failover endpoint: "
+
+
+@pytest.mark.parametrize("query", [pytest.param({}, id="done"), pytest.param({"dry_run": "true"}, id="dry run")])
+@pytest.mark.parametrize(
+    ("id", "to", "text"),
+    [
+        pytest.param(LONDON, None, "this node is not master of this endpoint", id="not the holder"),
+        pytest.param(PARIS, None, "no other nodes are listening for this endpoint", id="no other is ready"),
+        pytest.param(
+            PARIS, LONDON, f"{LONDON} is not another endpoint of this resource that is ready", id="`to` is not ready"
+        ),
+    ],
+)
+def test_a_refused_failover_is_explained_in_links_words(
+    deployment: Deployment, query: dict[str, str], id: str, to: str | None, text: str
+) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner")
+    answer = call(deployment, "failover", id=id, body=None if to is None else {"to": to}, query=query)
+    assert answer == (409, {"error": f"{IN_LINKS_WORDS}fail to failover the endpoint {id}: {text}"})
+    assert deployment.statuses() == {PARIS: "ACTIVATED", LONDON: "BOOTING"}
+
+
+def test_a_dry_run_of_an_endpoint_that_is_not_there_is_refused_in_links_words(deployment: Deployment) -> None:
+    answer = call(deployment, "failover", id=STRANGER, query={"dry_run": "true"})
+    assert answer == (404, {"error": f"{IN_LINKS_WORDS}Endpoint not found"})
+
+
+def test_an_endpoint_being_deleted_is_not_found_in_links_words(deployment: Deployment) -> None:
     deployment.register(PARIS)
     deployment.report("status_winner")
-    status, body = call(deployment, "failover", body=None)
-    assert status == 409
-    assert body == {
-        "error": f"fail to failover endpoint: fail to failover the endpoint {PARIS}: "
-        "no other nodes are listening for this endpoint"
-    }
+    assert call(deployment, "delete") == (204, "")
+    assert call(deployment, "delete") == (404, {"error": "stop endpoint manager: Endpoint not found"})
+    assert call(deployment, "failover") == (404, {"error": f"{IN_LINKS_WORDS}Endpoint not found"})
+
+
+def test_the_holder_of_a_frozen_resource_is_not_deleted(deployment: Deployment) -> None:
+    deployment.register(PARIS)
+    deployment.report("status_winner")
+    assert call(deployment, "freeze")[0] == 200
+    text = "it holds a frozen resource: fail over to another endpoint, or unfreeze the resource, first"
+    assert call(deployment, "delete") == (409, {"error": f"stop endpoint manager: {text}"})
+
+
+@pytest.mark.parametrize("name", ["change", "redeliver"])
+def test_calls_that_link_does_not_have_carry_no_words_of_it(deployment: Deployment, name: str) -> None:
+    assert call(deployment, name, id=STRANGER) == (404, {"error": "Endpoint not found"})
 
 
 def test_version(deployment: Deployment) -> None:
@@ -253,7 +295,7 @@ def test_an_unknown_route(deployment: Deployment) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"error": "404 page not found"})
 
 
-# What LinK cannot tell
+# What LinK does not show
 
 
 def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
@@ -282,7 +324,7 @@ def test_an_endpoint_being_deleted_has_no_views(deployment: Deployment, name: st
     assert call(deployment, name) == (404, {"error": "Endpoint not found"})
 
 
-def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> None:
+def test_one_resource_shows_its_holder_since_when_and_why(deployment: Deployment) -> None:
     deployment.register(PARIS, host="paris", lease_seconds=3600, priority=5)
     deployment.register(LONDON)
     deployment.report("status_winner")
@@ -316,7 +358,7 @@ def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> Non
     assert (london["reported"], london["reported_at"], london["lease_expires_at"]) == (None, None, None)
 
 
-def test_one_resource_says_what_is_undelivered_and_why(deployment: Deployment) -> None:
+def test_one_resource_shows_what_is_undelivered_and_why(deployment: Deployment) -> None:
     deployment.register(PARIS)
     deployment.receiver.status = 500
     deployment.report("status_winner")
@@ -423,8 +465,8 @@ def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
     assert paged == rows
 
 
-def test_the_audit_of_nobody_is_empty_and_of_nothing_a_mistake(deployment: Deployment) -> None:
-    assert call(deployment, "transitions", query={"resource_id": "nobody's"}) == (200, {"transitions": []})
+def test_the_audit_of_an_unknown_resource_is_empty_and_of_none_an_error(deployment: Deployment) -> None:
+    assert call(deployment, "transitions", query={"resource_id": "unknown"}) == (200, {"transitions": []})
     status, body = call(deployment, "transitions", query=None)
     assert status == 400 and "resource_id is missing" in body["error"]
 
@@ -440,12 +482,12 @@ def test_the_audit_of_nobody_is_empty_and_of_nothing_a_mistake(deployment: Deplo
         ("transitions", {"resource_id": RESOURCE, "before": "0"}),
     ],
 )
-def test_a_limit_that_is_none(deployment: Deployment, name: str, query: dict[str, str]) -> None:
+def test_a_limit_that_is_not_a_number_in_range(deployment: Deployment, name: str, query: dict[str, str]) -> None:
     status, body = call(deployment, name, query=query)
     assert status == 400 and "is not a whole number from 1 to" in body["error"]
 
 
-def test_a_dry_run_says_who_would_win_and_writes_nothing(deployment: Deployment) -> None:
+def test_a_dry_run_shows_the_next_holder_and_writes_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     before = deployment.dynamodb.get_item(TableName="locks", Key={"resource_id": {"S": RESOURCE}})["Item"]
@@ -547,7 +589,7 @@ def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment,
         pytest.param("vip-1", {}, 400, "Invalid endpoint ID", id="no id"),
         pytest.param(PARIS, "", 400, "invalid JSON", id="empty"),
         pytest.param(PARIS, "{", 400, "invalid JSON", id="not JSON"),
-        pytest.param(STRANGER, {}, 404, "Endpoint not found", id="nobody"),
+        pytest.param(STRANGER, {}, 404, "Endpoint not found", id="unknown"),
         pytest.param(PARIS, {"healthchecks": [{}]}, 422, "type=Health check type is not supported", id="a bad check"),
         pytest.param(PARIS, {"host": "x"}, 422, "register another endpoint", id="another host"),
         pytest.param(
@@ -555,7 +597,7 @@ def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment,
         ),
     ],
 )
-def test_a_change_that_cannot_be(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
+def test_a_refused_change(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
     deployment.register(PARIS)
     deployment.report("status_winner")
     got, answer = call(deployment, "change", id=id, body=body)
@@ -601,7 +643,7 @@ def test_two_changes_at_once_are_a_conflict_for_one(deployment: Deployment, monk
 # --- Redeliver, freeze
 
 
-def test_redeliver_tells_the_same_once_more(deployment: Deployment) -> None:
+def test_redeliver_sends_the_same_status_again(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     for id in (PARIS, LONDON):
@@ -711,7 +753,7 @@ def test_an_idempotency_key_that_cannot_be_used(
 # --- Key rotation
 
 
-def test_a_key_rotation_is_started_without_any_input_and_shows_how_far_it_is(
+def test_a_key_rotation_is_started_without_any_input_and_shows_its_progress(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment.register(PARIS, LONDON)
@@ -743,7 +785,7 @@ def test_a_key_rotation_is_started_without_any_input_and_shows_how_far_it_is(
     assert deployment.receiver.requests[-1].brief() == (PARIS, "ACTIVATED", 1, 1, "elected")
 
 
-def test_the_progress_of_a_rotation_of_nothing(deployment: Deployment) -> None:
+def test_the_progress_of_a_rotation_without_endpoints(deployment: Deployment) -> None:
     status, answer = call(deployment, "key_rotation", query={"since": "7"})
     assert status == 200
     assert answer["key_rotation"] | {"now": 0} == {

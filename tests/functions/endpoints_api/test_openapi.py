@@ -58,7 +58,7 @@ def gateway(deployment: Deployment) -> Callable[..., Iterable[bytes]]:
             "queryStringParameters": dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)) or None,
             "body": body or None,
         }
-        answer = deployment.invoke("endpoints_api", request)
+        answer = deployment.invoke("endpoints_api", request, warm=True)
         headers = [(name, value) for name, values in answer["multiValueHeaders"].items() for value in values]
         start_response(f"{answer['statusCode']} x", headers)
         return [answer["body"].encode()]

@@ -33,9 +33,7 @@ def test_a_sweep_ignores_what_is_due_later(deployment: Deployment) -> None:
     assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 1}
 
 
-def test_a_sweep_fails_when_sqs_does_not_take_every_wake_up(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sweep_fails_when_sqs_does_not_take_all(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("link.store.queues.Queues.wake_up_all", lambda self, due, now, at_once: (len(list(due)), 1))
     item = {"resource_id": {"S": "ip"}, "due_shard": {"N": "0"}, "due_at": {"N": "1"}}
     deployment.dynamodb.put_item(TableName="locks", Item=item)
