@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import re
@@ -46,6 +47,15 @@ def event(name: str) -> dict[str, Any]:
     return loaded
 
 
+_new_client = boto3.client
+
+
+@functools.cache
+def _client(service: str, **options: Any) -> Any:
+    """One client for all tests: it keeps nothing of an account, and making one takes as long as ten calls."""
+    return _new_client(service, **options)  # type: ignore[call-overload]
+
+
 @dataclass
 class Deployment:
     """Tables, key and queues on moto, and the functions."""
@@ -58,6 +68,7 @@ class Deployment:
     _started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.monkeypatch.setattr(boto3, "client", _client)
         self.dynamodb, self.sqs, self.kms = (boto3.client(service) for service in ("dynamodb", "sqs", "kms"))
         create_tables(self.dynamodb, settings())
         for queue in ("wake-up", "rejected"):
