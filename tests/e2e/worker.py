@@ -1,4 +1,4 @@
-"""One process of a storm: applies the reports that come in on stdin, side by side, and writes on stdout how each one ended.
+"""One process of a storm: applies reports from stdin side by side and writes to stdout how each ended.
 
 In: `{"number", "endpoint_id", "resource_id", "status", "at"}`, a line each; the order to start with is the first.
 Out: `{"number", "error", "tries"}`; an error is what Lambda would answer with a repetition of the message.

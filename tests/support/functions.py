@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,18 @@ def event(name: str) -> dict[str, Any]:
     return loaded
 
 
+class Lambda:
+    """Remembers what it should invoke, and invokes nothing; `invoked` is called each time."""
+
+    def __init__(self) -> None:
+        self.invocations: list[dict[str, Any]] = []
+        self.invoked: Callable[[], None] = lambda: None
+
+    def invoke(self, **call: Any) -> None:
+        self.invocations.append(call)
+        self.invoked()
+
+
 _new_client = boto3.client
 
 
@@ -58,17 +71,18 @@ def _client(service: str, **options: Any) -> Any:
 
 @dataclass
 class Deployment:
-    """Tables, key and queues on moto, and the functions."""
+    """Tables, key and queues on moto, and the functions. Lambda itself is a double: moto would need containers."""
 
     receiver: LoopbackReceiver
     monkeypatch: pytest.MonkeyPatch
     dynamodb: Any = field(init=False)
     sqs: Any = field(init=False)
     kms: Any = field(init=False)
+    awslambda: Lambda = field(default_factory=Lambda)
     _started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.monkeypatch.setattr(boto3, "client", _client)
+        self.monkeypatch.setattr(boto3, "client", self._client)
         self.dynamodb, self.sqs, self.kms = (boto3.client(service) for service in ("dynamodb", "sqs", "kms"))
         create_tables(self.dynamodb, settings())
         for queue in ("wake-up", "rejected"):
@@ -84,6 +98,9 @@ class Deployment:
         }
         for name, value in variables.items():
             self.monkeypatch.setenv(name, value)
+
+    def _client(self, service: str, **options: Any) -> Any:
+        return self.awslambda if service == "lambda" else _client(service, **options)
 
     def invoke(self, function: str, event: dict[str, Any], *, warm: bool = False) -> Any:
         """Invokes functions/<function>/app.py in a process that has just started, or in the one before if `warm`."""

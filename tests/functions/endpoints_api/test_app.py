@@ -6,7 +6,6 @@ import json
 import time
 from typing import Any
 
-import boto3
 import pytest
 
 from link import VERSION
@@ -753,22 +752,15 @@ def test_an_idempotency_key_that_cannot_be_used(
 # --- Key rotation
 
 
-def test_a_key_rotation_is_started_without_any_input_and_shows_its_progress(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_rotation_is_started_without_any_input_and_shows_its_progress(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     status, answer = call(deployment, "key_rotation")
     before = answer["key_rotation"]
     assert status == 200 and (before["endpoints"], before["encrypted_since"]) == (2, 2)
     assert before["oldest_encrypted_at"] <= before["now"]
 
-    started: list[dict[str, Any]] = []
-    monkeypatch.setenv("KEY_ROTATION_FUNCTION", "rotation")
-    real = boto3.client
-    fake = type("Lambda", (), {"invoke": lambda self, **call: started.append(call)})
-    monkeypatch.setattr(boto3, "client", lambda name, **more: fake() if name == "lambda" else real(name, **more))
     assert call(deployment, "rotate_key") == (204, "")
-    assert started == [{"FunctionName": "rotation", "InvocationType": "Event"}]
+    assert deployment.awslambda.invocations == [{"FunctionName": "key-rotation", "InvocationType": "Event"}]
 
     since = before["now"] + 1
     query = {"since": str(since)}

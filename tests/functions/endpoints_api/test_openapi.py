@@ -133,12 +133,9 @@ def test_every_documented_status_is_tried() -> None:
 
 
 @pytest.mark.parametrize("documented", [pytest.param(key, id=f"{key[0]} {key[1]} {key[2]}") for key in STATUSES])
-def test_each_documented_status(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, documented: tuple[str, str, int]
-) -> None:
+def test_each_documented_status(deployment: Deployment, documented: tuple[str, str, int]) -> None:
     method, path, status = documented
     how = STATUSES[documented]
-    monkeypatch.setattr("link.control.commands.Commands.rotate_key", lambda self: None)
     deployment.register(PARIS, host="paris")
     deployment.register(LONDON)
     if not how.get("booting"):
@@ -167,7 +164,6 @@ def test_every_answer_is_one_that_the_document_has(
     deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_ENDPOINTS", "0")
-    monkeypatch.setattr("link.control.commands.Commands.rotate_key", lambda self: None)
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     schema = schemathesis.openapi.from_wsgi("/openapi.json", gateway(deployment))
