@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from link.plugins.webhook.config import StoredWebhook
 from link.registration import Registration
 from tests.support.ids import NOW, PARIS, URL
 
@@ -49,3 +51,14 @@ def with_config(registration: Registration = REGISTERED, **changes: Any) -> dict
     """The config of a registration with other attributes; None leaves one out."""
     changed = {**registration.config, **changes}
     return {name: value for name, value in changed.items() if value is not None}
+
+
+REGISTERED_AT = NOW - 1_000
+WEBHOOK = StoredWebhook(
+    url=URL, ciphertext=b"\x00\xff", header_names=("Authorization", "X-Site"), encrypted_at=REGISTERED_AT
+)
+
+
+def registration(**webhook: Any) -> Registration:
+    """paris, registered a second ago, with some of its webhook's attributes replaced."""
+    return replace(REGISTERED, config=replace(WEBHOOK, **webhook).attributes(), created_at=REGISTERED_AT)

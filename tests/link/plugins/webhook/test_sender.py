@@ -1,4 +1,4 @@
-"""What leaves the machine, when, to whom, and what is made of the answer: against real sockets on loopback."""
+"""What the sender writes, when and to which address, and what it makes of the answer: on real loopback sockets."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from link.election.result import Result, ResultKind
-from link.plugins.webhook import sender
+from link.plugins.webhook import connection, sender
+from link.plugins.webhook.connection import AddressInfo, Deadline
 from link.plugins.webhook.sender import Sender
 from link.settings import SettingsError
 from tests.hostile.certificates import DAY, Authority
@@ -105,7 +106,7 @@ def test_a_url_that_no_registration_would_hold_is_refused(trusting: Sender, url:
     assert post(trusting, url) == Result(ResultKind.REFUSED, "url_invalid")
 
 
-def test_neither_proxies_nor_netrc_are_asked(trusting: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_neither_proxies_nor_netrc_are_used(trusting: Sender, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     netrc = tmp_path / "netrc"
     netrc.write_text("machine 127.0.0.1 login paris password secret\n")
     with Receiver() as receiver, Receiver() as proxy:
@@ -145,21 +146,19 @@ def test_time_that_runs_out_before_the_write_is_a_failure_and_not_too_late(
         assert post(trusting, receiver.url, not_after=now() + 500) == Result(ResultKind.NOT_SENT, "timeout")
 
 
-def test_a_process_that_slept_through_its_time_says_nothing(trusting: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
-    connected = sender._connected
-
-    def connected_and_paused(*arguments: object) -> object:
-        connection = connected(*arguments)  # type: ignore[arg-type]
+def test_a_process_that_slept_through_its_time_sends_nothing() -> None:
+    def connect_and_pause(infos: list[AddressInfo], deadline: Deadline) -> socket.socket:
+        connected = connection.connect(infos, deadline)
         time.sleep(1.1)
-        return connection
+        return connected
 
-    monkeypatch.setattr(sender, "_connected", connected_and_paused)
+    slow = Sender(allowed_networks=[LOOPBACK], seconds=1.0, connect=connect_and_pause)
     with Receiver() as receiver:
-        assert post(trusting, receiver.url) == Result(ResultKind.NOT_SENT, "timeout")
+        assert post(slow, receiver.url) == Result(ResultKind.NOT_SENT, "timeout")
     assert receiver.requests == []
 
 
-def test_what_the_kernel_still_holds_does_not_leave_after_we_gave_up(trusting: Sender) -> None:
+def test_what_the_kernel_still_holds_does_not_leave_after_the_attempt(trusting: Sender) -> None:
     read_late = threading.Event()
     received: list[int] = []
 
@@ -180,7 +179,7 @@ def test_what_the_kernel_still_holds_does_not_leave_after_we_gave_up(trusting: S
     assert sum(received) < len(body)
 
 
-def test_a_resolver_that_never_answers_costs_the_attempts_time_and_no_more(
+def test_a_resolver_that_never_answers_takes_the_attempts_time_and_no_more(
     trusting: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
@@ -192,7 +191,7 @@ def test_a_resolver_that_never_answers_costs_the_attempts_time_and_no_more(
 
 
 @pytest.mark.parametrize("transport", ["plain", "handshake"])
-def test_waking_us_up_for_nothing_ends_the_attempt(authority: Authority, transport: str) -> None:
+def test_an_answer_byte_by_byte_ends_the_attempt(authority: Authority, transport: str) -> None:
     def trickle(peer: Peer) -> None:
         peer.connection.recv(65_536)
         peer.send(b"HTTP/1.1 200 OK\r\n" if transport == "plain" else b"\x16\x03\x03\x40\x00")
@@ -222,22 +221,20 @@ def test_addresses_that_swallow_everything_share_the_attempts_time(
         assert post(trusting, "http://paris.example/").kind is ResultKind.DELIVERED
         monkeypatch.setattr(socket, "getaddrinfo", resolving_to(*[hole] * 1_000))
         tries: list[float] = []
-        connect = sender._connect
+        connect = connection._connect
 
-        def counted(info: sender._AddressInfo, seconds: float) -> socket.socket:
+        def counted(info: AddressInfo, seconds: float) -> socket.socket:
             tries.append(seconds)
             return connect(info, seconds)
 
-        monkeypatch.setattr(sender, "_connect", counted)
+        monkeypatch.setattr(connection, "_connect", counted)
         started = time.monotonic()
         assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "timeout")
         assert time.monotonic() - started < 1.3
-        assert len(tries) == sender.ADDRESSES
+        assert len(tries) == sender.MAX_ADDRESSES
 
 
-def test_an_address_that_refuses_leaves_the_others_their_turn(
-    trusting: Sender, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_an_address_that_refuses_the_next_one_is_tried(trusting: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
     with Receiver() as receiver:
         addresses = [("127.0.0.1", 1), ("127.0.0.1", receiver.port)]
         monkeypatch.setattr(socket, "getaddrinfo", resolving_to(*addresses))
@@ -252,7 +249,7 @@ def test_a_name_that_does_not_exist(trusting: Sender, monkeypatch: pytest.Monkey
     assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "dns")
 
 
-def test_nobody_listens(trusting: Sender) -> None:
+def test_a_port_where_no_process_listens(trusting: Sender) -> None:
     assert post(trusting, "http://127.0.0.1:1/") == Result(ResultKind.NOT_SENT, "connect")
 
 
@@ -269,7 +266,7 @@ def test_threads_may_share_a_sender_and_none_is_left(trusting: Sender, authority
     assert threading.active_count() <= before
 
 
-# What is made of the answer
+# What the answer means
 
 
 @pytest.mark.parametrize(
@@ -284,7 +281,7 @@ def test_threads_may_share_a_sender_and_none_is_left(trusting: Sender, authority
         pytest.param(999, ResultKind.ANSWERED, "status_999", id="999"),
     ],
 )
-def test_success_is_200_to_299(trusting: Sender, status: int, kind: Kind, reason: str) -> None:
+def test_success_is_200_to_299(trusting: Sender, status: int, kind: ResultKind, reason: str) -> None:
     with Receiver(answers(b"HTTP/1.1 %d\r\n\r\n" % status)) as receiver:
         assert post(trusting, receiver.url) == Result(kind, reason, status)
 
@@ -314,8 +311,8 @@ def test_a_redirect_is_not_followed(trusting: Sender, status: int) -> None:
         pytest.param(500, "Retry-After: 7", None, id="on another status"),
     ],
 )
-def test_retry_after_is_heard_on_429_and_503(trusting: Sender, status: int, line: str, seconds: range | None) -> None:
-    # Not when the tests are collected: that may be minutes ago.
+def test_retry_after_counts_on_429_and_503(trusting: Sender, status: int, line: str, seconds: range | None) -> None:
+    # Made here, not at collection, which may be minutes earlier.
     moment = datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=90)
     line = line.replace("IN_90_S", email.utils.format_datetime(moment, usegmt=True))
     with Receiver(answers(f"HTTP/1.1 {status} X\r\n{line}\r\n\r\n".encode())) as receiver:
@@ -327,7 +324,7 @@ def test_retry_after_is_heard_on_429_and_503(trusting: Sender, status: int, line
         assert result.retry_after_seconds in seconds
 
 
-# Whom it is sent to
+# Which receiver gets it
 
 
 @pytest.mark.parametrize(
@@ -354,22 +351,22 @@ def test_a_name_with_the_roots_dot_needs_no_certificate_with_one(
         assert post(trusting, "https://paris.example./").kind is ResultKind.DELIVERED
 
 
-def test_an_unknown_authority_is_refused_until_it_is_named(authority: Authority) -> None:
+def test_an_unknown_authority_is_refused_until_it_is_configured(authority: Authority) -> None:
     with Receiver(tls=authority.server_context()) as receiver:
-        stranger = Sender(allowed_networks=[LOOPBACK])
-        assert post(stranger, receiver.url) == Result(ResultKind.REFUSED, "certificate")
+        strict = Sender(allowed_networks=[LOOPBACK])
+        assert post(strict, receiver.url) == Result(ResultKind.REFUSED, "certificate")
         for bundle in (authority.pem, str(authority.path)):
-            acquainted = Sender(allowed_networks=[LOOPBACK], ca_bundle=bundle)
-            assert post(acquainted, receiver.url).kind is ResultKind.DELIVERED
+            trusting = Sender(allowed_networks=[LOOPBACK], ca_bundle=bundle)
+            assert post(trusting, receiver.url).kind is ResultKind.DELIVERED
 
 
 @pytest.mark.parametrize("bundle", ["/nowhere.pem", "-----BEGIN CERTIFICATE-----\nnone"])
-def test_a_bundle_that_is_none_fails_at_start(bundle: str) -> None:
+def test_a_bundle_without_certificates_fails_at_start(bundle: str) -> None:
     with pytest.raises(SettingsError, match="CA_BUNDLE"):
         Sender(ca_bundle=bundle)
 
 
-def test_certifis_authorities_stay_trusted_beside_ones_own(authority: Authority) -> None:
+def test_the_public_authorities_stay_trusted_beside_the_configured_one(authority: Authority) -> None:
     without, beside = Sender(), Sender(ca_bundle=authority.pem)
     assert len(beside._tls.get_ca_certs()) == len(without._tls.get_ca_certs()) + 1 > 50
 
