@@ -53,6 +53,7 @@ HISTORIES = "tests/mutation/test_histories.py"
 RULES = [["tests/link/election", LAYERS], [HISTORIES], ["tests/test_model.py"]]
 STORE = [["tests/link/store", LAYERS], [HISTORIES]]
 TESTS = {
+    "election/state": RULES,
     "election/rules": RULES,
     "election/deliveries": RULES,
     "election/wake_up": RULES,
@@ -172,10 +173,21 @@ def passes(folder: Path, tests: list[str], limit: int) -> bool:
         sys.dont_write_bytecode = True
         # It is enough that one example fails.
         os.environ["MODEL_EXAMPLES"] = "60"
-        quick = hypothesis.settings(phases=[Phase.explicit, Phase.generate], database=None, derandomize=True)
+        quick = hypothesis.settings(
+            phases=[Phase.explicit, Phase.generate], database=None, derandomize=True, deadline=None
+        )
         hypothesis.settings.register_profile("mutation", quick)
-        hypothesis.settings.load_profile("mutation")
-        options = ["-q", "-x", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", f"pythonpath=. {folder}"]
+        options = [
+            "--hypothesis-profile=mutation",
+            "-q",
+            "-x",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:xdist",
+            "-o",
+            f"pythonpath=. {folder}",
+        ]
         os._exit(int(pytest.main([*options, "--no-header", "--tb=no", *tests])))
     _, status = os.waitpid(child, 0)
     if os.WIFEXITED(status) and os.WEXITSTATUS(status) not in (0, 1, 2):
