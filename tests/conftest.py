@@ -11,6 +11,12 @@ import pytest
 if TYPE_CHECKING:
     from tests.support.functions import Deployment
 
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
+
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     # Nothing of the user's account may reach a test.
     del os.environ[name]
