@@ -326,7 +326,7 @@ def test_a_table_that_leaves_everything_unread_is_given_up_after_ten_seconds() -
 
 def test_a_refused_transaction_brings_the_winner_with_it_or_is_raised() -> None:
     reasons = [{"Code": "ConditionalCheckFailed", "Item": item(epoch=4)}, {"Code": "None"}]
-    refused = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}
+    refused: dict[str, Any] = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}
     lost = ClientError({**refused, "CancellationReasons": reasons}, "TransactWriteItems")  # type: ignore[arg-type]
     before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
     client = Scripted(lost)
