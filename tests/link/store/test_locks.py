@@ -324,7 +324,7 @@ def test_a_table_that_leaves_everything_unread_is_given_up_after_ten_seconds() -
     assert len(exactly.pauses) == 1
 
 
-def transaction_cancelled(reasons: list[dict[str, Any]]) -> ClientError:
+def transaction_cancelled(reasons: list[Any]) -> ClientError:
     """The error of a transaction that was refused for these reasons, one for each of its writes."""
     response: Any = {"Error": {"Code": "TransactionCanceledException", "Message": ""}, "CancellationReasons": reasons}
     return ClientError(response, "TransactWriteItems")
