@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from link import reconcile
-from link.election.deliveries import Outcome
+from link.election.deliveries import Delivery, Outcome
 from link.election.result import Result, ResultKind
 from link.election.state import Status
 from link.errors import Rejected
@@ -23,6 +23,7 @@ from link.plugins.webhook.factory import WebhookPlugin
 from link.reconcile import Sends, Trigger
 from link.reports import parse
 from link.store.locks import Cause, Committed, Locks
+from link.telemetry import MetricUnit
 from tests.support.ids import LONDON, NOW, RESOURCE
 from tests.world import InlineSends, World
 
@@ -169,7 +170,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Quick:
     world = Quick(in_memory=True)
     world.pauses, world.metrics, Watched.waits = [], [], []
     pause = world.clock.pause
-    monkeypatch.setattr(world.clock, "pause", lambda seconds: (world.pauses.append(seconds), pause(seconds)))
+
+    def remembered(seconds: float) -> None:
+        world.pauses.append(seconds)
+        pause(seconds)
+
+    monkeypatch.setattr(world.clock, "pause", remembered)
     monkeypatch.setattr(world.reconciler, "_sends", Watched)
     monkeypatch.setattr(
         reconcile,
@@ -217,7 +223,7 @@ def test_an_invocation_that_is_woken_early_waits_a_second_at_most(
     paris = quick.register("paris", lease_seconds=5)
     apply(quick, paris, "ACTIVATED")
     due_at = quick.resource().due_at
-    assert due_at == quick.resource().endpoints[paris].lease_expires_at
+    assert due_at is not None and due_at == quick.resource().endpoints[paris].lease_expires_at
     quick.queue.messages.clear()
     quick.clock.at = due_at - early_ms
     wake(quick, due_at)
@@ -345,11 +351,19 @@ def test_a_plugin_gets_a_change_and_a_repetition_by_different_methods(
 ) -> None:
     """LinK's seam: activate and deactivate for a change, ensure for what is repeated."""
     called: list[str] = []
-    for name in ("activate", "deactivate", "ensure"):
+
+    def watch(name: str) -> None:
         real = getattr(WebhookPlugin, name)
-        monkeypatch.setattr(
-            WebhookPlugin, name, lambda self, d, name=name, real=real: (called.append(name), real(self, d))[1]
-        )
+
+        def call(self: WebhookPlugin, delivery: Delivery) -> Result:
+            called.append(name)
+            result: Result = real(self, delivery)
+            return result
+
+        monkeypatch.setattr(WebhookPlugin, name, call)
+
+    for name in ("activate", "deactivate", "ensure"):
+        watch(name)
     paris = quick.register("paris")
     apply(quick, paris, "ACTIVATED")
     quick.settle(quick.refresh_ms + 70_000)
@@ -370,7 +384,7 @@ def test_what_is_undelivered_is_counted_in_seconds_since_its_announcement(quick:
     assert undelivered == (
         "UndeliveredSeconds",
         (quick.clock.at - announced) / 1000,
-        {"unit": reconcile.MetricUnit.Seconds},
+        {"unit": MetricUnit.Seconds},
     )
     assert 85 < undelivered[1] < 95
     assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,7 @@ def test_the_next_delivery_without_a_claim(e: Endpoint, expected: tuple[Status, 
 # outcome
 
 
-def after(e: Endpoint, kind: ResultKind, *, status: Status = STANDBY, sequence: int = 2, **more: object) -> Endpoint:
+def after(e: Endpoint, kind: ResultKind, *, status: Status = STANDBY, sequence: int = 2, **more: Any) -> Endpoint:
     """The entry when its attempt has ended like this."""
     ended = outcome_of("paris", status, sequence=sequence, kind=kind, reason="why", **more)
     return outcome(resource(paris=e), ended, NOW, 1.0).endpoints["paris"]

@@ -324,16 +324,21 @@ def test_a_table_that_leaves_everything_unread_is_given_up_after_ten_seconds() -
     assert len(exactly.pauses) == 1
 
 
+def transaction_cancelled(reasons: list[Any]) -> ClientError:
+    """The error of a transaction that was refused for these reasons, one for each of its writes."""
+    response: Any = {"Error": {"Code": "TransactionCanceledException", "Message": ""}, "CancellationReasons": reasons}
+    return ClientError(response, "TransactWriteItems")
+
+
 def test_a_refused_transaction_brings_the_winner_with_it_or_is_raised() -> None:
     reasons = [{"Code": "ConditionalCheckFailed", "Item": item(epoch=4)}, {"Code": "None"}]
-    refused = {"Error": {"Code": "TransactionCanceledException", "Message": ""}}
-    lost = ClientError({**refused, "CancellationReasons": reasons}, "TransactWriteItems")  # type: ignore[arg-type]
+    lost = transaction_cancelled(reasons)
     before, after = Resource("ip", 1), Resource("ip", 2, "mine", epoch=1, holder="paris")
     client = Scripted(lost)
     assert locks_of(client).commit(before, after, CAUSE).epoch == 4
     assert len(client.calls) == 1, "no second read"
     for nothing in ([], [{"Code": "ValidationError"}, {"Code": "None"}]):
-        client = Scripted(ClientError({**refused, "CancellationReasons": nothing}, "TransactWriteItems"))  # type: ignore[arg-type]
+        client = Scripted(transaction_cancelled(nothing))
         with pytest.raises(ClientError):
             locks_of(client).commit(before, after, CAUSE)
         assert len(client.calls) == 1, "not taken for a lost race"
