@@ -13,10 +13,9 @@ from link.deployment import ControlPlane
 from link.election.state import Status
 from link.errors import Conflict
 from tests.simulation import cloud as simulation
-from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, Cloud
+from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, START, Cloud
 from tests.simulation.promises import Broken
 from tests.support.ids import RESOURCE
-from tests.world import START
 
 A, S, F = Status.ACTIVATED, Status.STANDBY, Status.FAILING
 CHAOS_MS = 90_000
@@ -414,7 +413,7 @@ def planned(scenario: str, plan: Plan, *, traced: bool = False) -> tuple[Told, l
         seen.append(what)
         return at.get(number)
 
-    cloud = Cloud(fault=fault, refresh_ms=5 * REFRESH_MS, traced=traced)
+    cloud = Cloud(fault=fault, latency=lambda: 5, call_ms=10, refresh_ms=5 * REFRESH_MS, traced=traced)
     told = play(cloud, SCENARIOS[scenario], recovery_ms=SOON_MS, and_refresh=len(plan) < 2)
     return told, seen
 

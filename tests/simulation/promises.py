@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from link.election.state import NEVER, Endpoint, Resource, Status
 from link.store.lock_item import from_item
+from tests.support.ids import NOW as START
 from tests.support.ids import RESOURCE
-from tests.world import START
 
 if TYPE_CHECKING:
     from tests.simulation.cloud import Cloud, Connection, Process
