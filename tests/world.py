@@ -41,7 +41,7 @@ _serial = itertools.count()
 
 
 class QuietCloud(Cloud):
-    """One process of each function; an error that ends an invocation ends the test."""
+    """One invocation at a time; an error that ends an invocation ends the test."""
 
     survived = ()
     one_at_a_time = True
@@ -49,6 +49,10 @@ class QuietCloud(Cloud):
 
     def jitter(self) -> float:
         return 0.5
+
+    def _sweep(self) -> None:
+        # A message that is visible at the same moment comes first.
+        self.at(0, super()._sweep)
 
     def failed(self, error: Exception) -> None:
         self.error = error

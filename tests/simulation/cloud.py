@@ -143,7 +143,7 @@ class Cloud(Time):
     clock: Clock | None = None
     """The clock of every process, in place of one for each."""
     one_at_a_time = False
-    """Whether a function has one instance only, so that the next message waits until it is idle."""
+    """Whether an invocation waits until the one before it has ended."""
     point: Callable[[str, str, Process], None] | None = None
     """Called before and after everything that leaves a process."""
 
@@ -185,8 +185,8 @@ class Cloud(Time):
         self._heap: list[tuple[int, int, Any, int]] = []
         self._serial = itertools.count()
         self._idle: dict[str, list[Process]] = {"handlers": [], "api": [], "refresh": []}
-        self.running: dict[str, list[Process]] = {"handlers": [], "api": [], "refresh": []}
-        self._waiting: dict[str, list[Callable[[], None]]] = {"handlers": [], "api": [], "refresh": []}
+        self.running: list[Process] = []
+        self._waiting: list[Callable[[], None]] = []
         self.current: Task = None  # type: ignore[assignment]
         """The thread that runs; None while what runs is outside every process."""
         self._hub = greenlet.getcurrent()
@@ -224,7 +224,7 @@ class Cloud(Time):
         if not until():
             self.now = max(self.now, end)
         self.serving = serving
-        self._serve_waiting()
+        self._serve_next()
 
     def aside(self, happening: Callable[[], None]) -> None:
         """Has something happen outside while the current thread stands still, and with it its invocation."""
@@ -234,11 +234,10 @@ class Cloud(Time):
         task, stopped = self.current, self.running
 
         def outside() -> None:
-            self.running = {kind: [] for kind in stopped}
+            self.running = []
             happening()
             # Those whose time was over meanwhile are gone.
-            alive = {kind: [one for one in processes if not one.dead] for kind, processes in stopped.items()}
-            self.running = {kind: alive[kind] + self.running[kind] for kind in stopped}
+            self.running += [process for process in stopped if not process.dead]
             self._resume(task)
 
         self.at(0, outside)
@@ -349,15 +348,15 @@ class Cloud(Time):
     @property
     def busy(self) -> bool:
         """Whether an invocation is under way, or waits for its turn."""
-        return any(self.running.values()) or any(self._waiting.values())
+        return bool(self.running or self._waiting)
 
     def invoke(self, kind: str, work: Callable[[Process], None], repeat: Callable[[], None]) -> None:
         """One invocation. `repeat` follows when it did not end well; it is killed when its time is over."""
-        if self.one_at_a_time and (self.running[kind] or not self.serving):
-            self._waiting[kind].append(lambda: self.invoke(kind, work, repeat))
+        if self.one_at_a_time and (self.running or not self.serving):
+            self._waiting.append(lambda: self.invoke(kind, work, repeat))
             return
         process = self.process(kind)
-        self.running[kind].append(process)
+        self.running.append(process)
         process.tasks = [task for task in process.tasks if not task.done]
         process.ends_at = self.now + INVOCATION_MS
         ended = succeeded = False
@@ -370,9 +369,9 @@ class Cloud(Time):
             except self.survived as error:
                 self.note(f"failed: {type(error).__name__} {error}")
             finally:
-                if process in self.running[kind]:
-                    self.running[kind].remove(process)
-                self._serve_waiting()
+                if process in self.running:
+                    self.running.remove(process)
+                self._serve_next()
             ended = True
             self._idle[kind].append(process)
 
@@ -392,11 +391,10 @@ class Cloud(Time):
         self.at(INVOCATION_MS, time_is_over)
         self.at(VISIBILITY_MS, seen_again)
 
-    def _serve_waiting(self) -> None:
-        """Hands the messages that waited to the functions that are idle."""
-        for waiting in self._waiting.values() if self.one_at_a_time else ():
-            if waiting:
-                self.at(0, waiting.pop(0))
+    def _serve_next(self) -> None:
+        """Begins the invocation that has waited for longest."""
+        if self._waiting:
+            self.at(0, self._waiting.pop(0))
 
     # What triggers them
 
