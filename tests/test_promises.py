@@ -38,14 +38,14 @@ def running(**settings: int) -> tuple[World, str, str]:
 
 def race(scenario, rival) -> list[World]:
     """Runs `scenario` once for every point in it, with `rival` happening at that point."""
-    probe = World()
+    probe = World(in_memory=True)
     scenario(probe, two(probe))
     first = len(probe.points)
     worlds = []
-    start = World()
+    start = World(in_memory=True)
     two(start)
     for number in range(len(start.points), first):
-        world = World()
+        world = World(in_memory=True)
         ids = two(world)
         world.meanwhile[number] = lambda world=world, ids=ids: rival(world, ids)
         scenario(world, ids)
@@ -137,15 +137,23 @@ def test_promise_4_order() -> None:
     world.settle(20_000)
     assert [(r.status, r.sequence) for r in world.receiver.requests] == [("ACTIVATED", 1), ("STANDBY", 2)]
 
-    # A sender that was stopped between its claim and its bytes does not speak any more.
-    world = World()
-    paris, _ = two(world)
-    world.meanwhile[sending] = lambda: world.settle(16_000)
-    world.report(paris, "ACTIVATED")
-    world.report(paris, "FAILING")
-    world.settle(75_000)
-    sequences = [r.sequence for r in world.receiver.requests]
-    assert sequences == sorted(sequences) and sequences[-1] == 2
+    # A sender that was stopped anywhere between its claim and its bytes stays silent, while another one speaks.
+    claimed = max(n for n in range(sending) if probe.points[n] == "dynamodb.transact_write_items after")
+    assert sending - claimed >= 4, "it reads the registration and decrypts the secret"
+    for stopped in range(claimed, sending + 1):
+        world = World(in_memory=True)
+        paris, _ = two(world)
+
+        def another_speaks(world: World = world, paris: str = paris) -> None:
+            world.settle(16_000)
+            world.report(paris, "FAILING")
+            assert [r.status for r in world.receiver.requests][-1:] == ["STANDBY"]
+
+        world.meanwhile[stopped] = another_speaks
+        world.report(paris, "ACTIVATED")
+        world.settle(75_000)
+        sequences = [r.sequence for r in world.receiver.requests]
+        assert not world.meanwhile and sequences == sorted(sequences) and sequences[-1] == 2
 
 
 def test_promise_5_break_before_make() -> None:
@@ -166,12 +174,21 @@ def test_promise_5_break_before_make() -> None:
     activated = next(r.at for r in later if r.status == "ACTIVATED")
     assert 1_000 <= activated - standby <= 1_100
 
+    # The same when its answer is on its way for longer than the sender waits.
+    world, paris, _ = running()
+    world.receiver.answers_after_ms = 6_000
+    reported_at = world.clock.now()
+    world.report(paris, "FAILING")
+    first = {r.status: r.at for r in reversed(world.receiver.requests) if r.at > reported_at}
+    assert 1_000 <= first["ACTIVATED"] - first["STANDBY"] <= 1_100
+    assert not any(not e.pending for e in world.resource().endpoints.values())
+
 
 def test_promise_6_convergence() -> None:
     """Any order, any number of copies: the same reported state and one holder among the ready ones."""
     story = [("paris", "ACTIVATED", 1), ("london", "ACTIVATED", 2), ("paris", "FAILING", 3), ("london", "STANDBY", 3)]
     for order in itertools.permutations(story):
-        world = World()
+        world = World(in_memory=True)
         ids = dict(zip(("paris", "london"), two(world), strict=True))
         for host, status, second in [*order, *order]:
             world.report(ids[host], status, at=START + second)

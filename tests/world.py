@@ -120,6 +120,11 @@ class Receiver(simulation.Receiver):
     def _next(self) -> Result:
         return self.always or (self.answers.pop(0) if self.answers else Result(ResultKind.DELIVERED, "", 204))
 
+    def look_up(self) -> Any:
+        if self.always is not None and self.always.reason == "dns":
+            raise OSError("no such name")
+        return super().look_up()
+
     def connected(self, fault: str | None) -> Connection:
         scripted = self._next()
         if scripted.kind is ResultKind.NOT_SENT:
