@@ -372,11 +372,12 @@ class World:
 
     def transitions(self) -> list[dict[str, Any]]:
         """The audit, oldest first."""
-        return self._dynamodb.query(
+        items: list[dict[str, Any]] = self._dynamodb.query(
             TableName=self.settings.transitions_table,
             KeyConditionExpression="resource_id = :r",
             ExpressionAttributeValues={":r": {"S": RESOURCE}},
         )["Items"]
+        return items
 
     def changes(self) -> list[list[dict[str, str]]]:
         """The changes in each row of the audit, oldest first, as plain values."""
@@ -448,7 +449,7 @@ _watching: list[World] = [None]  # type: ignore[list-item]
 @functools.cache
 def _client(service: str) -> Any:
     """One client for all worlds, because making one takes longer than most worlds last; the newest world counts."""
-    client = boto3.client(service, region_name="eu-west-1")
+    client: Any = boto3.client(service, region_name="eu-west-1")  # type: ignore[call-overload]
     client.meta.events.register_first("before-send", lambda **sent: _watching[0].on_the_wire(**sent))
     return client
 

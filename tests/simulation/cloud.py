@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from link import deployment, reconcile, settings, sweep
@@ -806,7 +806,7 @@ def _connected(infos: Any, deadline: object) -> Any:
 SENDER = Sender(
     clock=CurrentClock(),
     look_up=lambda target, deadline: _clouds[0].receiver.look_up(),
-    connect=_connected,  # type: ignore[arg-type]
+    connect=_connected,
 )
 """The real sender; its trust store takes longer to load than a history."""
 
