@@ -10,7 +10,6 @@ from unittest import mock
 import pytest
 import standardwebhooks
 
-from link.election.result import Result, ResultKind
 from link.receiver import WebhookError, parse_and_validate_webhook
 from tests.support.ids import RESOURCE
 from tests.world import World
@@ -25,24 +24,23 @@ def world(aws: None) -> World:
 
 
 class Team:
-    """The team of a receiver: it has the old secret, and from `learns_at` on those that it `learns`."""
+    """The team behind the receiver: it knows the old secret, and from `learns_at` on what it `learns`."""
 
     def __init__(self, world: World, verify: Callable[..., None], learns_at: int, learns: tuple[str, ...]) -> None:
         self.world, self.verify, self.learns_at, self.learns = world, verify, learns_at, learns
         self.taken = 0
         self.refused: list[int] = []
-        world.receiver.post = self.post  # type: ignore[method-assign]
-        world.new_process()
+        world.receiver.refuses = self.refuses
 
-    def post(self, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
-        now = self.world.clock.now()
+    def refuses(self, body: bytes, headers: dict[str, str], now: int) -> bool:
+        at = self.world.clock.now()
         try:
-            self.verify(self.learns if now >= self.learns_at else (OLD,), body, headers, now // 1000)
+            self.verify(self.learns if at >= self.learns_at else (OLD,), body, headers, now)
         except (WebhookError, standardwebhooks.WebhookVerificationError):
-            self.refused.append(now)
-            return Result(ResultKind.ANSWERED, "status_401", 401)
+            self.refused.append(at)
+            return True
         self.taken += 1
-        return Result(ResultKind.DELIVERED, "", 204)
+        return False
 
 
 def like_link(secrets: tuple[str, ...], body: bytes, headers: dict[str, str], now: int) -> None:

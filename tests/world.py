@@ -1,86 +1,76 @@
-"""A world for the real code: its clock, queue, receiver and faults are virtual, its store and keys are moto's.
+"""The simulator's cloud for tests that tell a story step by step: quiet, one process of each function, real clients.
 
-Everything outside a process passes a *point* before and after it happens. A test can crash the process
-at any point, or have something else happen there. One thread, so moto's missing atomicity cannot show.
+`tests.simulation.cloud` says what is replaced and why. Here nothing is random and no call takes time, except that the
+receiver needs 20 ms to answer; the store and the keys are moto's behind real boto3 clients, or the simulator's own,
+which are a hundred times as fast (`in_memory`). The test is outside of every process: it registers, reports, lets time
+pass (`settle`) and looks at what the receiver was told.
+
+Everything outside a process passes a *point* before and after it happens. A test can crash the process at any point,
+or have something else happen there meanwhile.
 """
 
 from __future__ import annotations
 
 import functools
-import heapq
 import itertools
 import json
-import random
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
 
-from link import deployment
-from link import settings as link_settings
 from link.chance import Chance
-from link.clock import Clock
-from link.election.deliveries import Outcome
+from link.deployment import ControlPlane
 from link.election.result import Result, ResultKind
-from link.election.state import NEVER, Resource, Status
-from link.errors import Rejected
+from link.election.state import Resource, Status
 from link.receiver import parse_and_validate_webhook
-from link.reconcile import Sends
-from link.reports import parse
-from link.settings import Settings
-from link.store.lock_item import due_shard
+from link.reconcile import Reconciler
 from link.store.locks import Locks
-from tests.simulation.store import Keys, Store
-from tests.support.deployed import create_tables, environment
+from tests.simulation import cloud as simulation
+from tests.simulation.cloud import START, VISIBILITY_MS, Cloud, Connection, Crash, Process, Sqs, VirtualClock
+from tests.simulation.cloud import VirtualSends as InlineSends
+from tests.support.deployed import create_tables
 from tests.support.ids import RESOURCE
 
-START = 1_795_435_200_000
-"""2026-11-23T12:00:00Z."""
-VISIBILITY_MS = 180_000
-INVOCATION_MS = 30_000
+__all__ = ["START", "VISIBILITY_MS", "InlineSends", "VirtualClock", "World", "size", "tables"]
+
 SECRETS = {"paris": "paris-secret-0123456789abcdef0123", "london": "london-secret-0123456789abcdef01"}
 _serial = itertools.count()
 
 
-class Crash(BaseException):
-    """The process is gone: whatever it had not told anyone is lost."""
+class QuietCloud(Cloud):
+    """One invocation at a time; an error that ends an invocation ends the test."""
+
+    survived = ()
+    one_at_a_time = True
+    error: Exception | None = None
+
+    def jitter(self) -> float:
+        return 0.5
+
+    def _sweep(self) -> None:
+        # A message that is visible at the same moment comes first.
+        self.at(0, super()._sweep)
+
+    def failed(self, error: Exception) -> None:
+        self.error = error
+
+    def step(self) -> None:
+        super().step()
+        if self.error is not None:
+            error, self.error = self.error, None
+            raise error
 
 
-class VirtualClock(Clock):
-    def __init__(self) -> None:
-        self.at = START
+class Unwatched:
+    """In place of the simulator's promises: the test itself says what must be true."""
 
-    def now(self) -> int:
-        return self.at
+    broken = None
 
-    def pause(self, seconds: float) -> None:
-        self.at += round(seconds * 1000)
-
-
-class SeededChance(Chance):
-    """The same jitter in every run."""
-
-    def __init__(self) -> None:
-        self._random = random.Random(0)
-
-
-class InlineSends(Sends):
-    """Attempts run when they start; their outcomes arrive when somebody waits."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._outcomes: list[Outcome] = []
-
-    def start(self, attempt: Callable[[], Outcome]) -> None:
-        self._outcomes.append(attempt())
-        self.under_way += 1
-
-    def wait(self, seconds: float) -> list[Outcome]:
-        outcomes, self._outcomes = self._outcomes, []
-        self.under_way -= len(outcomes)
-        return outcomes
+    def __getattr__(self, _: str) -> Callable[..., None]:
+        return lambda *_, **__: None
 
 
 @dataclass
@@ -98,40 +88,91 @@ class Request:
     answered: bool
 
 
-class Receiver:
-    """Verifies what arrives and remembers it. `answers` says how the next requests are answered."""
+class Receiver(simulation.Receiver):
+    """Verifies what arrives and remembers it. `answers` says how the next requests are answered.
+
+    An answer is written as the result that the sender must come to. It meets the real sender: as a status, a timeout or
+    a connection that is refused. What no receiver can cause (a secret that cannot be read) takes the sender's place.
+    """
 
     def __init__(self, world: World) -> None:
+        super().__init__(world.cloud)
         self.world = world
         self.requests: list[Request] = []
         self.secrets: dict[str, str] = {}
         self.answers: list[Result] = []
         self.always: Result | None = None
+        self.refuses: Callable[[bytes, dict[str, str], int], bool] = self._verify
+        """Whether it answers 401 to a body with headers at a time in Unix seconds."""
         self.takes_ms = 20
+        self.answers_after_ms = 0
+        """How long it thinks when the request has arrived. The sender waits for 5 s in all."""
+        self._send = self.post
+        self.post = self._post
+        self._scripted: dict[Connection, Result] = {}
 
-    def post(self, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
-        self.world.point("post", "before")
-        if self.world.clock.now() > not_after:
-            return Result(ResultKind.TOO_LATE, "claim_ending")
-        self.world.clock.at += self.takes_ms
-        endpoint_id = json.loads(body)["endpoint_id"]
-        seen = parse_and_validate_webhook(self.secrets[endpoint_id], headers, body, now=self.world.clock.now() // 1000)
-        answer = self.always or (self.answers.pop(0) if self.answers else Result(ResultKind.DELIVERED, "", 204))
+    def _post(self, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
+        scripted = self.always or (self.answers[0] if self.answers else None)
+        if scripted is not None and scripted.kind in (ResultKind.REFUSED, ResultKind.UNREADABLE, ResultKind.TOO_LATE):
+            return self._next()
+        return self._send(url, body, headers, not_after=not_after)
+
+    def _next(self) -> Result:
+        return self.always or (self.answers.pop(0) if self.answers else Result(ResultKind.DELIVERED, "", 204))
+
+    def look_up(self) -> Any:
+        if self.always is not None and self.always.reason == "dns":
+            raise OSError("no such name")
+        return super().look_up()
+
+    def connected(self, fault: str | None) -> Connection:
+        scripted = self._next()
+        if scripted.kind is ResultKind.NOT_SENT:
+            raise TimeoutError if scripted.reason == "timeout" else ConnectionRefusedError
+        connection = super().connected(fault)
+        self._scripted[connection] = scripted
+        return connection
+
+    def travel_ms(self) -> int:
+        return self.takes_ms
+
+    def answer(self, connection: Connection) -> bytes | None:
+        if not connection.open:
+            return None
+        scripted, now = self._scripted.pop(connection), self.world.clock.now()
+        head, _, body = connection.request.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode("latin-1").split("\r\n")[1:])
+        if self.refuses(body, headers, now // 1000):
+            scripted = Result(ResultKind.ANSWERED, "status_401", 401)
+        event = json.loads(body)
         self.requests.append(
             Request(
-                at=self.world.clock.now(),
-                endpoint_id=endpoint_id,
-                status=seen.status,
+                at=now,
+                endpoint_id=event["endpoint_id"],
+                status=event["status"],
                 epoch=int(headers["X-Link-Webhook-Epoch"]),
                 sequence=int(headers["X-Link-Webhook-Sequence"]),
                 reason=headers["X-Link-Webhook-Reason"],
                 attempt=int(headers["X-Link-Webhook-Attempt"]),
                 message_id=headers["webhook-id"],
-                answered=answer.kind is ResultKind.DELIVERED,
+                answered=scripted.kind is ResultKind.DELIVERED,
             )
         )
-        self.world.point("post", "after")
-        return answer
+        if scripted.kind is ResultKind.MAYBE_RECEIVED:
+            connection.answered(TimeoutError() if scripted.reason == "timeout" else ConnectionResetError())
+            return None
+        retry_after = scripted.retry_after_seconds
+        more = b"" if retry_after is None else b"Retry-After: %d\r\n" % retry_after
+        answer = simulation.ANSWER % (scripted.status_code or 204, more)
+        if not self.answers_after_ms:
+            return answer
+        self.world.cloud.at(self.answers_after_ms, lambda: connection.answered(answer))
+        return None
+
+    def _verify(self, body: bytes, headers: dict[str, str], now: int) -> bool:
+        """Whether the signature is wrong: then the test ends here."""
+        parse_and_validate_webhook(self.secrets[json.loads(body)["endpoint_id"]], headers, body, now=now)
+        return False
 
     def told(self, endpoint_id: str | None = None) -> list[tuple[str, str, int, int]]:
         """(endpoint, status, epoch, sequence) of what was answered with 2xx, in order of arrival."""
@@ -157,50 +198,6 @@ class Receiver:
         return slot
 
 
-class Outside:
-    """An AWS client whose every call passes two points and is counted."""
-
-    def __init__(self, client: Any, service: str, world: World) -> None:
-        self._client, self._service, self._world = client, service, world
-
-    def __getattr__(self, name: str) -> Any:
-        method = getattr(self._client, name)
-        if name == "get_paginator":
-            return method
-
-        def call(**arguments: Any) -> Any:
-            self._world.point(f"{self._service}.{name}", "before")
-            self._world.calls[name] += 1
-            answer = method(**arguments)
-            self._world.point(f"{self._service}.{name}", "after")
-            return answer
-
-        return call
-
-
-class VirtualQueue:
-    """The wake-up and the rejected-events queue, on virtual time."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.messages: list[tuple[int, int, dict[str, Any]]] = []
-        self.rejected: list[dict[str, Any]] = []
-
-    def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> None:
-        if QueueUrl == "rejected":
-            self.rejected.append(json.loads(MessageBody))
-        else:
-            self.put(json.loads(MessageBody), self.world.clock.now() + DelaySeconds * 1000)
-
-    def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
-        for entry in Entries:
-            self.send_message(QueueUrl, entry["MessageBody"], entry["DelaySeconds"])
-        return {"Failed": []}
-
-    def put(self, message: dict[str, Any], visible_at: int) -> None:
-        heapq.heappush(self.messages, (visible_at, next(_serial), message))
-
-
 @dataclass
 class World:
     """One deployment with its outside."""
@@ -220,50 +217,51 @@ class World:
     """Requests that left botocore, by operation, and the items they read and wrote."""
 
     def __post_init__(self) -> None:
-        self.clock = VirtualClock()
-        self.receiver = Receiver(self)
-        self.queue = VirtualQueue(self)
         _watching[0] = self
-        self.env = environment(
-            f"-{next(_serial)}",
-            key="key" if self.in_memory else _key(),
+        self.cloud = QuietCloud(
             refresh_ms=self.refresh_ms,
             handover_ms=self.handover_ms,
+            watch=lambda cloud: Unwatched(),
+            services=None if self.in_memory else _moto,
+            key="key" if self.in_memory else _key(),
+            tables=f"-{next(_serial)}",
         )
-        self.settings = link_settings.load(self.env)
-        self._dynamodb: Any
-        kms: Any
-        if self.in_memory:
-            self._dynamodb, kms = Store(self.settings), Keys()
-        else:
-            self._dynamodb, kms = _client("dynamodb"), _client("kms")
-            create_tables(self._dynamodb, self.settings)
-        services = {"dynamodb": self._dynamodb, "kms": kms, "sqs": self.queue}
-        self._clients = {name: Outside(client, name, self) for name, client in services.items()}
+        simulation.enter(self.cloud)
+        self.settings = self.cloud.settings
+        self.clock = self.cloud.clock = VirtualClock(self.cloud)
+        self.receiver = self.cloud.receiver = Receiver(self)
+        self.queue: Sqs = self.cloud.queue
+        self.cloud.point = self._pass
+        self._dynamodb: Any = self.cloud.services["dynamodb"]
         self._indexed: dict[str, str] | None = None
-        self.next_sweep = START + 60_000
         self.names: dict[str, str] = {}
-        self.new_process()
 
     # What a process is made of
 
-    def new_process(self) -> None:
-        """A process without any memory."""
-        client, chance = self._clients.__getitem__, SeededChance()
-        self.reconciler = deployment.reconciler(
-            self.env, client=client, clock=self.clock, chance=chance, post=self.receiver.post, sends=InlineSends
-        )
-        self.control = deployment.control_plane(self.env, client=client, clock=self.clock, chance=chance)
-        self.rotation = deployment.key_rotation(self.env, client=client, clock=self.clock)
-        self._sweep = deployment.sweep(self.env, client=client, clock=self.clock)
+    @property
+    def reconciler(self) -> Reconciler:
+        return self.cloud.idle("handlers").reconciler
 
-    def point(self, what: str, when: str) -> None:
+    @property
+    def control(self) -> ControlPlane:
+        return self.cloud.idle("api").control
+
+    def new_process(self) -> None:
+        """Processes without any memory."""
+        self.cloud.forget()
+
+    def _pass(self, what: str, when: str, process: Process) -> None:
+        """One point."""
         number = len(self.points)
         self.points.append(f"{what} {when}")
+        if when == "before":
+            self.calls[what.rpartition(".")[2]] += 1
         if number == self.crash_at:
+            self.crash_at = None
+            self.cloud.kill(process)
             raise Crash
         if number in self.meanwhile:
-            self.meanwhile.pop(number)()
+            self.cloud.aside(self.meanwhile.pop(number))
 
     def on_the_wire(self, request: Any, **_: Any) -> None:
         """Counts a request as it leaves botocore, retries included, and what DynamoDB would bill for it."""
@@ -294,14 +292,13 @@ class World:
         secret = SECRETS.get(host, f"{host}-secret-0123456789abcdef0123456")
         body = {
             "plugin": "webhook",
-            "plugin_config": {"url": "https://receiver.example.com/hook", "resource_id": RESOURCE, "secret": secret},
+            "plugin_config": {"url": "http://receiver.example.com/hook", "resource_id": RESOURCE, "secret": secret},
             "host": host,
             **more,
         }
         try:
             endpoint_id: str = self.control.commands.create(body, f"register-{host}")["id"]
         except Crash:
-            self.crash_at = None
             self.new_process()
             entries = self.resource().endpoints
             stored = [i for i, e in entries.items() if e.host == host]
@@ -332,59 +329,34 @@ class World:
 
     def report(self, endpoint_id: str, status: str, *, at: int | None = None) -> None:
         """A host's report, through the status queue."""
-        self.queue.put({"event": self.event(endpoint_id, status, at=at)}, self.clock.now())
+        self.cloud.message(json.dumps(self.event(endpoint_id, status, at=at)))
         self.settle(0)
 
     def invoke(self, message: dict[str, Any]) -> None:
-        """One invocation for one message; a crash brings the message back after its visibility timeout."""
-        ends_at = self.clock.now() + INVOCATION_MS
-
-        def seconds_left() -> float:
-            return (ends_at - self.clock.now()) / 1000
-
-        try:
-            if "event" in message:
-                try:
-                    self.reconciler.receive(parse(message["event"]), seconds_left)
-                except Rejected as rejected:
-                    self.queue.rejected.append({"reason": rejected.code, "message": str(rejected)})
-            else:
-                self.reconciler.wake_up(message["resource_id"], message["due_at"], "message", seconds_left)
-        except Crash:
-            self.crash_at = None
-            self.new_process()
-            self.queue.put(message, self.clock.now() + VISIBILITY_MS)
+        """One invocation for one message, a status event or a wake-up."""
+        if "event" in message:
+            self.cloud.message(json.dumps(message["event"]))
+        else:
+            self.cloud.wake_up(message)
+        while self.cloud.busy:
+            self.cloud.step()
 
     def operator(self, command: Callable[[], object]) -> None:
-        """An API call; whoever made it sees a crash as an error and calls again."""
+        """An API call; a crash is an error for its caller, which calls again."""
         try:
             command()
         except Crash:
-            self.crash_at = None
             self.new_process()
             command()
         self.settle(0)
 
     def settle(self, milliseconds: int) -> None:
         """Lets the time pass and everything happen that falls into it."""
+        simulation.enter(self.cloud)
         end = self.clock.now() + milliseconds
-        while True:
-            visible = self.queue.messages[0][0] if self.queue.messages else NEVER
-            upcoming = min(visible, self.next_sweep)
-            if upcoming > max(end, self.clock.now()):
-                self.clock.at = max(end, self.clock.at)
-                return
-            self.clock.at = max(self.clock.at, upcoming)
-            if upcoming == visible:
-                self.invoke(heapq.heappop(self.queue.messages)[2])
-            else:
-                self.next_sweep += 60_000
-                self.sweep()
-
-    def sweep(self) -> None:
-        """What the scheduled function does."""
-        # The other shards hold other resources, of which there are none here.
-        self._sweep.run(shards=[due_shard(RESOURCE)])
+        while self.cloud.busy or self.cloud.next_at() <= max(end, self.clock.now()):
+            self.cloud.step()
+        self.clock.at = max(end, self.clock.at)
 
     # What is to be seen
 
@@ -400,11 +372,12 @@ class World:
 
     def transitions(self) -> list[dict[str, Any]]:
         """The audit, oldest first."""
-        return self._dynamodb.query(
+        items: list[dict[str, Any]] = self._dynamodb.query(
             TableName=self.settings.transitions_table,
             KeyConditionExpression="resource_id = :r",
             ExpressionAttributeValues={":r": {"S": RESOURCE}},
         )["Items"]
+        return items
 
     def changes(self) -> list[list[dict[str, str]]]:
         """The changes in each row of the audit, oldest first, as plain values."""
@@ -439,7 +412,7 @@ def size(item: dict[str, Any]) -> int:
 
 
 class Table:
-    """One table as somebody sees it who can write it past the code."""
+    """One table, to read and to write past the code."""
 
     def __init__(self, dynamodb: Any, name: str, key: str) -> None:
         self._dynamodb, self._name, self._key = dynamodb, name, key
@@ -476,9 +449,16 @@ _watching: list[World] = [None]  # type: ignore[list-item]
 @functools.cache
 def _client(service: str) -> Any:
     """One client for all worlds, because making one takes longer than most worlds last; the newest world counts."""
-    client = boto3.client(service, region_name="eu-west-1")
+    client: Any = boto3.client(service, region_name="eu-west-1")  # type: ignore[call-overload]
     client.meta.events.register_first("before-send", lambda **sent: _watching[0].on_the_wire(**sent))
     return client
+
+
+def _moto(cloud: Cloud) -> dict[str, Any]:
+    """Real clients, and tables of this world's own."""
+    dynamodb = _client("dynamodb")
+    create_tables(dynamodb, cloud.settings)
+    return {"dynamodb": dynamodb, "kms": _client("kms"), "sqs": cloud.queue}
 
 
 def _key() -> str:

@@ -12,13 +12,15 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from typing import TypeVar
 
 from tests.simulation.cloud import simulated
 from tests.simulation.histories import SCENARIOS, Plan, Told, planned, plans, random_history
 
 CHUNK = 50
+Work = TypeVar("Work")
 
 
 class Sum:
@@ -79,18 +81,18 @@ def scope(work: tuple[str, list[Plan], bool]) -> Sum:
     return result
 
 
-def everywhere(work: Iterable[tuple[object, ...]], task: object, *, first: bool = False) -> Sum:
+def everywhere(work: Iterable[Work], task: Callable[[Work], Sum], *, first: bool = False) -> Sum:
     """Does the work on every core; until the first broken promise if that is all that is asked."""
     result, began = Sum(), time.monotonic()
     # Cycles are few here, and looking for them costs a tenth of the time.
     with ProcessPoolExecutor(os.cpu_count(), initializer=gc.disable) as pool:
-        todo: Iterator[tuple[object, ...]] = iter(work)
-        running = [pool.submit(task, one) for one in itertools.islice(todo, 2 * (os.cpu_count() or 1))]  # type: ignore[arg-type]
+        todo = iter(work)
+        running = [pool.submit(task, one) for one in itertools.islice(todo, 2 * (os.cpu_count() or 1))]
         while running:
             result.merge(running.pop(0).result())
             if first and result.broken:
                 break
-            running += [pool.submit(task, one) for one in itertools.islice(todo, 1)]  # type: ignore[arg-type]
+            running += [pool.submit(task, one) for one in itertools.islice(todo, 1)]
             if sys.stderr.isatty():
                 rate = result.histories / (time.monotonic() - began)
                 print(f"\r{result.histories:,} histories, {rate:,.0f} a second ", end="", file=sys.stderr)

@@ -1,8 +1,16 @@
 """A deployment on virtual time: processes, clocks, queues, the sweep and a receiver, one seeded order of everything.
 
-What runs in it is the real code: control plane, intake's reports, reconcile, lock, plugin and sender. Replaced are its
-narrowest edges: the clients of AWS, the clock, the threads of `Sends`, and the socket under the sender. Every call
-over such an edge takes time, and may meet one of `FAULTS` before, in or after it.
+The code that runs in it is the product's: control plane, reports, reconcile, locks, plugin and sender. Replaced are
+its narrowest edges, so that a seed decides everything and hours take milliseconds:
+
+- the clients of AWS (`Edge`): each call takes time and may meet one of `FAULTS` before, in or after it. Behind them is
+  the store of `tests.simulation.store`, or any other client, for instance moto's;
+- the clock (`VirtualClock`) and chance (`CloudChance`);
+- the threads of `Sends` (`VirtualSends`): greenlets, of which one runs at a time;
+- the resolver and the socket under the sender (`Connection`), and the receiver behind them (`Receiver`).
+
+The default is a quiet cloud: no latency, no fault, one clock. The random histories (`tests.simulation.histories`) make
+it loud; `tests.world` drives the quiet one step by step, from a test.
 """
 
 from __future__ import annotations
@@ -15,11 +23,11 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from unittest import mock
 
-import greenlet
+import greenlet  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
 from link import deployment, reconcile, settings, sweep
@@ -27,7 +35,8 @@ from link.chance import Chance
 from link.clock import Clock
 from link.deployment import ControlPlane
 from link.election.deliveries import Outcome
-from link.election.state import Status
+from link.election.result import Result
+from link.election.state import NEVER, Status
 from link.errors import Conflict, Contended, NotFound, Rejected
 from link.plugins.webhook.sender import Sender
 from link.reconcile import Reconciler, Sends
@@ -35,12 +44,13 @@ from link.reports import Report
 from link.store import locks
 from link.store.lock_item import due_shard
 from link.sweep import Sweep
-from tests.simulation.promises import Broken, Promises, Wire
+from tests.simulation.promises import Broken, Promises
 from tests.simulation.store import Item, Keys, Store, refused
 from tests.support.deployed import environment
-from tests.support.ids import RESOURCE
-from tests.world import START
+from tests.support.ids import NOW, RESOURCE
 
+START = NOW
+"""When every cloud begins. Unix milliseconds."""
 FAULTS = ("crash before", "crash after", "pause", "slow", "lost answer", "error", "conflict")
 """What can happen at a call of AWS: the process dies before or after it took place; the process stops for minutes
 before it; it takes seconds; it took place, unheard of; it did not take place; a transaction is in its way."""
@@ -67,13 +77,36 @@ class Process:
 
     name: str
     skew: int
+    cloud: Cloud
     dead: bool = False
     frozen_until: int = 0
     ends_at: int = 0
-    tasks: list[Task] = None  # type: ignore[assignment]
-    reconciler: Reconciler = None  # type: ignore[assignment]
-    control: ControlPlane = None  # type: ignore[assignment]
-    sweep: Sweep = None  # type: ignore[assignment]
+    tasks: list[Task] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._clock = self.cloud.clock or VirtualClock(self.cloud, self.skew)
+        self._edges = {name: Edge(self.cloud, service, name, self) for name, service in self.cloud.services.items()}
+
+    @functools.cached_property
+    def reconciler(self) -> Reconciler:
+        return deployment.reconciler(
+            self.cloud.env,
+            client=self._edges.__getitem__,
+            clock=self._clock,
+            chance=CloudChance(self.cloud),
+            post=self.cloud.receiver.post,
+            sends=VirtualSends,
+        )
+
+    @functools.cached_property
+    def control(self) -> ControlPlane:
+        return deployment.control_plane(
+            self.cloud.env, client=self._edges.__getitem__, clock=self._clock, chance=CloudChance(self.cloud)
+        )
+
+    @functools.cached_property
+    def sweep(self) -> Sweep:
+        return deployment.sweep(self.cloud.env, client=self._edges.__getitem__, clock=self._clock)
 
 
 class Task:
@@ -88,24 +121,48 @@ class Task:
         self.done = False
 
 
-class Cloud:
+class Time:
+    """Virtual time: it passes when something sleeps."""
+
+    now = START
+
+    def sleep(self, after_ms: int) -> None:
+        """Lets the time pass."""
+        self.now += after_ms
+
+
+class Cloud(Time):
     """Everything around the code. `fault(number, what)` names the fault at a call, or None.
 
-    `latency` is that of one way, `call_ms` of both at most.
+    `latency` is that of one way, `call_ms` of both at most. `services` makes the clients behind the edges, and
+    `watch` whatever sees each call, write and request; without them it is the store in memory, and all promises.
     """
+
+    survived: tuple[type[Exception], ...] = (ClientError, BotoCoreError, Contended)
+    """What an invocation may end with: the platform repeats it. Anything else is a fault of the code."""
+    clock: Clock | None = None
+    """The clock of every process, in place of one for each."""
+    one_at_a_time = False
+    """Whether an invocation waits until the one before it has ended."""
+    point: Callable[[str, str, Process], None] | None = None
+    """Called before and after everything that leaves a process."""
 
     def __init__(
         self,
         *,
         seed: int = 0,
         fault: Callable[[int, str], str | None] = lambda number, what: None,
-        latency: Callable[[], int] = lambda: 5,
-        call_ms: int = 10,
+        latency: Callable[[], int] = lambda: 0,
+        call_ms: int = 0,
         skews: tuple[int, ...] = (0,),
         duplicates: float = 0.0,
         handover_ms: int = 1_000,
         refresh_ms: int = 120_000,
         traced: bool = False,
+        watch: Callable[[Cloud], Any] | None = None,
+        services: Callable[[Cloud], dict[str, Any]] | None = None,
+        key: str = "key",
+        tables: str = "",
     ) -> None:
         self.random, self.call_ms = random.Random(seed), call_ms
         self.fault, self.latency, self.skews, self.duplicates = fault, latency, skews, duplicates
@@ -114,16 +171,24 @@ class Cloud:
         self.faults: Counter[str] = Counter()
         self.last_fault = START
         self.trace: list[str] | None = [] if traced else None
-        self.env = environment(handover_ms=handover_ms, refresh_ms=refresh_ms)
+        self.env = environment(tables, key=key, handover_ms=handover_ms, refresh_ms=refresh_ms)
         self.settings = settings.load(self.env)
-        self.promises = Promises(self)
-        self.store = Store(self.settings, self.promises.written)
-        self.keys = Keys()
-        self.rejected: list[str] = []
+        self.promises = Promises(self) if watch is None else watch(self)
+        self.queue = Sqs(self)
+        if services is None:
+            self.store = Store(self.settings, self.promises.written)
+            self.services = {"dynamodb": self.store, "kms": Keys(), "sqs": self.queue}
+        else:
+            self.services = services(self)
+        self.receiver = Receiver(self)
+        self.serving = True
         self._heap: list[tuple[int, int, Any, int]] = []
         self._serial = itertools.count()
         self._idle: dict[str, list[Process]] = {"handlers": [], "api": [], "refresh": []}
+        self.running: list[Process] = []
+        self._waiting: list[Callable[[], None]] = []
         self.current: Task = None  # type: ignore[assignment]
+        """The thread that runs; None while what runs is outside every process."""
         self._hub = greenlet.getcurrent()
         self.at(60_000, self._sweep)
 
@@ -137,8 +202,45 @@ class Cloud:
         heapq.heappush(self._heap, (self.now + after_ms, next(self._serial), task, task.turn))
 
     def sleep(self, after_ms: int) -> None:
-        """Lets the current thread wait."""
-        self._resume(self.current, after_ms)
+        """Lets the current thread wait. A test that calls the code itself is no thread: for it, time just passes."""
+        if self.current is None:
+            self.wait_outside(after_ms)
+        else:
+            self._resume(self.current, after_ms)
+            self._switch()
+
+    def travel(self) -> None:
+        """Lets the current thread wait for one way over the network."""
+        took = self.latency()
+        if took:
+            self.sleep(took)
+
+    def wait_outside(self, at_most_ms: int, until: Callable[[], bool] = lambda: False) -> None:
+        """Lets time pass outside every process. Messages stay in the queue, as in front of a function that is busy."""
+        end, serving = self.now + at_most_ms, self.serving
+        self.serving = False
+        while not until() and self.next_at() <= end:
+            self.step()
+        if not until():
+            self.now = max(self.now, end)
+        self.serving = serving
+        self._serve_next()
+
+    def aside(self, happening: Callable[[], None]) -> None:
+        """Has something happen outside while the current thread stands still, and with it its invocation."""
+        if self.current is None:
+            happening()
+            return
+        task, stopped = self.current, self.running
+
+        def outside() -> None:
+            self.running = []
+            happening()
+            # Those whose time was over meanwhile are gone.
+            self.running += [process for process in stopped if not process.dead]
+            self._resume(task)
+
+        self.at(0, outside)
         self._switch()
 
     def _switch(self) -> None:
@@ -151,18 +253,28 @@ class Cloud:
         """Lets everything happen up to a time."""
         heap = self._heap
         while heap and heap[0][0] <= until:
-            self.now, _, what, turn = heapq.heappop(heap)
-            if not isinstance(what, Task):
-                what()
-            elif not what.done and what.turn == turn and not what.process.dead:
-                if what.process.frozen_until > self.now:
-                    heapq.heappush(heap, (what.process.frozen_until, next(self._serial), what, turn))
-                else:
-                    self._switch_to(what)
-            if self.promises.broken is not None:
-                raise Broken(self.promises.broken)
+            self.step()
         self.now = until
         self.promises.time_passed()
+
+    def step(self) -> None:
+        """Lets the next thing happen."""
+        at, _, what, turn = heapq.heappop(self._heap)
+        # A test may have set the clock past it.
+        self.now = max(self.now, at)
+        if not isinstance(what, Task):
+            what()
+        elif not what.done and what.turn == turn and not what.process.dead:
+            if what.process.frozen_until > self.now:
+                heapq.heappush(self._heap, (what.process.frozen_until, next(self._serial), what, turn))
+            else:
+                self._switch_to(what)
+        if self.promises.broken is not None:
+            raise Broken(self.promises.broken)
+
+    def next_at(self) -> int:
+        """When the next thing happens."""
+        return self._heap[0][0] if self._heap else NEVER
 
     def _switch_to(self, task: Task) -> None:
         task.turn += 1
@@ -175,6 +287,10 @@ class Cloud:
             who = self.current.process.name if self.current is not None else "-"
             self.trace.append(f"{(self.now - START) / 1000:9.3f}  {who:12} {text}")
 
+    def jitter(self) -> float:
+        """The next jitter of a process, in [0, 1)."""
+        return self.random.random()
+
     # Processes
 
     def start(self, process: Process, run: Callable[[], None]) -> Task:
@@ -186,8 +302,7 @@ class Cloud:
             except (Crash, Broken):
                 pass
             except Exception as error:
-                # Whatever the platform would only log and repeat for ever.
-                self.promises.broken = self.promises.broken or f"{type(error).__name__}: {error}"
+                self.failed(error)
             finally:
                 task.done = True
 
@@ -195,6 +310,10 @@ class Cloud:
         process.tasks.append(task)
         self._resume(task)
         return task
+
+    def failed(self, error: Exception) -> None:
+        """Takes note of an error that the platform would only log and repeat for ever."""
+        self.promises.broken = self.promises.broken or f"{type(error).__name__}: {error}"
 
     def kill(self, process: Process) -> None:
         """The process and all of its threads end here. What is on the wire stays there."""
@@ -212,28 +331,32 @@ class Cloud:
         idle = self._idle[kind]
         if idle and (len(self.skews) == 1 or self.random.random() < 0.8):
             return idle.pop()
-        p = Process(f"{kind}-{next(self._serial)}", self.random.choice(self.skews), tasks=[])
-        clock, chance = ProcessClock(self, p), CloudChance(self)
-        edges = {
-            "dynamodb": Edge(self, self.store, "dynamodb"),
-            "kms": Edge(self, self.keys, "kms"),
-            "sqs": Edge(self, Sqs(self), "sqs"),
-        }
-        p.reconciler = deployment.reconciler(
-            self.env,
-            client=edges.__getitem__,
-            clock=clock,
-            chance=chance,
-            post=SENDER.post,
-            sends=lambda: VirtualSends(self),
-        )
-        p.control = deployment.control_plane(self.env, client=edges.__getitem__, clock=clock, chance=chance)
-        p.sweep = deployment.sweep(self.env, client=edges.__getitem__, clock=clock)
-        return p
+        return Process(f"{kind}-{next(self._serial)}", self.random.choice(self.skews), self)
+
+    def idle(self, kind: str) -> Process:
+        """The instance of a function that takes the next invocation."""
+        idle = self._idle[kind]
+        if not idle:
+            idle.append(self.process(kind))
+        return idle[-1]
+
+    def forget(self) -> None:
+        """Ends every idle instance: what it remembered is lost."""
+        for idle in self._idle.values():
+            idle.clear()
+
+    @property
+    def busy(self) -> bool:
+        """Whether an invocation is under way, or waits for its turn."""
+        return bool(self.running or self._waiting)
 
     def invoke(self, kind: str, work: Callable[[Process], None], repeat: Callable[[], None]) -> None:
         """One invocation. `repeat` follows when it did not end well; it is killed when its time is over."""
+        if self.one_at_a_time and (self.running or not self.serving):
+            self._waiting.append(lambda: self.invoke(kind, work, repeat))
+            return
         process = self.process(kind)
+        self.running.append(process)
         process.tasks = [task for task in process.tasks if not task.done]
         process.ends_at = self.now + INVOCATION_MS
         ended = succeeded = False
@@ -243,8 +366,12 @@ class Cloud:
             try:
                 work(process)
                 succeeded = True
-            except (ClientError, BotoCoreError, Contended) as error:
+            except self.survived as error:
                 self.note(f"failed: {type(error).__name__} {error}")
+            finally:
+                if process in self.running:
+                    self.running.remove(process)
+                self._serve_next()
             ended = True
             self._idle[kind].append(process)
 
@@ -264,6 +391,11 @@ class Cloud:
         self.at(INVOCATION_MS, time_is_over)
         self.at(VISIBILITY_MS, seen_again)
 
+    def _serve_next(self) -> None:
+        """Begins the invocation that has waited for longest."""
+        if self._waiting:
+            self.at(0, self._waiting.pop(0))
+
     # What triggers them
 
     def report(self, endpoint_id: str, status: Status, *, at: int, delay: int = 0) -> None:
@@ -281,9 +413,16 @@ class Cloud:
                 process.reconciler.receive(event, functools.partial(self._seconds_left, process))
             except Rejected as rejected:
                 self.note(f"rejected: {rejected.code}")
-                self.rejected.append(rejected.code)
 
         self.invoke("handlers", work, lambda: self._receive(event))
+
+    def message(self, body: str) -> None:
+        """A status event as its queue has it."""
+
+        def work(process: Process) -> None:
+            process.reconciler.take(body, "message", functools.partial(self._seconds_left, process))
+
+        self.invoke("handlers", work, lambda: self.message(body))
 
     def wake_up(self, message: dict[str, Any], times: int = 3) -> None:
         def work(process: Process) -> None:
@@ -327,20 +466,29 @@ class Cloud:
         self.invoke("api", work, lambda: None)
 
 
-class ProcessClock(Clock):
-    """Wall time as one process reads it."""
+class VirtualClock(Clock):
+    """Virtual time as one process reads it: that of a cloud, or time of its own."""
 
-    def __init__(self, cloud: Cloud, process: Process) -> None:
-        self._cloud, self._process = cloud, process
+    def __init__(self, time: Time | None = None, skew: int = 0) -> None:
+        self._time, self._skew = time or Time(), skew
+
+    @property
+    def at(self) -> int:
+        """The time. A test may set it, also back."""
+        return self._time.now + self._skew
+
+    @at.setter
+    def at(self, at: int) -> None:
+        self._time.now = at - self._skew
 
     def now(self) -> int:
-        return self._cloud.now + self._process.skew
+        return self._time.now + self._skew
 
     def monotonic(self) -> float:
-        return self._cloud.now / 1000
+        return self._time.now / 1000
 
     def pause(self, seconds: float) -> None:
-        self._cloud.sleep(round(seconds * 1000))
+        self._time.sleep(round(seconds * 1000))
 
 
 class CloudChance(Chance):
@@ -350,7 +498,7 @@ class CloudChance(Chance):
         self._cloud = cloud
 
     def jitter(self) -> float:
-        return self._cloud.random.random()
+        return self._cloud.jitter()
 
     def nonce(self) -> str:
         return f"nonce-{next(self._cloud._serial)}"
@@ -363,26 +511,29 @@ class CloudChance(Chance):
 class Edge:
     """A client of AWS whose calls take time and meet faults."""
 
-    def __init__(self, cloud: Cloud, service: Any, name: str) -> None:
-        self._cloud, self._service, self._name = cloud, service, name
+    def __init__(self, cloud: Cloud, service: Any, name: str, process: Process) -> None:
+        self._cloud, self._service, self._name, self._process = cloud, service, name, process
 
     def __getattr__(self, method: str) -> Callable[..., Any]:
         act = getattr(self._service, method)
         if method == "get_paginator":
             return lambda name: Pages(self, name)
-        cloud, what = self._cloud, f"{self._name}.{method}"
+        cloud, process, what = self._cloud, self._process, f"{self._name}.{method}"
 
         def call(**arguments: Any) -> Any:
-            process = cloud.current.process
+            if cloud.point is not None:
+                cloud.point(what, "before", process)
             fault = cloud.fault(cloud.calls, what)
             cloud.calls += 1
             if fault is None:
                 cloud.promises.calling(process, arguments)
-                cloud.sleep(cloud.latency())
+                cloud.travel()
                 answer = _tried(act, arguments)
-                cloud.sleep(cloud.latency())
+                cloud.travel()
             else:
                 answer = self._faulty(fault, act, arguments, what)
+            if cloud.point is not None:
+                cloud.point(what, "after", process)
             if isinstance(answer, Exception):
                 raise answer
             return answer
@@ -391,7 +542,7 @@ class Edge:
         return call
 
     def _faulty(self, fault: str, act: Callable[..., Any], arguments: dict[str, Any], what: str) -> Any:
-        cloud, process = self._cloud, self._cloud.current.process
+        cloud, process = self._cloud, self._process
         cloud.faults[f"{fault} at {what}"] += 1
         cloud.last_fault = cloud.now
         cloud.note(f"{what}: {fault}")
@@ -445,16 +596,26 @@ class Pages:
 
 
 class Sqs:
-    """The wake-up queue: at least once, up to a second early because delays are whole seconds."""
+    """The queues: at least once, and a wake-up up to a second early because delays are whole seconds."""
 
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
+        self._sent = itertools.count()
+        self.messages: list[tuple[int, int, dict[str, Any]]] = []
+        """The wake-ups that are not yet visible: when they will be, a number, the message. A test may remove some."""
+        self.rejected: list[dict[str, Any]] = []
 
     def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> dict[str, Any]:
-        cloud, message = self._cloud, json.loads(MessageBody)
+        cloud, body = self._cloud, json.loads(MessageBody)
+        if QueueUrl == cloud.settings.rejected_events_queue_url:
+            self.rejected.append(body)
+            return {}
         copies = 2 if cloud.random.random() < cloud.duplicates else 1
         for _ in range(copies):
-            cloud.at(DelaySeconds * 1000 + cloud.latency(), functools.partial(cloud.wake_up, message))
+            after_ms = DelaySeconds * 1000 + cloud.latency()
+            message = (cloud.now + after_ms, next(self._sent), body)
+            self.messages.append(message)
+            cloud.at(after_ms, functools.partial(self._visible, message))
         return {}
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -462,12 +623,17 @@ class Sqs:
             self.send_message(QueueUrl, entry["MessageBody"], entry["DelaySeconds"])
         return {"Failed": []}
 
+    def _visible(self, message: tuple[int, int, dict[str, Any]]) -> None:
+        if message in self.messages:
+            self.messages.remove(message)
+            self._cloud.wake_up(message[2])
+
 
 class VirtualSends(Sends):
-    """`Sends` with threads of the simulated process."""
+    """`Sends` with threads of the simulated process. Code that a test calls directly sends in the test's own thread."""
 
-    def __init__(self, cloud: Cloud) -> None:
-        self._cloud = cloud
+    def __init__(self) -> None:
+        self._cloud = _clouds[0]
         self._outcomes: list[Outcome] = []
         self._waiting: Task | None = None
         self.under_way = 0
@@ -481,7 +647,10 @@ class VirtualSends(Sends):
                 self._waiting = None
 
         self.under_way += 1
-        self._cloud.start(self._cloud.current.process, run)
+        if self._cloud.current is None:
+            run()
+        else:
+            self._cloud.start(self._cloud.current.process, run)
 
     def wait(self, seconds: float) -> list[Outcome]:
         if not self._outcomes and seconds > 0:
@@ -505,30 +674,63 @@ class CurrentClock(Clock):
 
     def now(self) -> int:
         cloud = _clouds[0]
-        return cloud.now + cloud.current.process.skew
+        return cloud.now + (0 if cloud.current is None else cloud.current.process.skew)
 
     def monotonic(self) -> float:
         return _clouds[0].now / 1000
 
 
+class Receiver:
+    """Takes in every request and answers 204, unless the fault that was drawn for the request says otherwise."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.post: Callable[..., Result] = SENDER.post
+
+    def look_up(self) -> Any:
+        """The addresses of its name."""
+        return _ADDRESS
+
+    def connected(self, fault: str | None) -> Connection:
+        """A connection to it, or what the operating system raises."""
+        if fault == "unreachable":
+            raise ConnectionRefusedError
+        return Connection(self._cloud, fault, self)
+
+    def travel_ms(self) -> int:
+        """How long a request takes to arrive."""
+        return self._cloud.latency()
+
+    def answer(self, connection: Connection) -> bytes | None:
+        """What it answers to a request that has arrived, None for nothing."""
+        fault = connection.fault
+        self._cloud.promises.arrived(connection, connection.open and fault not in ("fails", "busy", "deaf"))
+        if fault in ("hangs", "deaf"):
+            return None
+        status = {"fails": 500, "busy": 503}.get(fault or "", 204)
+        return ANSWER % (status, b"Retry-After: 20\r\n" if status == 503 else b"")
+
+
 class Connection:
     """A connection to the receiver; one request and its answer."""
 
-    def __init__(self, cloud: Cloud, fault: str | None) -> None:
-        self._cloud, self._fault = cloud, fault
-        self.wire: Wire = None  # type: ignore[assignment]
+    def __init__(self, cloud: Cloud, fault: str | None, receiver: Receiver) -> None:
+        self._cloud, self.fault, self._receiver = cloud, fault, receiver
+        self.wire: Any = None
+        """What `watch` made of the request."""
+        self.request = b""
+        self.open = True
         self._seconds = 5.0
-        self._answer: bytes | None = None
+        self._answer: bytes | OSError | None = None
         self._waiting: Task | None = None
-        self._open = True
 
     def __enter__(self) -> Connection:
         return self
 
     def __exit__(self, *_: object) -> None:
         # A process that was killed hangs up, too, but what it wrote is on its way.
-        if not self._cloud.current.process.dead:
-            self._open = False
+        if self._cloud.current is None or not self._cloud.current.process.dead:
+            self.open = False
             self._cloud.promises.hung_up(self)
 
     def setsockopt(self, *_: Any) -> None:
@@ -539,38 +741,52 @@ class Connection:
 
     def sendall(self, request: bytes) -> None:
         """The bytes leave. Between the look at the clock and here nothing can happen: see the residual windows."""
-        cloud = self._cloud
+        cloud, self.request = self._cloud, request
         cloud.promises.sent(self, request)
-        takes = cloud.latency() + (3_000 if self._fault in ("slow", "pause") else 0)
-        cloud.at(takes, self._arrive)
-        if self._fault == "crash after":
+        takes = self._receiver.travel_ms() + (3_000 if self.fault in ("slow", "pause") else 0)
+        cloud.at(takes, self.arrive)
+        if self.fault == "crash after":
             cloud.kill(cloud.current.process)
             raise Crash
 
-    def _arrive(self) -> None:
-        cloud = self._cloud
-        status = {"fails": 500, "busy": 503}.get(self._fault or "", 204)
-        taken = self._open and self._fault not in ("fails", "busy", "deaf")
-        cloud.promises.arrived(self, taken)
-        if self._fault in ("hangs", "deaf"):
-            return
-        self._answer = ANSWER % (status, b"Retry-After: 20\r\n" if status == 503 else b"")
-        if self._waiting is not None and self._open:
-            cloud._resume(self._waiting, cloud.latency())
+    def arrive(self) -> None:
+        """The request has arrived."""
+        answer = self._receiver.answer(self)
+        if answer is not None:
+            self.answered(answer)
+
+    def answered(self, answer: bytes | OSError) -> None:
+        """The receiver has answered, or the operating system knows that it will not."""
+        self._answer = answer
+        if self._waiting is not None and self.open:
+            self._cloud._resume(self._waiting, self._cloud.latency())
 
     def recv(self, _: int) -> bytes:
-        if self._answer is None:
+        if self._answer is None and self._cloud.current is None:
+            self._cloud.wait_outside(round(self._seconds * 1000), lambda: self._answer is not None)
+        elif self._answer is None:
             self._waiting = self._cloud.current
             self._cloud.sleep(round(self._seconds * 1000))
             self._waiting = None
+        if self._cloud.point is not None:
+            self._cloud.point("post", "after", _process(self._cloud))
         if self._answer is None:
             raise TimeoutError
+        if isinstance(self._answer, OSError):
+            raise self._answer
         return self._answer
+
+
+def _process(cloud: Cloud) -> Process:
+    """The process that runs; that of the handlers while a test calls the code itself."""
+    return cloud.idle("handlers") if cloud.current is None else cloud.current.process
 
 
 def _connected(infos: Any, deadline: object) -> Any:
     cloud = _clouds[0]
-    process = cloud.current.process
+    process = _process(cloud)
+    if cloud.point is not None:
+        cloud.point("post", "before", process)
     fault = cloud.fault(cloud.calls, "post")
     cloud.calls += 1
     if fault is not None:
@@ -583,13 +799,15 @@ def _connected(infos: Any, deadline: object) -> Any:
         if fault == "pause":
             process.frozen_until = cloud.now + cloud.random.choice((3_000, 9_000, 13_000, 20_000, 200_000))
             cloud.last_fault = process.frozen_until
-    cloud.sleep(cloud.latency())
-    if fault == "unreachable":
-        raise ConnectionRefusedError
-    return Connection(cloud, fault)
+    cloud.travel()
+    return cloud.receiver.connected(fault)
 
 
-SENDER = Sender(clock=CurrentClock(), look_up=lambda target, deadline: _ADDRESS, connect=_connected)  # type: ignore[arg-type,return-value]
+SENDER = Sender(
+    clock=CurrentClock(),
+    look_up=lambda target, deadline: _clouds[0].receiver.look_up(),
+    connect=_connected,
+)
 """The real sender; its trust store takes longer to load than a history."""
 
 

@@ -13,10 +13,9 @@ from link.deployment import ControlPlane
 from link.election.state import Status
 from link.errors import Conflict
 from tests.simulation import cloud as simulation
-from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, Cloud
+from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, START, Cloud
 from tests.simulation.promises import Broken
 from tests.support.ids import RESOURCE
-from tests.world import START
 
 A, S, F = Status.ACTIVATED, Status.STANDBY, Status.FAILING
 CHAOS_MS = 90_000
@@ -241,7 +240,7 @@ def random_history(seed: int, *, traced: bool = False) -> Told:
             _commands(story, random.Random(seed), names, moments)
         # So that most histories have somebody ready.
         if draw.random() < 0.6:
-            story.cloud.at(500, lambda: [story.report(name, A) for name in names])  # type: ignore[func-returns-value]
+            _at(story, 500, *(functools.partial(story.report, name, A) for name in names))
 
     return play(cloud, tell, recovery_ms=RECOVERY_MS, and_refresh=draw.random() < 0.2)
 
@@ -306,7 +305,7 @@ def _heartbeats(story: Story, draw: random.Random, name: str) -> None:
 
 def boot_race(story: Story) -> None:
     _two(story)
-    _at(story, 1_000, lambda: (story.report("paris", A), story.report("london", A)))
+    _at(story, 1_000, lambda: story.report("paris", A), lambda: story.report("london", A))
 
 
 def handover(story: Story) -> None:
@@ -329,7 +328,9 @@ def lease_end_and_heartbeat(story: Story) -> None:
 
 def delete_the_holder(story: Story) -> None:
     _two_up(story)
-    _at(story, 3_000, lambda: (story.delete("paris"), story.report("paris", A), story.report("london", A)))
+    _at(
+        story, 3_000, lambda: story.delete("paris"), lambda: story.report("paris", A), lambda: story.report("london", A)
+    )
 
 
 def delete_the_demoted(story: Story) -> None:
@@ -349,8 +350,8 @@ def register_delete_register(story: Story) -> None:
     story.register("paris")
     _at(story, 500, lambda: story.report("paris", A))
     _at(story, 1_000, lambda: story.delete("paris"))
-    _at(story, 1_010, lambda: (story.register("paris"), story.register("london")))
-    _at(story, 2_000, lambda: (story.report("london", A), story.report("paris", A)))
+    _at(story, 1_010, lambda: story.register("paris"), lambda: story.register("london"))
+    _at(story, 2_000, lambda: story.report("london", A), lambda: story.report("paris", A))
 
 
 def frozen_and_failing(story: Story) -> None:
@@ -362,14 +363,20 @@ def frozen_and_failing(story: Story) -> None:
 
 def redeliver_against_failover(story: Story) -> None:
     _two_up(story)
-    _at(story, 3_000, lambda: (story.redeliver("paris"), story.redeliver("london"), story.fail_over("paris")))
+    _at(
+        story,
+        3_000,
+        lambda: story.redeliver("paris"),
+        lambda: story.redeliver("london"),
+        lambda: story.fail_over("paris"),
+    )
 
 
 def change_against_report(story: Story) -> None:
     _two_up(story)
     moved = {"url": "http://receiver.example.com/moved", "secret": "secret-moved"}
-    _at(story, 3_000, lambda: (story.report("paris", F), story.change("paris", {"plugin_config": moved})))
-    _at(story, 3_030, lambda: (story.change("paris", {"lease_seconds": 5}), story.report("paris", A)))
+    _at(story, 3_000, lambda: story.report("paris", F), lambda: story.change("paris", {"plugin_config": moved}))
+    _at(story, 3_030, lambda: story.change("paris", {"lease_seconds": 5}), lambda: story.report("paris", A))
 
 
 SCENARIOS: dict[str, Callable[[Story], None]] = {
@@ -399,8 +406,14 @@ def _two_up(story: Story) -> None:
     _at(story, 2_000, lambda: story.report("london", A))
 
 
-def _at(story: Story, at: int, happening: Callable[[], object]) -> None:
-    story.cloud.at(at, lambda: (happening(), None)[1])
+def _at(story: Story, at: int, *happenings: Callable[[], None]) -> None:
+    """Has all of them happen at that time, one right after the other."""
+
+    def happen() -> None:
+        for happening in happenings:
+            happening()
+
+    story.cloud.at(at, happen)
 
 
 Plan = tuple[tuple[int, str], ...]
@@ -414,7 +427,7 @@ def planned(scenario: str, plan: Plan, *, traced: bool = False) -> tuple[Told, l
         seen.append(what)
         return at.get(number)
 
-    cloud = Cloud(fault=fault, refresh_ms=5 * REFRESH_MS, traced=traced)
+    cloud = Cloud(fault=fault, latency=lambda: 5, call_ms=10, refresh_ms=5 * REFRESH_MS, traced=traced)
     told = play(cloud, SCENARIOS[scenario], recovery_ms=SOON_MS, and_refresh=len(plan) < 2)
     return told, seen
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from link.election.state import NEVER, Endpoint, Resource, Status
 from link.store.lock_item import from_item
+from tests.support.ids import NOW as START
 from tests.support.ids import RESOURCE
-from tests.world import START
 
 if TYPE_CHECKING:
     from tests.simulation.cloud import Cloud, Connection, Process
@@ -199,10 +199,8 @@ class Promises:
             waited = claimed_at is not None and local_now >= claimed_at + self._cloud.settings.handover_ms
             self.hold(5, waited, wire, "while the receiver believes", o, "active, its STANDBY claimed at", claimed_at)
             other = self._flying.get(o)
-            under_way = other is not None and other[1].status == "ACTIVATED"
-            self.hold(
-                5, not under_way or wire.sent_at >= other[1].sent_at + ATTEMPT_MS, wire, "while under way:", other
-            )  # type: ignore[index]
+            ended = other is None or other[1].status != "ACTIVATED" or wire.sent_at >= other[1].sent_at + ATTEMPT_MS
+            self.hold(5, ended, wire, "while under way:", other)
 
     def arrived(self, connection: Connection, taken: bool) -> None:
         """The receiver has read a request, and keeps its rule if it took it in."""
@@ -249,7 +247,7 @@ class Promises:
             known = (e.reported_at, RANK[e.reported], e.reported) if e.reported is not None else None
             self.hold(6, known == newest, i, "reported", newest, "and is known as", known)
         ready = [i for i in resource.endpoints if self._is_ready(i)]
-        holds = resource.holder in (ready or [None]) or resource.frozen
+        holds = resource.frozen or (resource.holder in ready if ready else resource.holder is None)
         self.hold(7, holds, "ready", ready, "holder", resource.holder)
         for i, sequence, at in self._asked:
             again = any(w.endpoint_id == i and w.sequence >= sequence and w.sent_at >= at for w in self._taken)

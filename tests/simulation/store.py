@@ -72,7 +72,7 @@ class Store:
     def _updated(self, update: Item) -> Item:
         """The put that an update comes to: `SET #a = :a, … REMOVE #b, …` is all that is written."""
         name, names = update["TableName"], update["ExpressionAttributeNames"]
-        item = dict(self.tables[name].get(self._key(name, update["Key"]), update["Key"]))
+        item = dict(self.tables[name].get(self._key(name, update["Key"])) or update["Key"])
         sets, _, removes = update["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
         for one in sets.split(", "):
             attribute, value = one.split(" = ")

@@ -118,7 +118,7 @@ def answer(call: Callable[[Any], Any], client: Any) -> Any:
     except ClientError as error:
         reasons = [
             {name: reason[name] for name in ("Code", "Item") if name in reason}
-            for reason in error.response.get("CancellationReasons", [])  # type: ignore[attr-defined]
+            for reason in error.response.get("CancellationReasons", [])
         ]
         return error.response["Error"]["Code"], error.response.get("Item"), reasons
     if isinstance(got, list):
