@@ -53,7 +53,6 @@ HISTORIES = "tests/mutation/test_histories.py"
 RULES = [["tests/link/election", LAYERS], [HISTORIES], ["tests/test_model.py"]]
 STORE = [["tests/link/store", LAYERS], [HISTORIES]]
 TESTS = {
-    "election/state": RULES,
     "election/rules": RULES,
     "election/deliveries": RULES,
     "election/wake_up": RULES,
