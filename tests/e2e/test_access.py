@@ -131,8 +131,8 @@ def test_the_api_has_the_permissions_for_everything_it_offers(site: Site) -> Non
     assert site.resource().epoch == 1, "the item stays"
 
 
-def test_the_api_starts_a_key_rotation_and_shows_how_far_it_comes(site: Site) -> None:
-    """The local cloud has no ReEncrypt, so every endpoint fails there: nothing is lost by it, and it is said."""
+def test_the_api_starts_a_key_rotation_and_shows_its_progress(site: Site) -> None:
+    """The local cloud has no ReEncrypt, so every endpoint fails there: nothing is lost by it, and the log says so."""
     paris = site.register("paris")
     call, path = site.cloud.call, "/encrypted_storage/key_rotation"
     before = call("GET", path)[1]["key_rotation"]
@@ -146,7 +146,7 @@ def test_the_api_starts_a_key_rotation_and_shows_how_far_it_comes(site: Site) ->
         events = logs.filter_log_events(logGroupName=group, filterPattern="")["events"]
         return any("key_rotation.failed" in one["message"] and paris in one["message"] for one in events)
 
-    eventually("the function ran and could not encrypt anew", failed)
+    eventually("the function ran and could not encrypt again", failed)
     assert call("GET", f"{path}?since={before['now'] + 1}")[1]["key_rotation"]["encrypted_since"] == 0
     site.report(paris, "ACTIVATED")
     site.receiver.wait_for(lambda requests: len(requests) == 1)

@@ -52,7 +52,8 @@ def test_register_report_show_drill_and_delete(linkctl: Run) -> None:
         assert drilled.returncode == 0, drilled.stderr
         there, back = json.loads(drilled.stdout)
         assert [there["from"], there["to"], back["to"]] == [ids[0], ids[1], ids[0]]
-        received = [request.brief()[:3] for request in receiver.requests[2:]]
+        # On a busy machine a refresh comes in between.
+        received = [brief[:3] for brief in (r.brief() for r in receiver.requests[2:]) if brief[4] != "refresh"]
         assert received == [
             (ids[0], "STANDBY", 1),
             (ids[1], "ACTIVATED", 2),

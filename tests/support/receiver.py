@@ -69,7 +69,7 @@ class LoopbackReceiver:
             request_queue_size = 128
 
             def handle_error(self, *_: object) -> None:
-                pass  # Whoever hung up did not want the answer.
+                pass  # A client that hung up does not want the answer.
 
         self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -80,7 +80,7 @@ class LoopbackReceiver:
         self._server.shutdown()
         self._server.server_close()
 
-    def wait_for(self, condition: Callable[[list[Received]], bool], seconds: float = 30) -> None:
+    def wait_for(self, condition: Callable[[list[Received]], bool], seconds: float = 120) -> None:
         """Returns as soon as the requests fulfil the condition; fails after `seconds`."""
         with self.changed:
             fulfilled = self.changed.wait_for(lambda: condition(self.requests), seconds)
