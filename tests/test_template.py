@@ -166,6 +166,14 @@ def test_every_use_of_the_key_requires_the_encryption_context_of_webhook_configu
     ]
 
 
+def test_a_queue_policy_names_one_queue_and_is_attached_to_no_other(resources: dict[str, Resource]) -> None:
+    # SQS has refused policies with statements about other queues; the local cloud takes them.
+    for name, policy in of_type(resources, "AWS::SQS::QueuePolicy").items():
+        [queue] = policy["Queues"]
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert [target(arn) for arn in as_list(statement["Resource"])] == [queue["Ref"]], name
+
+
 def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resources: dict[str, Resource]) -> None:
     senders = {}
     for policy in of_type(resources, "AWS::SQS::QueuePolicy").values():
