@@ -202,6 +202,42 @@ def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources
         assert mapping["MaximumBatchingWindowInSeconds"] == 0
 
 
+def invoked_by(resources: dict[str, Resource], function: str) -> set[str]:
+    """Return the functions that this function's permissions let it invoke, itself or through a queue."""
+    consumers = {
+        target(mapping["EventSourceArn"]): mapping["FunctionName"]["Ref"]
+        for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    }
+    invoked = set()
+    for statement in statements(resources, function):
+        for resource in map(target, as_list(statement["Resource"])):
+            actions = as_list(statement["Action"])
+            if "sqs:SendMessage" in actions and resource in consumers:
+                invoked.add(consumers[resource])
+            if "lambda:InvokeFunction" in actions:
+                invoked.add(resource)
+    return invoked
+
+
+def test_lambda_allows_the_loop_of_wake_ups_and_no_other(resources: dict[str, Resource]) -> None:
+    # Lambda stops a chain after about 16 invocations of a function, and the local cloud does not.
+    next_ones = {function: invoked_by(resources, function) for function in FUNCTIONS}
+    assert next_ones["EndpointStatusFunction"] == next_ones["RefreshFunction"] == {"ReconcileFunction"}
+
+    def reached_from(function: str) -> set[str]:
+        reached, left = set(), [function]
+        while left:
+            new = next_ones[left.pop()] - reached
+            reached |= new
+            left.extend(new)
+        return reached
+
+    in_a_loop = {function for function in FUNCTIONS if function in reached_from(function)}
+    loops = {name: resources[name]["Properties"].get("RecursiveLoop", "Terminate") for name in FUNCTIONS}
+    assert loops == {name: "Allow" if name in in_a_loop else "Terminate" for name in FUNCTIONS}
+    assert in_a_loop == {"ReconcileFunction"}
+
+
 def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict[str, Resource]) -> None:
     refresh, rotation = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
     assert {
