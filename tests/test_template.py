@@ -443,6 +443,30 @@ def test_the_api_has_exactly_the_routes_of_its_function_and_all_of_them_require_
     assert ("get", "/version") in offered
 
 
+def test_api_gateway_calls_the_function_with_its_own_permission_and_not_with_the_callers(
+    resources: dict[str, Resource],
+) -> None:
+    # With the caller's credentials, a caller that has only execute-api:Invoke gets a 500. The local cloud ignores them.
+    [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
+    operations = {
+        f"{method.upper()}{path}": operation["x-amazon-apigateway-integration"]
+        for path, methods in api["Body"]["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert not {route: each["credentials"] for route, each in operations.items() if "credentials" in each}
+
+    permitted = set()
+    for permission in of_type(resources, "AWS::Lambda::Permission").values():
+        if permission["Principal"] == "apigateway.amazonaws.com":
+            assert permission["Action"] == "lambda:InvokeFunction"
+            assert permission["FunctionName"] == {"Ref": "EndpointsApiFunction"}
+            arn, names = permission["SourceArn"]["Fn::Sub"]
+            assert names["__ApiId__"] == {"Ref": "Api"}
+            permitted.add(arn.split("${__Stage__}/")[1])
+    assert permitted == {re.sub(r"\{\w+\}", "*", route) for route in operations}
+    assert "POST/endpoints/*/failover" in permitted
+
+
 # --- Artifacts
 
 
