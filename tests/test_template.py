@@ -275,6 +275,12 @@ def test_the_status_rule_passes_events_to_the_queue_unchanged(resources: dict[st
 # --- State
 
 
+def kept(resource: Resource) -> bool:
+    """Whether the resource outlives its stack, but not the rollback of the deployment that created it."""
+    policies = resource["DeletionPolicy"], resource["UpdateReplacePolicy"]
+    return policies == ("RetainExceptOnCreate", "Retain")
+
+
 def test_tables_are_encrypted_recoverable_and_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
     assert set(tables) == {"LocksTable", "EndpointsTable", "TransitionsTable"}
@@ -282,13 +288,26 @@ def test_tables_are_encrypted_recoverable_and_kept_when_the_stack_is_deleted(res
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert table["SSESpecification"] == {"SSEEnabled": True}
         assert table["BillingMode"] == "PAY_PER_REQUEST"
-        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+        assert kept(resources[name]), name
 
 
 def test_the_secrets_key_rotates_and_is_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     key = resources["SecretsKey"]
     assert key["Properties"]["EnableKeyRotation"] is True
-    assert key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain"
+    assert kept(key)
+
+
+def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
+    parameter = template()["Parameters"]["DeletionProtection"]
+    assert parameter["Default"] == "true"
+    assert template()["Conditions"]["ProtectTables"] == {"Fn::Equals": [{"Ref": "DeletionProtection"}, "true"]}
+    for name, table in of_type(resources, "AWS::DynamoDB::Table").items():
+        assert table.get("DeletionProtectionEnabled") == {"Fn::If": ["ProtectTables", True, False]}, name
+
+
+def test_the_secrets_key_can_be_replicated_to_another_region(resources: dict[str, Resource]) -> None:
+    # A key that was created without it can never get it, and its ciphertexts are then bound to one Region.
+    assert resources["SecretsKey"]["Properties"].get("MultiRegion") is True
 
 
 def test_only_the_transitions_table_expires_items(resources: dict[str, Resource]) -> None:
