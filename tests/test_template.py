@@ -26,6 +26,8 @@ FUNCTIONS = {
     "KeyRotationFunction": "key_rotation",
 }
 SECONDS_OF_A_DAY = 86_400
+API_GATEWAY_SECONDS = 29
+ACCOUNT_CONCURRENCY = 1_000
 
 RECONCILES = {
     "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
@@ -257,6 +259,39 @@ def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict
     }
 
 
+def test_throttling_alone_does_not_dead_letter_a_wake_up(resources: dict[str, Resource]) -> None:
+    # SQS counts a receive whose invocation was throttled. AWS asks for at least 5 receives.
+    queue = resources["WakeUpQueue"]["Properties"]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert queue["MessageRetentionPeriod"] > queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+
+
+def test_the_two_queues_together_leave_a_part_of_the_accounts_concurrency(resources: dict[str, Resource]) -> None:
+    bounds = [
+        mapping.get("ScalingConfig") for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    ]
+    bound = {"Fn::If": ["HasMaximumConcurrency", {"Ref": "MaximumConcurrency"}, 400]}
+    assert bounds == [{"MaximumConcurrency": bound}] * 2
+    assert 2 * 400 < ACCOUNT_CONCURRENCY
+    assert template()["Parameters"]["MaximumConcurrency"]["Default"] == 0
+    zero = {"Fn::Equals": [{"Ref": "MaximumConcurrency"}, 0]}
+    assert template()["Conditions"]["HasMaximumConcurrency"] == {"Fn::Not": [zero]}
+
+
+def test_concurrency_is_reserved_only_if_a_parameter_says_so(resources: dict[str, Resource]) -> None:
+    # Lambda refuses a reservation that leaves less than 100 to the rest of the account, and so the first deployment.
+    reserved = {name: resources[name]["Properties"].get("ReservedConcurrentExecutions") for name in FUNCTIONS}
+    nothing = {"Ref": "AWS::NoValue"}
+    assert {name: value for name, value in reserved.items() if value is not None} == {
+        "RefreshFunction": {"Fn::If": ["ReservesConcurrency", 1, nothing]},
+        "EndpointsApiFunction": {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedApiConcurrency"}, nothing]},
+    }
+    assert template()["Parameters"]["ReservedApiConcurrency"]["Default"] == 0
+    # Reserved 0 would not mean "none": Lambda would then refuse every call.
+    zero = {"Fn::Equals": [{"Ref": "ReservedApiConcurrency"}, 0]}
+    assert template()["Conditions"]["ReservesConcurrency"] == {"Fn::Not": [zero]}
+
+
 def test_a_report_is_retried_for_at_least_24_hours_before_it_is_dead_lettered(resources: dict[str, Resource]) -> None:
     queue = resources["StatusQueue"]["Properties"]
     retried = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
@@ -484,6 +519,73 @@ def test_api_gateway_calls_the_function_with_its_own_permission_and_not_with_the
             permitted.add(arn.split("${__Stage__}/")[1])
     assert permitted == {re.sub(r"\{\w+\}", "*", route) for route in operations}
     assert "POST/endpoints/*/failover" in permitted
+
+
+def test_the_api_answers_before_api_gateway_gives_up(resources: dict[str, Resource]) -> None:
+    # Otherwise the caller gets a 504 while the write goes on.
+    assert resources["EndpointsApiFunction"]["Properties"]["Timeout"] < API_GATEWAY_SECONDS
+
+
+def test_the_api_has_one_stage_with_limits_of_its_own_and_without_a_trace_of_bodies(
+    resources: dict[str, Resource],
+) -> None:
+    [stage] = of_type(resources, "AWS::ApiGateway::Stage").values()
+    [every_method] = stage.get("MethodSettings", [None])
+    assert every_method == {
+        "HttpMethod": "*",
+        "ResourcePath": "/*",
+        "ThrottlingRateLimit": 50,
+        "ThrottlingBurstLimit": 100,
+        # A registration's body has its secret.
+        "DataTraceEnabled": False,
+    }
+    # A deployment with a stage name makes a second stage, without these settings.
+    [deployment] = of_type(resources, "AWS::ApiGateway::Deployment").values()
+    assert "StageName" not in deployment
+
+
+# --- Parameters
+
+
+def rule_holds(expression: Any, parameters: dict[str, Any]) -> Any:
+    """Evaluate the functions that CloudFormation has in rules, as far as ours use them."""
+    match expression:
+        case str():
+            return expression
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Not": [inner]}:
+            return not rule_holds(inner, parameters)
+        case {"Fn::Equals": [one, other]}:
+            return rule_holds(one, parameters) == rule_holds(other, parameters)
+        case {"Fn::EachMemberEquals": [members, text]}:
+            return all(member == text for member in rule_holds(members, parameters))
+    raise NotImplementedError(expression)
+
+
+def violated(**parameters: Any) -> list[str]:
+    """Return what the rules of the template say against these parameters."""
+    given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "MaximumConcurrency": "0", **parameters}
+    return [
+        assertion["AssertDescription"]
+        for rule in template()["Rules"].values()
+        if "RuleCondition" not in rule or rule_holds(rule["RuleCondition"], given)
+        for assertion in rule["Assertions"]
+        if not rule_holds(assertion["Assert"], given)
+    ]
+
+
+@pytest.mark.parametrize("none", [[], [""]], ids=["no member", "an empty member"])  # It is not documented which.
+def test_subnets_and_security_groups_are_accepted_only_together(none: list[str]) -> None:
+    assert not violated(VpcSubnetIds=none, VpcSecurityGroupIds=none)
+    assert not violated(VpcSubnetIds=["subnet-1", "subnet-2"], VpcSecurityGroupIds=["sg-1"])
+    assert violated(VpcSubnetIds=["subnet-1"], VpcSecurityGroupIds=none) == ["VpcSubnetIds needs VpcSecurityGroupIds."]
+    assert violated(VpcSubnetIds=none, VpcSecurityGroupIds=["sg-1"]) == ["VpcSecurityGroupIds needs VpcSubnetIds."]
+
+
+def test_a_concurrency_of_one_is_refused_because_lambda_would() -> None:
+    assert not violated(MaximumConcurrency="2")
+    assert violated(MaximumConcurrency="1") == ["Lambda takes a MaximumConcurrency from 2 to 1000."]
 
 
 # --- Artifacts
