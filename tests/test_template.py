@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from samtranslator.translator.transform import transform
 
 from link import settings, telemetry
+from link.store import queues
 from scripts.cloud import ROOT, built_layer, template
 
 Resource = dict[str, Any]
@@ -267,12 +269,13 @@ def test_throttling_alone_does_not_dead_letter_a_wake_up(resources: dict[str, Re
 
 
 def test_the_two_queues_together_leave_a_part_of_the_accounts_concurrency(resources: dict[str, Resource]) -> None:
-    bounds = [
+    first, second = (
         mapping.get("ScalingConfig") for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    ]
-    bound = {"Fn::If": ["HasMaximumConcurrency", {"Ref": "MaximumConcurrency"}, 400]}
-    assert bounds == [{"MaximumConcurrency": bound}] * 2
-    assert 2 * 400 < ACCOUNT_CONCURRENCY
+    )
+    assert first == second
+    condition, given, bound = first["MaximumConcurrency"]["Fn::If"]
+    assert (condition, given) == ("HasMaximumConcurrency", {"Ref": "MaximumConcurrency"})
+    assert 2 * bound < ACCOUNT_CONCURRENCY - 100
     assert template()["Parameters"]["MaximumConcurrency"]["Default"] == 0
     zero = {"Fn::Equals": [{"Ref": "MaximumConcurrency"}, 0]}
     assert template()["Conditions"]["HasMaximumConcurrency"] == {"Fn::Not": [zero]}
@@ -413,10 +416,11 @@ def test_every_alarm_has_a_text_of_its_own(resources: dict[str, Resource]) -> No
     assert len(set(texts.values())) == len(texts)
 
 
-def test_an_alarm_for_errors_names_its_function(resources: dict[str, Resource]) -> None:
+def test_an_alarm_for_errors_or_throttles_names_its_function(resources: dict[str, Resource]) -> None:
     texts = alarm_texts(resources)
-    named = {name: re.findall(r"\$\{(\w+)\}", text) for name, text in texts.items() if name.endswith("ErrorsAlarm")}
-    assert named == {function.removesuffix("Function") + "ErrorsAlarm": [function] for function in FUNCTIONS}
+    for kind in ("ErrorsAlarm", "ThrottlesAlarm"):
+        named = {name: re.findall(r"\$\{(\w+)\}", text) for name, text in texts.items() if name.endswith(kind)}
+        assert named == {function.removesuffix("Function") + kind: [function] for function in FUNCTIONS}
 
 
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
@@ -440,13 +444,103 @@ def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) ->
     assert queues == {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
 
 
-def test_every_function_has_an_alarm_for_its_errors(resources: dict[str, Resource]) -> None:
-    functions = {
-        alarm["Dimensions"][0]["Value"]["Ref"]
+def alarms_on(resources: dict[str, Resource], namespace: str, metric: str) -> dict[str, Resource]:
+    """Return the alarms on one metric by the resource of their first dimension."""
+    found = {}
+    for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values():
+        if (alarm["Namespace"], alarm["MetricName"]) == (namespace, metric):
+            value = alarm["Dimensions"][0]["Value"]
+            found[value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]] = alarm
+    return found
+
+
+def raised_by(alarm: Resource, values: list[float | None]) -> bool:
+    """Whether one value a period, None for missing data, brings the alarm into ALARM, as CloudWatch evaluates it."""
+    compare = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}[alarm["ComparisonOperator"]]
+    missing = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
+    last = values[-alarm["EvaluationPeriods"] :]
+    return all(missing if value is None else compare(value, alarm["Threshold"]) for value in last)
+
+
+@pytest.mark.parametrize("metric", ["Errors", "Throttles"])
+def test_every_function_has_an_alarm_for_its_errors_and_throttles(resources: dict[str, Resource], metric: str) -> None:
+    alarms = alarms_on(resources, "AWS/Lambda", metric)
+    assert set(alarms) == set(FUNCTIONS)
+    for alarm in alarms.values():
+        assert alarm["Statistic"] == "Sum"
+        assert raised_by(alarm, [1])
+        assert not raised_by(alarm, [0])
+        assert not raised_by(alarm, [None])
+
+
+def test_a_sweep_that_does_not_run_raises_an_alarm_although_there_is_no_data(resources: dict[str, Resource]) -> None:
+    [(function, alarm)] = alarms_on(resources, "AWS/Lambda", "Invocations").items()
+    assert function == "RefreshFunction"
+    assert (alarm["Statistic"], alarm["Period"]) == ("Sum", 300)
+    assert raised_by(alarm, [None])  # A disabled rule leaves no data at all.
+    assert raised_by(alarm, [0])
+    assert not raised_by(alarm, [1])
+
+
+def test_reports_that_are_not_read_raise_an_alarm_after_three_minutes(resources: dict[str, Resource]) -> None:
+    alarm = alarms_on(resources, "AWS/SQS", "ApproximateAgeOfOldestMessage")["StatusQueue"]
+    assert (alarm["Statistic"], alarm["Period"]) == ("Maximum", 60)
+    assert raised_by(alarm, [61, 121, 181])
+    assert not raised_by(alarm, [1, 61, 121])
+    assert not raised_by(alarm, [None, None, None])
+
+
+def test_only_wake_ups_that_are_overdue_raise_an_alarm(resources: dict[str, Resource]) -> None:
+    alarm = alarms_on(resources, "AWS/SQS", "ApproximateAgeOfOldestMessage")["WakeUpQueue"]
+    # A wake-up may be sent with a delay, and AWS does not say that the age leaves it out.
+    longest = queues.wake_up_message("floating-ip-203.0.113.7", due_at=10**13, now=0)["DelaySeconds"]
+    assert not raised_by(alarm, [longest + 60] * 3)
+    assert raised_by(alarm, [longest + 301] * 3)
+    # SQS deletes what is older than the retention period: the alarm has to come first.
+    assert alarm["Threshold"] < resources["WakeUpQueue"]["Properties"]["MessageRetentionPeriod"]
+
+
+def test_an_error_of_api_gateway_raises_an_alarm(resources: dict[str, Resource]) -> None:
+    alarm = next(
+        alarm
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
-        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Errors")
+        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/ApiGateway", "5XXError")
+    )
+    # The API's metrics are filed under its title and not under its id.
+    [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
+    [stage] = of_type(resources, "AWS::ApiGateway::Stage").values()
+    assert alarm["Dimensions"] == [
+        {"Name": "ApiName", "Value": api["Body"]["info"]["title"]},
+        {"Name": "Stage", "Value": stage["StageName"]},
+    ]
+    assert alarm["Statistic"] == "Sum"
+    assert raised_by(alarm, [1])
+    assert not raised_by(alarm, [None])
+
+
+def test_invocations_dropped_as_recursive_raise_an_alarm(resources: dict[str, Resource]) -> None:
+    alarms = alarms_on(resources, "AWS/Lambda", "RecursiveInvocationsDropped")
+    consumers = {
+        mapping["FunctionName"]["Ref"] for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
     }
-    assert functions == set(FUNCTIONS)
+    assert set(alarms) == consumers == {"EndpointStatusFunction", "ReconcileFunction"}
+    for alarm in alarms.values():
+        assert alarm["Statistic"] == "Sum"
+        assert raised_by(alarm, [1])
+        assert not raised_by(alarm, [None])
+
+
+def test_an_alarm_on_a_resource_without_holder_lasts_from_one_look_at_it_to_the_next(
+    resources: dict[str, Resource],
+) -> None:
+    # The code emits the metric when it looks at the resource, at the latest every 10 minutes.
+    assert resources["NoHolderAlarm"]["Properties"]["Period"] > 600
+
+
+def test_every_alarm_notifies_the_topic(resources: dict[str, Resource]) -> None:
+    notify = [{"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]
+    for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == notify, name
 
 
 def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_the_code_emits(
