@@ -5,13 +5,18 @@ from __future__ import annotations
 import json
 import operator
 import re
+import string
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from samtranslator.translator.transform import transform
 
 from link import settings, telemetry
@@ -27,9 +32,19 @@ FUNCTIONS = {
     "EndpointsApiFunction": "endpoints_api",
     "KeyRotationFunction": "key_rotation",
 }
+PARAMETERS: dict[str, Any] = template()["Parameters"]
 SECONDS_OF_A_DAY = 86_400
 API_GATEWAY_SECONDS = 29
 ACCOUNT_CONCURRENCY = 1_000
+NAMES_OF_RESOURCES = (
+    "LOCKS_TABLE",
+    "ENDPOINTS_TABLE",
+    "TRANSITIONS_TABLE",
+    "WAKE_UP_QUEUE_URL",
+    "REJECTED_EVENTS_QUEUE_URL",
+    "SECRETS_KEY_ARN",
+    "KEY_ROTATION_FUNCTION",
+)
 
 RECONCILES = {
     "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
@@ -276,7 +291,7 @@ def test_the_two_queues_together_leave_a_part_of_the_accounts_concurrency(resour
     condition, given, bound = first["MaximumConcurrency"]["Fn::If"]
     assert (condition, given) == ("HasMaximumConcurrency", {"Ref": "MaximumConcurrency"})
     assert 2 * bound < ACCOUNT_CONCURRENCY - 100
-    assert template()["Parameters"]["MaximumConcurrency"]["Default"] == 0
+    assert PARAMETERS["MaximumConcurrency"]["Default"] == 0
     zero = {"Fn::Equals": [{"Ref": "MaximumConcurrency"}, 0]}
     assert template()["Conditions"]["HasMaximumConcurrency"] == {"Fn::Not": [zero]}
 
@@ -289,7 +304,7 @@ def test_concurrency_is_reserved_only_if_a_parameter_says_so(resources: dict[str
         "RefreshFunction": {"Fn::If": ["ReservesConcurrency", 1, nothing]},
         "EndpointsApiFunction": {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedApiConcurrency"}, nothing]},
     }
-    assert template()["Parameters"]["ReservedApiConcurrency"]["Default"] == 0
+    assert PARAMETERS["ReservedApiConcurrency"]["Default"] == 0
     # Reserved 0 would not mean "none": Lambda would then refuse every call.
     zero = {"Fn::Equals": [{"Ref": "ReservedApiConcurrency"}, 0]}
     assert template()["Conditions"]["ReservesConcurrency"] == {"Fn::Not": [zero]}
@@ -336,7 +351,7 @@ def test_the_secrets_key_rotates_and_is_kept_when_the_stack_is_deleted(resources
 
 
 def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
-    parameter = template()["Parameters"]["DeletionProtection"]
+    parameter = PARAMETERS["DeletionProtection"]
     assert parameter["Default"] == "true"
     assert template()["Conditions"]["ProtectTables"] == {"Fn::Equals": [{"Ref": "DeletionProtection"}, "true"]}
     for name, table in of_type(resources, "AWS::DynamoDB::Table").items():
@@ -379,7 +394,7 @@ class Reads(dict[str, str]):
 
 def environment(resources: dict[str, Resource], function: str) -> dict[str, str]:
     """Return the function's variables: a parameter as its default, a resource as a placeholder name."""
-    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template()["Parameters"].items()}
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in PARAMETERS.items()}
     variables = resources[function]["Properties"]["Environment"]["Variables"]
     return {
         name: value if isinstance(value, str) else defaults.get(value.get("Ref", ""), "name-of-a-resource")
@@ -639,6 +654,106 @@ def test_the_api_has_one_stage_with_limits_of_its_own_and_without_a_trace_of_bod
 
 
 # --- Parameters
+
+
+def accepted(parameter: str, text: str) -> bool:
+    """Whether CloudFormation takes this text for the parameter: the pattern must match all of it."""
+    return re.fullmatch(PARAMETERS[parameter]["AllowedPattern"], text) is not None
+
+
+@pytest.mark.parametrize(
+    ("parameter", "variable"),
+    [
+        ("RefreshInterval", "WEBHOOK_REFRESH_INTERVAL"),
+        ("HandoverTimeout", "HANDOVER_TIMEOUT"),
+        ("MaxEndpoints", "MAX_ENDPOINTS"),
+    ],
+)
+@hypothesis.given(data=st.data())
+def test_the_functions_start_with_whatever_the_template_accepts(parameter: str, variable: str, data: Any) -> None:
+    # Otherwise a stack update ends green and every function fails when it starts.
+    pattern = PARAMETERS[parameter]["AllowedPattern"]
+    text = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=string.printable))
+    names = {name: "x" for name in NAMES_OF_RESOURCES}
+    settings.load({**names, "HANDOVER_TIMEOUT": "5s", variable: text})
+    settings.load({**names, "WEBHOOK_REFRESH_INTERVAL": "6s", variable: text})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "good", "bad"),
+    [
+        ("RefreshInterval", "6s 15s 90s 5m 1h30m 24h", "100ms 1s 5s 48h 86401s 5 0s 1.5h"),
+        ("HandoverTimeout", "0s 1s 1.5s 250ms 5000ms 5s", "6000ms 10s 5.1s 5001ms 1m -1s"),
+        ("MaxEndpoints", "0 1 1000 999999999", "1000.5 -1 1000000000 1e3 01"),
+        (
+            "AllowedNetworks",
+            "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32",
+            "10.0.0.0 any 10.0.0.0/8,",
+        ),
+        (
+            "AlarmTopicArn",
+            "arn:aws:sns:eu-west-1:123456789012:alarms arn:aws-us-gov:sns:us-gov-west-1:123456789012:alarms",
+            "alarms arn:aws:sqs:eu-west-1:123456789012:alarms arn:aws:sns:eu-west-1:123456789012",
+        ),
+    ],
+)
+def test_the_template_refuses_what_the_functions_or_the_alarms_could_not_use(
+    parameter: str, good: str, bad: str
+) -> None:
+    assert [text for text in good.split() if not accepted(parameter, text)] == []
+    assert [text for text in bad.split() if accepted(parameter, text)] == []
+
+
+def test_defaults_match_their_patterns() -> None:
+    for name, parameter in PARAMETERS.items():
+        assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(parameter["Default"])), name
+
+
+def overrides(environment: str) -> dict[str, str]:
+    """Return the parameters that samconfig.toml gives in an environment."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    given = config[environment]["deploy"]["parameters"].get("parameter_overrides", "")
+    return dict(one.split("=", 1) for one in given.split())
+
+
+def test_production_is_not_deployed_before_its_alarms_have_a_topic() -> None:
+    assert not accepted("AlarmTopicArn", overrides("prod")["AlarmTopicArn"])
+    assert overrides("prod").get("DeletionProtection", "true") == "true"
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod", "local"])
+def test_samconfig_gives_only_parameters_that_the_template_has(environment: str) -> None:
+    assert overrides(environment).keys() <= PARAMETERS.keys()
+
+
+@pytest.mark.parametrize("level", PARAMETERS["LogLevel"]["AllowedValues"])
+def test_the_functions_log_at_the_level_of_the_parameter(resources: dict[str, Resource], level: str) -> None:
+    for function in FUNCTIONS:
+        properties = resources[function]["Properties"]
+        assert properties["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == {"Ref": "LogLevel"}
+        logging = properties["LoggingConfig"]
+        # What Lambda sets, and Powertools then prefers to its own variable.
+        by_lambda = (
+            {"AWS_LAMBDA_LOG_LEVEL": logging.get("ApplicationLogLevel", "INFO")}
+            if logging.get("LogFormat") == "JSON"
+            else {}
+        )
+        printed = level_in_a_process(POWERTOOLS_LOG_LEVEL=level, **by_lambda)
+        assert printed == level, function
+
+
+@cache
+def level_in_a_process(**variables: str) -> str:
+    """Return the level of the product's logger in a process with these variables; a warning is an error."""
+    code = "import logging; from link.telemetry import logger; print(logging.getLevelName(logger.log_level))"
+    return subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        env={"PYTHONPATH": str(ROOT / "layers/shared"), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.strip()
 
 
 def rule_holds(expression: Any, parameters: dict[str, Any]) -> Any:
