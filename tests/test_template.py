@@ -202,7 +202,7 @@ def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resource
             senders[target(arn)] = target(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
     assert senders == {
         "StatusQueue": "StatusRule",
-        "StatusRuleDeadLetterQueue": "StatusRule",
+        "StatusDeadLetterQueue": "StatusRule",
         "RefreshScheduleDeadLetterQueue": "RefreshRule",
     }
 
@@ -257,7 +257,7 @@ def test_lambda_allows_the_loop_of_wake_ups_and_no_other(resources: dict[str, Re
     assert in_a_loop == {"ReconcileFunction"}
 
 
-def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict[str, Resource]) -> None:
+def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, Resource]) -> None:
     refresh, rotation = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
     assert {
         "status rule": target(resources["StatusRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
@@ -267,7 +267,7 @@ def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict
         "refresh function": target(refresh["DestinationConfig"]["OnFailure"]["Destination"]),
         "key rotation": target(rotation["DestinationConfig"]["OnFailure"]["Destination"]),
     } == {
-        "status rule": "StatusRuleDeadLetterQueue",
+        "status rule": "StatusDeadLetterQueue",
         "status queue": "StatusDeadLetterQueue",
         "wake-up queue": "WakeUpDeadLetterQueue",
         "schedule": "RefreshScheduleDeadLetterQueue",
@@ -446,8 +446,47 @@ def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[st
 
 def test_alarm_texts_name_only_queues_of_the_stack(resources: dict[str, Resource]) -> None:
     named = {queue for text in alarm_texts(resources).values() for queue in re.findall(r"\w+Queue\b", text)}
-    assert named == {"StatusRuleDeadLetterQueue", "StatusDeadLetterQueue"}
     assert named <= of_type(resources, "AWS::SQS::Queue").keys()
+
+
+def test_alarm_texts_redrive_only_what_sqs_can_redrive_and_name_the_outputs_for_it(
+    resources: dict[str, Resource],
+) -> None:
+    # StartMessageMoveTask takes only the dead-letter queue of another SQS queue, and wants ARNs.
+    redrivable = {
+        dead_letter_queue_of(queue)
+        for queue in of_type(resources, "AWS::SQS::Queue").values()
+        if "RedrivePolicy" in queue
+    }
+    assert redrivable == {"StatusDeadLetterQueue", "WakeUpDeadLetterQueue"}
+    dead_letters = {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
+    texts = alarm_texts(resources)
+    for queue in dead_letters:
+        text = texts[queue.removesuffix("Queue") + "Alarm"]
+        if "start-message-move-task" in text:
+            assert queue in redrivable
+            named = re.findall(r"-arn (\w+)", text)
+            assert named == ["StatusDeadLetterQueueArn", "StatusQueueArn"]
+            for output in named:
+                assert template()["Outputs"][output]["Value"] == {"Fn::GetAtt": [output.removesuffix("Arn"), "Arn"]}
+        else:
+            assert f"purge {queue}" in text, queue
+            assert "redrive" not in text
+    # An event that EventBridge could not deliver is redriven as well.
+    assert "start-message-move-task" in texts["StatusDeadLetterAlarm"]
+
+
+def test_a_shared_layer_stays_for_the_receivers_that_pinned_it_and_belongs_to_one_stack(
+    resources: dict[str, Resource],
+) -> None:
+    layers = {
+        name.removesuffix(name[-10:]): layer
+        for name, layer in resources.items()
+        if layer["Type"] == "AWS::Lambda::LayerVersion"
+    }
+    assert layers["SharedLayer"]["DeletionPolicy"] == "Retain"
+    names = [layer["Properties"]["LayerName"] for layer in layers.values()]
+    assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-dependencies", "${AWS::StackName}-shared"]
 
 
 def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
