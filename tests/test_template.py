@@ -438,6 +438,22 @@ def test_an_alarm_for_errors_or_throttles_names_its_function(resources: dict[str
         assert named == {function.removesuffix("Function") + kind: [function] for function in FUNCTIONS}
 
 
+def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work(
+    resources: dict[str, Resource],
+) -> None:
+    texts = alarm_texts(resources)
+    behind_a_queue = {
+        mapping["FunctionName"]["Ref"] for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    }
+    for kind in ("ErrorsAlarm", "ThrottlesAlarm"):
+        repeated = {
+            function
+            for function in FUNCTIONS
+            if re.search("SQS|come back", texts[function.removesuffix("Function") + kind])
+        }
+        assert repeated == behind_a_queue, kind
+
+
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
     named = {line for text in alarm_texts(resources).values() for line in re.findall(r"\b[a-z_]+\.[a-z_]+\b", text)}
     assert named == {"webhook.attempted", "endpoint.changed", "key_rotation.failed"}
