@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import json
+import operator
 import re
+import string
 import subprocess
 import sys
+import tomllib
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 from samtranslator.translator.transform import transform
 
 from link import settings, telemetry
+from link.store import queues
 from scripts.cloud import ROOT, built_layer, template
 
 Resource = dict[str, Any]
@@ -25,7 +32,19 @@ FUNCTIONS = {
     "EndpointsApiFunction": "endpoints_api",
     "KeyRotationFunction": "key_rotation",
 }
+PARAMETERS: dict[str, Any] = template()["Parameters"]
 SECONDS_OF_A_DAY = 86_400
+API_GATEWAY_SECONDS = 29
+ACCOUNT_CONCURRENCY = 1_000
+NAMES_OF_RESOURCES = (
+    "LOCKS_TABLE",
+    "ENDPOINTS_TABLE",
+    "TRANSITIONS_TABLE",
+    "WAKE_UP_QUEUE_URL",
+    "REJECTED_EVENTS_QUEUE_URL",
+    "SECRETS_KEY_ARN",
+    "KEY_ROTATION_FUNCTION",
+)
 
 RECONCILES = {
     "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
@@ -166,6 +185,14 @@ def test_every_use_of_the_key_requires_the_encryption_context_of_webhook_configu
     ]
 
 
+def test_a_queue_policy_names_one_queue_and_is_attached_to_no_other(resources: dict[str, Resource]) -> None:
+    # SQS has refused policies with statements about other queues; the local cloud takes them.
+    for name, policy in of_type(resources, "AWS::SQS::QueuePolicy").items():
+        [queue] = policy["Queues"]
+        [statement] = policy["PolicyDocument"]["Statement"]
+        assert [target(arn) for arn in as_list(statement["Resource"])] == [queue["Ref"]], name
+
+
 def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resources: dict[str, Resource]) -> None:
     senders = {}
     for policy in of_type(resources, "AWS::SQS::QueuePolicy").values():
@@ -175,7 +202,7 @@ def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resource
             senders[target(arn)] = target(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
     assert senders == {
         "StatusQueue": "StatusRule",
-        "StatusRuleDeadLetterQueue": "StatusRule",
+        "StatusDeadLetterQueue": "StatusRule",
         "RefreshScheduleDeadLetterQueue": "RefreshRule",
     }
 
@@ -194,7 +221,43 @@ def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources
         assert mapping["MaximumBatchingWindowInSeconds"] == 0
 
 
-def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict[str, Resource]) -> None:
+def invoked_by(resources: dict[str, Resource], function: str) -> set[str]:
+    """Return the functions that this function's permissions let it invoke, itself or through a queue."""
+    consumers = {
+        target(mapping["EventSourceArn"]): mapping["FunctionName"]["Ref"]
+        for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    }
+    invoked = set()
+    for statement in statements(resources, function):
+        for resource in map(target, as_list(statement["Resource"])):
+            actions = as_list(statement["Action"])
+            if "sqs:SendMessage" in actions and resource in consumers:
+                invoked.add(consumers[resource])
+            if "lambda:InvokeFunction" in actions:
+                invoked.add(resource)
+    return invoked
+
+
+def test_lambda_allows_the_loop_of_wake_ups_and_no_other(resources: dict[str, Resource]) -> None:
+    # Lambda stops a chain after about 16 invocations of a function, and the local cloud does not.
+    next_ones = {function: invoked_by(resources, function) for function in FUNCTIONS}
+    assert next_ones["EndpointStatusFunction"] == next_ones["RefreshFunction"] == {"ReconcileFunction"}
+
+    def reached_from(function: str) -> set[str]:
+        reached, left = set(), [function]
+        while left:
+            new = next_ones[left.pop()] - reached
+            reached |= new
+            left.extend(new)
+        return reached
+
+    in_a_loop = {function for function in FUNCTIONS if function in reached_from(function)}
+    loops = {name: resources[name]["Properties"].get("RecursiveLoop", "Terminate") for name in FUNCTIONS}
+    assert loops == {name: "Allow" if name in in_a_loop else "Terminate" for name in FUNCTIONS}
+    assert in_a_loop == {"ReconcileFunction"}
+
+
+def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, Resource]) -> None:
     refresh, rotation = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
     assert {
         "status rule": target(resources["StatusRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
@@ -204,13 +267,47 @@ def test_every_asynchronous_source_has_its_own_dead_letter_queue(resources: dict
         "refresh function": target(refresh["DestinationConfig"]["OnFailure"]["Destination"]),
         "key rotation": target(rotation["DestinationConfig"]["OnFailure"]["Destination"]),
     } == {
-        "status rule": "StatusRuleDeadLetterQueue",
+        "status rule": "StatusDeadLetterQueue",
         "status queue": "StatusDeadLetterQueue",
         "wake-up queue": "WakeUpDeadLetterQueue",
         "schedule": "RefreshScheduleDeadLetterQueue",
         "refresh function": "RefreshDeadLetterQueue",
         "key rotation": "KeyRotationDeadLetterQueue",
     }
+
+
+def test_throttling_alone_does_not_dead_letter_a_wake_up(resources: dict[str, Resource]) -> None:
+    # SQS counts a receive whose invocation was throttled. AWS asks for at least 5 receives.
+    queue = resources["WakeUpQueue"]["Properties"]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] >= 5
+    assert queue["MessageRetentionPeriod"] > queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+
+
+def test_the_two_queues_together_leave_a_part_of_the_accounts_concurrency(resources: dict[str, Resource]) -> None:
+    first, second = (
+        mapping.get("ScalingConfig") for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    )
+    assert first == second
+    condition, given, bound = first["MaximumConcurrency"]["Fn::If"]
+    assert (condition, given) == ("HasMaximumConcurrency", {"Ref": "MaximumConcurrency"})
+    assert 2 * bound < ACCOUNT_CONCURRENCY - 100
+    assert PARAMETERS["MaximumConcurrency"]["Default"] == 0
+    zero = {"Fn::Equals": [{"Ref": "MaximumConcurrency"}, 0]}
+    assert template()["Conditions"]["HasMaximumConcurrency"] == {"Fn::Not": [zero]}
+
+
+def test_concurrency_is_reserved_only_if_a_parameter_says_so(resources: dict[str, Resource]) -> None:
+    # Lambda refuses a reservation that leaves less than 100 to the rest of the account, and so the first deployment.
+    reserved = {name: resources[name]["Properties"].get("ReservedConcurrentExecutions") for name in FUNCTIONS}
+    nothing = {"Ref": "AWS::NoValue"}
+    assert {name: value for name, value in reserved.items() if value is not None} == {
+        "RefreshFunction": {"Fn::If": ["ReservesConcurrency", 1, nothing]},
+        "EndpointsApiFunction": {"Fn::If": ["ReservesConcurrency", {"Ref": "ReservedApiConcurrency"}, nothing]},
+    }
+    assert PARAMETERS["ReservedApiConcurrency"]["Default"] == 0
+    # Reserved 0 would not mean "none": Lambda would then refuse every call.
+    zero = {"Fn::Equals": [{"Ref": "ReservedApiConcurrency"}, 0]}
+    assert template()["Conditions"]["ReservesConcurrency"] == {"Fn::Not": [zero]}
 
 
 def test_a_report_is_retried_for_at_least_24_hours_before_it_is_dead_lettered(resources: dict[str, Resource]) -> None:
@@ -231,6 +328,12 @@ def test_the_status_rule_passes_events_to_the_queue_unchanged(resources: dict[st
 # --- State
 
 
+def kept(resource: Resource) -> bool:
+    """Whether the resource outlives its stack, but not the rollback of the deployment that created it."""
+    policies = resource["DeletionPolicy"], resource["UpdateReplacePolicy"]
+    return policies == ("RetainExceptOnCreate", "Retain")
+
+
 def test_tables_are_encrypted_recoverable_and_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
     assert set(tables) == {"LocksTable", "EndpointsTable", "TransitionsTable"}
@@ -238,13 +341,26 @@ def test_tables_are_encrypted_recoverable_and_kept_when_the_stack_is_deleted(res
         assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert table["SSESpecification"] == {"SSEEnabled": True}
         assert table["BillingMode"] == "PAY_PER_REQUEST"
-        assert resources[name]["DeletionPolicy"] == resources[name]["UpdateReplacePolicy"] == "Retain"
+        assert kept(resources[name]), name
 
 
 def test_the_secrets_key_rotates_and_is_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     key = resources["SecretsKey"]
     assert key["Properties"]["EnableKeyRotation"] is True
-    assert key["DeletionPolicy"] == key["UpdateReplacePolicy"] == "Retain"
+    assert kept(key)
+
+
+def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
+    parameter = PARAMETERS["DeletionProtection"]
+    assert parameter["Default"] == "true"
+    assert template()["Conditions"]["ProtectTables"] == {"Fn::Equals": [{"Ref": "DeletionProtection"}, "true"]}
+    for name, table in of_type(resources, "AWS::DynamoDB::Table").items():
+        assert table.get("DeletionProtectionEnabled") == {"Fn::If": ["ProtectTables", True, False]}, name
+
+
+def test_the_secrets_key_can_be_replicated_to_another_region(resources: dict[str, Resource]) -> None:
+    # A key that was created without it can never get it, and its ciphertexts are then bound to one Region.
+    assert resources["SecretsKey"]["Properties"].get("MultiRegion") is True
 
 
 def test_only_the_transitions_table_expires_items(resources: dict[str, Resource]) -> None:
@@ -278,7 +394,7 @@ class Reads(dict[str, str]):
 
 def environment(resources: dict[str, Resource], function: str) -> dict[str, str]:
     """Return the function's variables: a parameter as its default, a resource as a placeholder name."""
-    defaults = {name: str(parameter.get("Default", "")) for name, parameter in template()["Parameters"].items()}
+    defaults = {name: str(parameter.get("Default", "")) for name, parameter in PARAMETERS.items()}
     variables = resources[function]["Properties"]["Environment"]["Variables"]
     return {
         name: value if isinstance(value, str) else defaults.get(value.get("Ref", ""), "name-of-a-resource")
@@ -315,10 +431,27 @@ def test_every_alarm_has_a_text_of_its_own(resources: dict[str, Resource]) -> No
     assert len(set(texts.values())) == len(texts)
 
 
-def test_an_alarm_for_errors_names_its_function(resources: dict[str, Resource]) -> None:
+def test_an_alarm_for_errors_or_throttles_names_its_function(resources: dict[str, Resource]) -> None:
     texts = alarm_texts(resources)
-    named = {name: re.findall(r"\$\{(\w+)\}", text) for name, text in texts.items() if name.endswith("ErrorsAlarm")}
-    assert named == {function.removesuffix("Function") + "ErrorsAlarm": [function] for function in FUNCTIONS}
+    for kind in ("ErrorsAlarm", "ThrottlesAlarm"):
+        named = {name: re.findall(r"\$\{(\w+)\}", text) for name, text in texts.items() if name.endswith(kind)}
+        assert named == {function.removesuffix("Function") + kind: [function] for function in FUNCTIONS}
+
+
+def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work(
+    resources: dict[str, Resource],
+) -> None:
+    texts = alarm_texts(resources)
+    behind_a_queue = {
+        mapping["FunctionName"]["Ref"] for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    }
+    for kind in ("ErrorsAlarm", "ThrottlesAlarm"):
+        repeated = {
+            function
+            for function in FUNCTIONS
+            if re.search("SQS|come back", texts[function.removesuffix("Function") + kind])
+        }
+        assert repeated == behind_a_queue, kind
 
 
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
@@ -329,8 +462,47 @@ def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[st
 
 def test_alarm_texts_name_only_queues_of_the_stack(resources: dict[str, Resource]) -> None:
     named = {queue for text in alarm_texts(resources).values() for queue in re.findall(r"\w+Queue\b", text)}
-    assert named == {"StatusRuleDeadLetterQueue", "StatusDeadLetterQueue"}
     assert named <= of_type(resources, "AWS::SQS::Queue").keys()
+
+
+def test_alarm_texts_redrive_only_what_sqs_can_redrive_and_name_the_outputs_for_it(
+    resources: dict[str, Resource],
+) -> None:
+    # StartMessageMoveTask takes only the dead-letter queue of another SQS queue, and wants ARNs.
+    redrivable = {
+        dead_letter_queue_of(queue)
+        for queue in of_type(resources, "AWS::SQS::Queue").values()
+        if "RedrivePolicy" in queue
+    }
+    assert redrivable == {"StatusDeadLetterQueue", "WakeUpDeadLetterQueue"}
+    dead_letters = {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
+    texts = alarm_texts(resources)
+    for queue in dead_letters:
+        text = texts[queue.removesuffix("Queue") + "Alarm"]
+        if "start-message-move-task" in text:
+            assert queue in redrivable
+            named = re.findall(r"-arn (\w+)", text)
+            assert named == ["StatusDeadLetterQueueArn", "StatusQueueArn"]
+            for output in named:
+                assert template()["Outputs"][output]["Value"] == {"Fn::GetAtt": [output.removesuffix("Arn"), "Arn"]}
+        else:
+            assert f"purge {queue}" in text, queue
+            assert "redrive" not in text
+    # An event that EventBridge could not deliver is redriven as well.
+    assert "start-message-move-task" in texts["StatusDeadLetterAlarm"]
+
+
+def test_a_shared_layer_stays_for_the_receivers_that_pinned_it_and_belongs_to_one_stack(
+    resources: dict[str, Resource],
+) -> None:
+    layers = {
+        name.removesuffix(name[-10:]): layer
+        for name, layer in resources.items()
+        if layer["Type"] == "AWS::Lambda::LayerVersion"
+    }
+    assert layers["SharedLayer"]["DeletionPolicy"] == "Retain"
+    names = [layer["Properties"]["LayerName"] for layer in layers.values()]
+    assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-dependencies", "${AWS::StackName}-shared"]
 
 
 def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
@@ -342,13 +514,103 @@ def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) ->
     assert queues == {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
 
 
-def test_every_function_has_an_alarm_for_its_errors(resources: dict[str, Resource]) -> None:
-    functions = {
-        alarm["Dimensions"][0]["Value"]["Ref"]
+def alarms_on(resources: dict[str, Resource], namespace: str, metric: str) -> dict[str, Resource]:
+    """Return the alarms on one metric by the resource of their first dimension."""
+    found = {}
+    for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values():
+        if (alarm["Namespace"], alarm["MetricName"]) == (namespace, metric):
+            value = alarm["Dimensions"][0]["Value"]
+            found[value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]] = alarm
+    return found
+
+
+def raised_by(alarm: Resource, values: list[float | None]) -> bool:
+    """Whether one value a period, None for missing data, brings the alarm into ALARM, as CloudWatch evaluates it."""
+    compare = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}[alarm["ComparisonOperator"]]
+    missing = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
+    last = values[-alarm["EvaluationPeriods"] :]
+    return all(missing if value is None else compare(value, alarm["Threshold"]) for value in last)
+
+
+@pytest.mark.parametrize("metric", ["Errors", "Throttles"])
+def test_every_function_has_an_alarm_for_its_errors_and_throttles(resources: dict[str, Resource], metric: str) -> None:
+    alarms = alarms_on(resources, "AWS/Lambda", metric)
+    assert set(alarms) == set(FUNCTIONS)
+    for alarm in alarms.values():
+        assert alarm["Statistic"] == "Sum"
+        assert raised_by(alarm, [1])
+        assert not raised_by(alarm, [0])
+        assert not raised_by(alarm, [None])
+
+
+def test_a_sweep_that_does_not_run_raises_an_alarm_although_there_is_no_data(resources: dict[str, Resource]) -> None:
+    [(function, alarm)] = alarms_on(resources, "AWS/Lambda", "Invocations").items()
+    assert function == "RefreshFunction"
+    assert (alarm["Statistic"], alarm["Period"]) == ("Sum", 300)
+    assert raised_by(alarm, [None])  # A disabled rule leaves no data at all.
+    assert raised_by(alarm, [0])
+    assert not raised_by(alarm, [1])
+
+
+def test_reports_that_are_not_read_raise_an_alarm_after_three_minutes(resources: dict[str, Resource]) -> None:
+    alarm = alarms_on(resources, "AWS/SQS", "ApproximateAgeOfOldestMessage")["StatusQueue"]
+    assert (alarm["Statistic"], alarm["Period"]) == ("Maximum", 60)
+    assert raised_by(alarm, [61, 121, 181])
+    assert not raised_by(alarm, [1, 61, 121])
+    assert not raised_by(alarm, [None, None, None])
+
+
+def test_only_wake_ups_that_are_overdue_raise_an_alarm(resources: dict[str, Resource]) -> None:
+    alarm = alarms_on(resources, "AWS/SQS", "ApproximateAgeOfOldestMessage")["WakeUpQueue"]
+    # A wake-up may be sent with a delay, and AWS does not say that the age leaves it out.
+    longest = queues.wake_up_message("floating-ip-203.0.113.7", due_at=10**13, now=0)["DelaySeconds"]
+    assert not raised_by(alarm, [longest + 60] * 3)
+    assert raised_by(alarm, [longest + 301] * 3)
+    # SQS deletes what is older than the retention period: the alarm has to come first.
+    assert alarm["Threshold"] < resources["WakeUpQueue"]["Properties"]["MessageRetentionPeriod"]
+
+
+def test_an_error_of_api_gateway_raises_an_alarm(resources: dict[str, Resource]) -> None:
+    alarm = next(
+        alarm
         for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
-        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Lambda", "Errors")
+        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/ApiGateway", "5XXError")
+    )
+    # The API's metrics are filed under its title and not under its id.
+    [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
+    [stage] = of_type(resources, "AWS::ApiGateway::Stage").values()
+    assert alarm["Dimensions"] == [
+        {"Name": "ApiName", "Value": api["Body"]["info"]["title"]},
+        {"Name": "Stage", "Value": stage["StageName"]},
+    ]
+    assert alarm["Statistic"] == "Sum"
+    assert raised_by(alarm, [1])
+    assert not raised_by(alarm, [None])
+
+
+def test_invocations_dropped_as_recursive_raise_an_alarm(resources: dict[str, Resource]) -> None:
+    alarms = alarms_on(resources, "AWS/Lambda", "RecursiveInvocationsDropped")
+    consumers = {
+        mapping["FunctionName"]["Ref"] for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
     }
-    assert functions == set(FUNCTIONS)
+    assert set(alarms) == consumers == {"EndpointStatusFunction", "ReconcileFunction"}
+    for alarm in alarms.values():
+        assert alarm["Statistic"] == "Sum"
+        assert raised_by(alarm, [1])
+        assert not raised_by(alarm, [None])
+
+
+def test_an_alarm_on_a_resource_without_holder_lasts_from_one_look_at_it_to_the_next(
+    resources: dict[str, Resource],
+) -> None:
+    # The code emits the metric when it looks at the resource, at the latest every 10 minutes.
+    assert resources["NoHolderAlarm"]["Properties"]["Period"] > 600
+
+
+def test_every_alarm_notifies_the_topic(resources: dict[str, Resource]) -> None:
+    notify = [{"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]
+    for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
+        assert alarm["AlarmActions"] == alarm["OKActions"] == notify, name
 
 
 def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_the_code_emits(
@@ -397,6 +659,197 @@ def test_the_api_has_exactly_the_routes_of_its_function_and_all_of_them_require_
     routes = re.findall(r'^@app\.(\w+)\("(/[^"]*)"\)', code, re.MULTILINE)
     assert offered == {(method, path.replace("<endpoint_id>", "{id}")) for method, path in routes}
     assert ("get", "/version") in offered
+
+
+def test_api_gateway_calls_the_function_with_its_own_permission_and_not_with_the_callers(
+    resources: dict[str, Resource],
+) -> None:
+    # With the caller's credentials, a caller that has only execute-api:Invoke gets a 500. The local cloud ignores them.
+    [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
+    operations = {
+        f"{method.upper()}{path}": operation["x-amazon-apigateway-integration"]
+        for path, methods in api["Body"]["paths"].items()
+        for method, operation in methods.items()
+    }
+    assert not {route: each["credentials"] for route, each in operations.items() if "credentials" in each}
+
+    permitted = set()
+    for permission in of_type(resources, "AWS::Lambda::Permission").values():
+        if permission["Principal"] == "apigateway.amazonaws.com":
+            assert permission["Action"] == "lambda:InvokeFunction"
+            assert permission["FunctionName"] == {"Ref": "EndpointsApiFunction"}
+            arn, names = permission["SourceArn"]["Fn::Sub"]
+            assert names["__ApiId__"] == {"Ref": "Api"}
+            permitted.add(arn.split("${__Stage__}/")[1])
+    assert permitted == {re.sub(r"\{\w+\}", "*", route) for route in operations}
+    assert "POST/endpoints/*/failover" in permitted
+
+
+def test_the_api_answers_before_api_gateway_gives_up(resources: dict[str, Resource]) -> None:
+    # Otherwise the caller gets a 504 while the write goes on.
+    assert resources["EndpointsApiFunction"]["Properties"]["Timeout"] < API_GATEWAY_SECONDS
+
+
+def test_the_api_has_one_stage_with_limits_of_its_own_and_without_a_trace_of_bodies(
+    resources: dict[str, Resource],
+) -> None:
+    [stage] = of_type(resources, "AWS::ApiGateway::Stage").values()
+    [every_method] = stage.get("MethodSettings", [None])
+    assert every_method == {
+        "HttpMethod": "*",
+        "ResourcePath": "/*",
+        "ThrottlingRateLimit": 50,
+        "ThrottlingBurstLimit": 100,
+        # A registration's body has its secret.
+        "DataTraceEnabled": False,
+    }
+    # A deployment with a stage name makes a second stage, without these settings.
+    [deployment] = of_type(resources, "AWS::ApiGateway::Deployment").values()
+    assert "StageName" not in deployment
+
+
+# --- Parameters
+
+
+def accepted(parameter: str, text: str) -> bool:
+    """Whether CloudFormation takes this text for the parameter: the pattern must match all of it."""
+    return re.fullmatch(PARAMETERS[parameter]["AllowedPattern"], text) is not None
+
+
+@pytest.mark.parametrize(
+    ("parameter", "variable"),
+    [
+        ("RefreshInterval", "WEBHOOK_REFRESH_INTERVAL"),
+        ("HandoverTimeout", "HANDOVER_TIMEOUT"),
+        ("MaxEndpoints", "MAX_ENDPOINTS"),
+    ],
+)
+@hypothesis.given(data=st.data())
+def test_the_functions_start_with_whatever_the_template_accepts(parameter: str, variable: str, data: Any) -> None:
+    # Otherwise a stack update ends green and every function fails when it starts.
+    pattern = PARAMETERS[parameter]["AllowedPattern"]
+    text = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=string.printable))
+    names = {name: "x" for name in NAMES_OF_RESOURCES}
+    settings.load({**names, "HANDOVER_TIMEOUT": "5s", variable: text})
+    settings.load({**names, "WEBHOOK_REFRESH_INTERVAL": "6s", variable: text})
+
+
+@pytest.mark.parametrize(
+    ("parameter", "good", "bad"),
+    [
+        ("RefreshInterval", "6s 15s 90s 5m 1h30m 24h", "100ms 1s 5s 48h 86401s 5 0s 1.5h"),
+        ("HandoverTimeout", "0s 1s 1.5s 250ms 5000ms 5s", "6000ms 10s 5.1s 5001ms 1m -1s"),
+        ("MaxEndpoints", "0 1 1000 999999999", "1000.5 -1 1000000000 1e3 01"),
+        (
+            "AllowedNetworks",
+            "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32",
+            "10.0.0.0 any 10.0.0.0/8,",
+        ),
+        (
+            "AlarmTopicArn",
+            "arn:aws:sns:eu-west-1:123456789012:alarms arn:aws-us-gov:sns:us-gov-west-1:123456789012:alarms",
+            "alarms arn:aws:sqs:eu-west-1:123456789012:alarms arn:aws:sns:eu-west-1:123456789012",
+        ),
+    ],
+)
+def test_the_template_refuses_what_the_functions_or_the_alarms_could_not_use(
+    parameter: str, good: str, bad: str
+) -> None:
+    assert [text for text in good.split() if not accepted(parameter, text)] == []
+    assert [text for text in bad.split() if accepted(parameter, text)] == []
+
+
+def test_defaults_match_their_patterns() -> None:
+    for name, parameter in PARAMETERS.items():
+        assert re.fullmatch(parameter.get("AllowedPattern", ".*"), str(parameter["Default"])), name
+
+
+def overrides(environment: str) -> dict[str, str]:
+    """Return the parameters that samconfig.toml gives in an environment."""
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())
+    given = config[environment]["deploy"]["parameters"].get("parameter_overrides", "")
+    return dict(one.split("=", 1) for one in given.split())
+
+
+def test_production_is_not_deployed_before_its_alarms_have_a_topic() -> None:
+    assert not accepted("AlarmTopicArn", overrides("prod")["AlarmTopicArn"])
+    assert overrides("prod").get("DeletionProtection", "true") == "true"
+
+
+@pytest.mark.parametrize("environment", ["dev", "prod", "local"])
+def test_samconfig_gives_only_parameters_that_the_template_has(environment: str) -> None:
+    assert overrides(environment).keys() <= PARAMETERS.keys()
+
+
+@pytest.mark.parametrize("level", PARAMETERS["LogLevel"]["AllowedValues"])
+def test_the_functions_log_at_the_level_of_the_parameter(resources: dict[str, Resource], level: str) -> None:
+    for function in FUNCTIONS:
+        properties = resources[function]["Properties"]
+        assert properties["Environment"]["Variables"]["POWERTOOLS_LOG_LEVEL"] == {"Ref": "LogLevel"}
+        logging = properties["LoggingConfig"]
+        # What Lambda sets, and Powertools then prefers to its own variable.
+        by_lambda = (
+            {"AWS_LAMBDA_LOG_LEVEL": logging.get("ApplicationLogLevel", "INFO")}
+            if logging.get("LogFormat") == "JSON"
+            else {}
+        )
+        printed = level_in_a_process(POWERTOOLS_LOG_LEVEL=level, **by_lambda)
+        assert printed == level, function
+
+
+@cache
+def level_in_a_process(**variables: str) -> str:
+    """Return the level of the product's logger in a process with these variables; a warning is an error."""
+    code = "import logging; from link.telemetry import logger; print(logging.getLevelName(logger.log_level))"
+    return subprocess.run(
+        [sys.executable, "-W", "error::UserWarning", "-c", code],
+        env={"PYTHONPATH": str(ROOT / "layers/shared"), **variables},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    ).stdout.strip()
+
+
+def rule_holds(expression: Any, parameters: dict[str, Any]) -> Any:
+    """Evaluate the functions that CloudFormation has in rules, as far as ours use them."""
+    match expression:
+        case str():
+            return expression
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Not": [inner]}:
+            return not rule_holds(inner, parameters)
+        case {"Fn::Equals": [one, other]}:
+            return rule_holds(one, parameters) == rule_holds(other, parameters)
+        case {"Fn::EachMemberEquals": [members, text]}:
+            return all(member == text for member in rule_holds(members, parameters))
+    raise NotImplementedError(expression)
+
+
+def violated(**parameters: Any) -> list[str]:
+    """Return what the rules of the template say against these parameters."""
+    given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "MaximumConcurrency": "0", **parameters}
+    return [
+        assertion["AssertDescription"]
+        for rule in template()["Rules"].values()
+        if "RuleCondition" not in rule or rule_holds(rule["RuleCondition"], given)
+        for assertion in rule["Assertions"]
+        if not rule_holds(assertion["Assert"], given)
+    ]
+
+
+@pytest.mark.parametrize("none", [[], [""]], ids=["no member", "an empty member"])  # It is not documented which.
+def test_subnets_and_security_groups_are_accepted_only_together(none: list[str]) -> None:
+    assert not violated(VpcSubnetIds=none, VpcSecurityGroupIds=none)
+    assert not violated(VpcSubnetIds=["subnet-1", "subnet-2"], VpcSecurityGroupIds=["sg-1"])
+    assert violated(VpcSubnetIds=["subnet-1"], VpcSecurityGroupIds=none) == ["VpcSubnetIds needs VpcSecurityGroupIds."]
+    assert violated(VpcSubnetIds=none, VpcSecurityGroupIds=["sg-1"]) == ["VpcSecurityGroupIds needs VpcSubnetIds."]
+
+
+def test_a_concurrency_of_one_is_refused_because_lambda_would() -> None:
+    assert not violated(MaximumConcurrency="2")
+    assert violated(MaximumConcurrency="1") == ["Lambda takes a MaximumConcurrency from 2 to 1000."]
 
 
 # --- Artifacts
