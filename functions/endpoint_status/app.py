@@ -14,7 +14,8 @@ from link.telemetry import logger
 RECONCILER = deployment.reconciler()
 
 
-@logger.inject_lambda_context
+# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Applies each status event; one that can never succeed is kept in the rejected-events queue and not retried."""
 

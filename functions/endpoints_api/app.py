@@ -161,7 +161,8 @@ def unknown(_: Exception) -> Response[str]:
     return _answer(404, {"error": "404 page not found"})
 
 
-@logger.inject_lambda_context
+# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One call of the API."""
     return app.resolve(event, context)

@@ -246,7 +246,7 @@ class Reconciler:
             status_code=result.status_code,
             next_step=NEXT_STEPS[result.kind],
         )
-        metric("Webhooks", result=result.kind, reason=result.reason or result.kind)
+        metric("Webhooks", result=result.kind, reason=result.category)
         if result.kind is ResultKind.REFUSED:
             metric("ReceiversRefused")
         return Outcome(d.endpoint_id, d.token, d.sequence, d.status, result)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DUE_INDEX = "due"
 TRANSITIONS_KEPT_SECONDS = 90 * 86_400
+_RETRYABLE = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+"""Reasons of a cancelled transaction that are tried again. botocore retries none of them."""
 COMMIT_SECONDS = 10
 """Bounded by time, never by a small count: 32 reporters at once need up to 35 tries."""
 
@@ -233,7 +235,7 @@ def _log(before: Resource, after: Resource, cause: Cause, tries: int) -> None:
 
 
 def _winner(error: ClientError) -> Item | None:
-    """The item that a refused write met, None when it has to be read; raises what is not a lost race."""
+    """The item that a refused write met, None when it has to be read; raises what a new try cannot change."""
     code = error.response["Error"]["Code"]
     if code == "ConditionalCheckFailedException":
         return error.response.get("Item")  # type: ignore[return-value]
@@ -243,7 +245,7 @@ def _winner(error: ClientError) -> Item | None:
         reasons: list[Item] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
         if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
             return reasons[0].get("Item")
-        if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
+        if any(reason.get("Code") in _RETRYABLE for reason in reasons):
             return None
         if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
             # The registration's own condition: only a key rotation writes it without the lock item.
