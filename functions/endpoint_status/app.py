@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -22,4 +23,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     def apply(record: SQSRecord) -> None:
         RECONCILER.take(record.body, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000)
 
-    return side_by_side(event, context, apply)
+    return side_by_side(event, context, apply, partial(RECONCILER.retry_later, "status"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -29,4 +30,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
             resource_id, due_at, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000
         )
 
-    return side_by_side(event, context, wake_up)
+    return side_by_side(event, context, wake_up, partial(RECONCILER.retry_later, "wake_up"))

@@ -38,11 +38,13 @@ COMMIT_SECONDS = 10
 class Cause:
     """Why a commit was made, for the audit.
 
-    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver or delete.
+    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver or delete. `by`: the ARN of the
+    operator whose command it is; empty for a report or a wake-up.
     """
 
     kind: str
     id: str
+    by: str = ""
 
 
 class Step(NamedTuple):
@@ -230,6 +232,7 @@ def _log(before: Resource, after: Resource, cause: Cause, tries: int) -> None:
             reason=change.reason,
             cause=cause.kind,
             cause_id=cause.id,
+            cause_by=cause.by,
             tries=tries,
         )
 
@@ -272,7 +275,9 @@ def _transition(after: Resource, changed: list[Change], cause: Cause, now: int) 
         "at": {"N": str(now)},
         "epoch": {"N": str(after.epoch)},
         "changes": {"L": rows},
-        "cause": {"M": {"kind": {"S": cause.kind}, "id": {"S": cause.id}}},
+        "cause": {
+            "M": {"kind": {"S": cause.kind}, "id": {"S": cause.id}, **({"by": {"S": cause.by}} if cause.by else {})}
+        },
         "expires_at": {"N": str(now // 1000 + TRANSITIONS_KEPT_SECONDS)},
     }
     if after.holder is not None:
