@@ -14,39 +14,35 @@ CLOUD := .local/cloud/$(READY)
 SAM := .local/sam/$(READY)
 HOSTILE := .local/hostile/$(READY)
 MUTATION := .local/mutation/$(READY)
-PERFORMANCE := .local/performance/$(READY)
 UV := .local/uv/bin/uv
 # SAM keeps its notes here and not in the home; it sends nothing.
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
 export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
-.PHONY: help demo demo-sam local test lint bite contention dynamodb-local storm simulate simulate-scopes simulate-rules mutate bench cost openapi conformance hostile fuzz build lock clean
+.PHONY: help demo demo-sam local check check-style check-types check-units check-histories test lint prove bench \
+  generated openapi conformance cost build lock clean
 .DELETE_ON_ERROR:
 
 help:
-	@echo 'make demo       the story on the template deployed to a local cloud'
-	@echo 'make demo-sam   the same through the real sam build and sam deploy'
-	@echo 'make local      the local cloud, left running until Ctrl-C'
-	@echo 'make test       every test'
-	@echo 'make bite       break each promise and see its test turn red'
-	@echo 'make contention ROUNDS=50  32 endpoints report at once, so many rounds on the local cloud'
-	@echo 'make hostile    what each attack costs the sender and two other clients (4 minutes)'
-	@echo 'make dynamodb-local  the same on DynamoDB Local (needs Java 17, iproute2 and unshare)'
-	@echo 'make storm      processes that are killed and stopped, AWS unwell: two minutes each'
-	@echo 'make simulate   SEEDS=5000 random histories of crashes, pauses and lost answers'
-	@echo 'make simulate-scopes FAULTS=1  every plan of up to 1 or 2 faults over the small scenarios'
-	@echo 'make simulate-rules  every rule replaced by a simpler one must be found out (KNOWN=1: by the known history)'
-	@echo 'make fuzz       10,000 cases of each fuzz test'
-	@echo 'make mutate     every mutant of the core must turn a test red (three quarters of an hour)'
-	@echo 'make bench      what each path takes against the least that any implementation could (QUICK=1: half a minute)'
-	@echo 'make cost       writes docs/cost.md anew from the counted calls and the prices'
-	@echo 'make openapi    writes docs/openapi.json anew from the code'
-	@echo 'make conformance  writes examples/receivers/conformance.json anew'
-	@echo 'make lint       ruff, mypy, sam validate'
-	@echo 'make build      sam build'
-	@echo 'make lock       resolve the requirements anew (UPGRADE=--upgrade for newer versions)'
-	@echo 'make clean      remove everything that was made here'
+	@echo 'make demo        the story on the template, deployed to a local cloud'
+	@echo 'make demo-sam    the same through the real sam build and sam deploy'
+	@echo 'make local       the local cloud, left running until Ctrl-C'
+	@echo 'make check       style, types, unit tests, 300 histories: under a minute'
+	@echo 'make test        every test'
+	@echo 'make lint        ruff, mypy, sam validate'
+	@echo 'make prove WHAT=simulate   slower checks; docs/testing.md says what each shows:'
+	@echo '  simulate SEEDS=5000, scopes FAULTS=1   histories of crashes and lost answers'
+	@echo '  mutants, promises, rules   break each promise and rule, see a check fail'
+	@echo '  mutation         change each line of the core (three quarters of an hour)'
+	@echo '  storm, contention ROUNDS=50, dynamodb-local   real processes and engines'
+	@echo '  hostile, fuzz    attacks on the sender, random registrations'
+	@echo '  bench            CPU, time and memory (QUICK=1: half a minute)'
+	@echo 'make generated   write the generated documents again'
+	@echo 'make build       sam build'
+	@echo 'make lock        resolve the requirements (UPGRADE=--upgrade: newer versions)'
+	@echo 'make release V=0.3.0   date, commit and tag a release; pushes nothing'
+	@echo 'make clean       remove everything that was made here'
 
 demo: $(CLOUD)
 	@.local/cloud/bin/python -m scripts.demo
@@ -57,55 +53,86 @@ demo-sam: $(CLOUD) $(SAM)
 local: $(CLOUD)
 	@.local/cloud/bin/python -m scripts.demo --serve
 
+check: $(DEV)
+	@$(MAKE) --no-print-directory -j2 --output-sync=target check-types check-units check-histories check-style
+
+check-style:
+	@.local/dev/bin/python -m ruff check .
+	@.local/dev/bin/python -m ruff format --check .
+
+check-types:
+	@.local/dev/bin/python -m mypy
+
+check-units:
+	@.local/dev/bin/python -m pytest -q $(UNITS)
+
+check-histories:
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --seeds 300
+
+# Neither moto nor a network.
+UNITS := layers/shared/link tests/link tests/mutants tests/test_workflows.py \
+  $(addprefix --ignore=tests/link/,store test_go_verifier.py plugins/webhook/test_sender.py plugins/webhook/test_connection.py)
+
 test:
 	@$(MAKE) --no-print-directory -j2 $(DEV) $(CLOUD)
 	@.local/dev/bin/python -m pytest -q -n 2 --ignore=tests/e2e --ignore=tests/hostile
-	@# These go by the clock, and share one local cloud: nothing runs beside them.
+	@# These share one local cloud and measure times: nothing runs beside them.
 	@.local/dev/bin/python -m pytest -q tests/e2e tests/hostile
 
 lint: $(DEV) $(SAM)
-	@.local/dev/bin/python -m ruff check .
-	@.local/dev/bin/python -m ruff format --check .
-	@.local/dev/bin/python -m mypy
+	@$(MAKE) --no-print-directory check-style check-types
 	@AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 
-bite: $(DEV)
-	@.local/dev/bin/python -m tests.bite
+PROOFS := simulate scopes mutants promises rules mutation storm contention dynamodb-local hostile fuzz bench
 
-ROUNDS ?= 50
-contention: $(DEV) $(CLOUD)
-	@CONTENTION_ROUNDS=$(ROUNDS) .local/dev/bin/python -m pytest -q tests/e2e/test_contention.py
-
-hostile: $(HOSTILE)
-	@.local/hostile/bin/python -m tests.hostile
-
-# AWS's own engine where Java is: it may be fetched and not passed on. See the test for the namespace.
-dynamodb-local: $(DEV) .local/dynamodb-local
-	@DYNAMODB_LOCAL=.local/dynamodb-local CONTENTION_ROUNDS=$(ROUNDS) unshare --map-root-user --net sh -c \
-	  'ip link set lo up && exec .local/dev/bin/python -m pytest -q tests/e2e/test_dynamodb_local.py'
-
-storm: $(DEV) $(CLOUD)
-	@STORM_SECONDS=120 .local/dev/bin/python -m pytest -q -rA tests/e2e/test_storm.py | grep -v '^{\|^null'
+prove: $(if $(filter $(WHAT),$(PROOFS)),prove-$(WHAT))
+	@$(if $(filter $(WHAT),$(PROOFS)),:,echo 'make prove WHAT=$(WHAT): WHAT is one of $(PROOFS)' >&2; exit 2)
 
 SEEDS ?= 5000
-simulate: $(DEV)
+prove-simulate: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --seeds $(SEEDS)
 
 FAULTS ?= 1
-simulate-scopes: $(DEV)
+prove-scopes: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --scopes $(FAULTS)
 
-simulate-rules: $(DEV)
-	@.local/dev/bin/python -m tests.simulation.rules $(if $(KNOWN),--known)
+prove-mutants: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.mutants
 
-fuzz: $(DEV)
-	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py
+prove-promises: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.mutants --promises
 
-mutate: $(MUTATION)
+# Also that no history before the known one finds it.
+prove-rules: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.mutants --rules --search
+
+prove-mutation: $(MUTATION)
 	@.local/mutation/bin/python -m tests.mutation
 
-bench: $(PERFORMANCE)
-	@PYTHONPATH=layers/shared .local/performance/bin/python -m tests.performance $(if $(QUICK),--quick)
+prove-storm: $(DEV) $(CLOUD)
+	@STORM_SECONDS=120 .local/dev/bin/python -m pytest -q -rA tests/e2e/test_storm.py | grep -v '^{\|^null'
+
+ROUNDS ?= 50
+prove-contention: $(DEV) $(CLOUD)
+	@CONTENTION_ROUNDS=$(ROUNDS) .local/dev/bin/python -m pytest -q tests/e2e/test_contention.py
+
+# AWS's own engine. Its licence allows to fetch it, and not to pass it on. See the test for the namespace.
+prove-dynamodb-local: $(DEV) .local/dynamodb-local
+	@DYNAMODB_LOCAL=.local/dynamodb-local CONTENTION_ROUNDS=$(ROUNDS) unshare --map-root-user --net sh -c \
+	  'ip link set lo up && exec .local/dev/bin/python -m pytest -q tests/e2e/test_dynamodb_local.py'
+
+prove-hostile: $(HOSTILE)
+	@.local/hostile/bin/python -m tests.hostile
+
+prove-fuzz: $(DEV)
+	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py
+
+prove-bench: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.performance $(if $(QUICK),--quick)
+
+bench: prove-bench
+
+generated: openapi conformance cost
 
 openapi: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m scripts.openapi
@@ -113,13 +140,13 @@ openapi: $(DEV)
 conformance: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.conformance
 
+cost: $(DEV)
+	@.local/dev/bin/python -m tests.performance.cost docs/cost.md
+
 # Commits and tags locally; never pushes.
 .PHONY: release
 release: $(DEV)
 	@.local/dev/bin/python scripts/release.py '$(V)'
-
-cost: $(DEV)
-	@.local/dev/bin/python -m tests.performance.cost docs/cost.md
 
 # The layers' makefiles call python3: it is the environment's.
 build: $(SAM)
@@ -127,7 +154,7 @@ build: $(SAM)
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
-	@for name in dev cloud sam hostile mutation performance; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in dev cloud sam hostile mutation; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

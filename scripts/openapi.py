@@ -8,6 +8,7 @@ from typing import Any
 
 from link import VERSION, registration
 from link.election.state import NEVER, Reason, Status
+from link.plugins.webhook import config
 from link.plugins.webhook.factory import PLUGIN
 
 DOCUMENT = Path(__file__).parents[1] / "docs/openapi.json"
@@ -51,7 +52,7 @@ ID: Schema = {"type": "string", "pattern": ENDPOINT_ID, "examples": ["vip-95f260
 STATUS: Schema = {"type": "string", "enum": [str(one) for one in Status]}
 WIRE: Schema = {"type": "string", "enum": [str(Status.ACTIVATED), str(Status.STANDBY)]}
 REASON: Schema = {"type": "string", "enum": [str(one) for one in Reason]}
-HOST: Schema = {"type": "string", "maxLength": registration.HOST_CHARACTERS}
+HOST: Schema = {"type": "string", "maxLength": registration.MAX_HOST_CHARACTERS}
 
 
 def _range(limits: tuple[int, int]) -> Schema:
@@ -59,22 +60,22 @@ def _range(limits: tuple[int, int]) -> Schema:
 
 
 CHECK = an({"type": {"const": "TCP"}, "host": {**HOST, "minLength": 1}, "port": _range((1, 65_535))})
-RESOURCE_ID: Schema = {"type": "string", "minLength": 1, "maxLength": registration.RESOURCE_ID_CHARACTERS}
-INTERVAL, PRIORITY = _range(registration.HEALTHCHECK_INTERVAL), _range(registration.PRIORITY)
+RESOURCE_ID: Schema = {"type": "string", "minLength": 1, "maxLength": registration.MAX_RESOURCE_ID_CHARACTERS}
+INTERVAL, PRIORITY = _range(registration.HEALTHCHECK_INTERVAL_SECONDS), _range(registration.PRIORITY)
 LEASE = maybe(_range(registration.LEASE_SECONDS))
 HEADERS: Schema = {
     "type": "object",
-    "maxProperties": registration.HEADERS,
+    "maxProperties": config.MAX_HEADERS,
     "propertyNames": {
-        "pattern": f"^{registration.HEADER_NAME.pattern}$",
-        "maxLength": registration.HEADER_NAME_CHARACTERS,
+        "pattern": f"^{config.HEADER_NAME.pattern}$",
+        "maxLength": config.MAX_HEADER_NAME_CHARACTERS,
     },
     "additionalProperties": TEXT,
 }
 SECRET: Schema = {
     "type": "string",
     "minLength": 1,
-    "maxLength": registration.SECRET_CHARACTERS,
+    "maxLength": config.MAX_SECRET_CHARACTERS,
     "writeOnly": True,
     "description": "At most 4,096 bytes together with the headers. 32 random bytes, as hex or base64, are enough.",
 }
@@ -122,7 +123,7 @@ SCHEMAS: dict[str, Schema] = {
                 "properties": {"url": URL, "resource_id": RESOURCE_ID, "secret": SECRET, "headers": HEADERS},
                 "required": ["url", "resource_id", "secret"],
             },
-            "checks": a_list(CHECK, maxItems=registration.CHECKS),
+            "checks": a_list(CHECK, maxItems=registration.MAX_CHECKS),
             "healthcheck_interval": INTERVAL,
             "host": {**HOST, "minLength": 1},
             "priority": PRIORITY,
@@ -135,8 +136,8 @@ SCHEMAS: dict[str, Schema] = {
         "description": "Fields that are absent stay unchanged. A new url or new headers need the secret again; "
         "a new secret needs all headers again.",
         "properties": {
-            "healthchecks": a_list(CHECK, maxItems=registration.CHECKS),
-            "checks": a_list(CHECK, maxItems=registration.CHECKS),
+            "healthchecks": a_list(CHECK, maxItems=registration.MAX_CHECKS),
+            "checks": a_list(CHECK, maxItems=registration.MAX_CHECKS),
             "healthcheck_interval": INTERVAL,
             "priority": PRIORITY,
             "lease_seconds": LEASE,

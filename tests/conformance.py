@@ -13,7 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.support.webhooks import ANNOUNCED, LONDON, NOW, PARIS, SECRET, captured, sent, told
+from link.plugins.webhook import wire
+from tests.support.ids import LONDON, PARIS
+from tests.support.webhooks import ANNOUNCED, NOW, SECRET, announced, captured, sent
 
 FILE = Path(__file__).parents[1] / "examples/receivers/conformance.json"
 OURS = ("X-Link-Webhook-Epoch", "X-Link-Webhook-Sequence")
@@ -40,8 +42,8 @@ def body_of(text: bytes) -> Change:
     def change(pairs: Pairs, _: bytes) -> tuple[Pairs, bytes]:
         identity = dict(pairs)["webhook-id"]
         signed = {
-            "X-Link-Webhook-Signature": webhook.sign(SECRET, NOW, text),
-            "webhook-signature": webhook.sign_standard([SECRET], identity, NOW, text),
+            "X-Link-Webhook-Signature": wire.sign(SECRET, NOW, text),
+            "webhook-signature": wire.sign_standard([SECRET], identity, NOW, text),
         }
         return [(name, signed.get(name, value)) for name, value in pairs], text
 
@@ -76,7 +78,7 @@ def cases() -> list[dict[str, Any]]:
     unicode = replace(ANNOUNCED, resource_id="Zürich <☃> & a\tb")
     return [
         case("as it is sent", "accepted"),
-        case("a STANDBY", "accepted", announcement=told(PARIS, "STANDBY", 7, 4)),
+        case("a STANDBY", "accepted", announcement=announced(PARIS, "STANDBY", 7, 4)),
         case(
             "a refresh, whose webhook-id has a time",
             "accepted",
@@ -128,12 +130,12 @@ def cases() -> list[dict[str, Any]]:
         case(
             "a signed body with status FAILING",
             "malformed_body",
-            body_of(webhook.payload(PARIS, ANNOUNCED.resource_id, "webhook", "FAILING")),
+            body_of(wire.payload(PARIS, ANNOUNCED.resource_id, "webhook", "FAILING")),
         ),
         case(
             "a signed body for another endpoint than its webhook-id",
             "mismatch",
-            body_of(webhook.payload(LONDON, ANNOUNCED.resource_id, "webhook", "ACTIVATED")),
+            body_of(wire.payload(LONDON, ANNOUNCED.resource_id, "webhook", "ACTIVATED")),
         ),
     ]
 
@@ -146,7 +148,7 @@ def histories() -> list[dict[str, Any]]:
     def history(name: str, *steps: tuple[tuple[str, str, int, int], bool, str | None]) -> dict[str, Any]:
         made = []
         for announcement, superseded, active in steps:
-            body, headers = sent(told(*announcement))
+            body, headers = sent(announced(*announcement))
             made.append({**request(list(headers.items()), body), "superseded": superseded, "active": active})
         return {"name": name, "now": NOW, "secrets": [SECRET], "steps": made}
 

@@ -3,7 +3,19 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.support.functions import Deployment
+
+from hypothesis import HealthCheck, settings
+
+# How long an example takes says how busy the machine is, and nothing about what is tested.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 for name in [name for name in os.environ if name.startswith("AWS_")]:
     # Nothing of the user's account may reach a test.
@@ -16,6 +28,26 @@ os.environ.update(
     POWERTOOLS_SERVICE_NAME="link-webhook",
     POWERTOOLS_METRICS_NAMESPACE="LinkWebhook/test",
 )
+
+
+@pytest.fixture
+def aws() -> Iterator[None]:
+    """An AWS account on moto, empty: clients that a test makes talk to it."""
+    # Imported where it is used: most tests need none.
+    from moto import mock_aws
+
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def deployment(aws: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Deployment]:
+    """The functions with empty tables, and a receiver on loopback."""
+    from tests.support.functions import Deployment
+    from tests.support.receiver import LoopbackReceiver
+
+    with LoopbackReceiver() as receiver:
+        yield Deployment(receiver, monkeypatch)
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

@@ -18,7 +18,8 @@ from moto import mock_aws
 from link.election.result import Result
 from link.key_rotation import Unfinished
 from link.plugins.webhook.sender import Sender
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, SECRETS, Deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS, RESOURCE, SECRETS
 from tests.support.receiver import LoopbackReceiver
 
 SECRET = 'marker-secret-"é\\-0123456789abcdef'
@@ -75,7 +76,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     assert story.api("create", json.dumps(BODY)[:-2])["statusCode"] == 400
     assert story.api("create", json.dumps(SECRET))["statusCode"] == 422
 
-    # Changes of it: refused, refused by what is stored, done with two secrets for a while, and encrypted anew.
+    # Changes of it: refused, refused by what is stored, done with two secrets for a while, and encrypted again.
     config = {"secret": SECRET, "headers": {"Authorization": HEADER}}
     assert story.api("change", {"plugin_config": {**config, "headers": {"Host": HEADER}}})["statusCode"] == 422
     assert story.api("change", {"plugin_config": {"secret": SECRET}})["statusCode"] == 422
@@ -88,23 +89,23 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     story.answers.append(story.deployment.invoke("key_rotation", {}))
     assert story.api("redeliver")["statusCode"] == 204
 
-    def no_key(self: Any, ciphertext: bytes, **_: str) -> bytes:
+    def no_key(self: Any, ciphertext: bytes, bound_to: dict[str, str]) -> bytes:
         raise ClientError({"Error": {"Code": "KMSInvalidStateException", "Message": str(config)}}, "ReEncrypt")
 
     with patch.context() as failing:
-        failing.setattr("link.encryption.Vault.reencrypt", no_key)
+        failing.setattr("link.store.vault.Vault.reencrypt", no_key)
         try:
             story.deployment.invoke("key_rotation", {})
         except Unfinished:
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
 
     # KMS says no.
-    def denied(self: Any, ciphertext: bytes, **_: str) -> None:
+    def denied(self: Any, ciphertext: bytes, bound_to: dict[str, str]) -> None:
         error = {"Code": "AccessDeniedException", "Message": "not authorized to perform kms:Decrypt"}
         raise ClientError({"Error": error}, "Decrypt")  # type: ignore[arg-type]
 
     with patch.context() as denying:
-        denying.setattr("link.encryption.Vault.decrypt", denied)
+        denying.setattr("link.store.vault.Vault.decrypt", denied)
         story.report("status_failing")
     # The sender crashes, with all it knows in its message.
 
@@ -123,7 +124,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
         raise ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "GetItem")
 
     with patch.context() as failing:
-        failing.setattr("link.lock.Locks.read", throttled)
+        failing.setattr("link.store.locks.Locks.read", throttled)
         story.report("status_stepping_down")
     dead = event("status_stepping_down")["Records"][0]["body"]
     story.deployment.sqs.create_queue(QueueName="dead-letters")

@@ -1,4 +1,4 @@
-"""The nine promises. `make bite` breaks each one with a one-line patch and must see its test turn red."""
+"""The nine promises. `make prove WHAT=promises` breaks each one and requires that its test here fails."""
 
 from __future__ import annotations
 
@@ -240,7 +240,8 @@ def test_promise_9_secrets(attack: str) -> None:
     world.report(paris, "STANDBY")
     world.settle(10_000)
     assert not [r for r in world.receiver.requests[sent:] if r.endpoint_id == paris]
-    assert world.resource().endpoints[paris].failure.startswith("unreadable secret_unreadable")
+    entry = world.resource().endpoints[paris]
+    assert entry.failure_kind == "unreadable" and entry.failure_reason.startswith("secret_unreadable")
     everything = json.dumps([tables(world).locks.all(), world.transitions(), world.queue.messages], default=str)
     for secret in world.receiver.secrets.values():
         assert secret not in everything

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from unittest import mock
 
 import pytest
 import standardwebhooks
-from moto import mock_aws
 
 from link.election.result import Result, ResultKind
 from link.receiver import WebhookError, parse_and_validate_webhook
@@ -21,13 +20,12 @@ HOUR = 3_600_000
 
 
 @pytest.fixture
-def world() -> Iterator[World]:
-    with mock_aws():
-        yield World()
+def world(aws: None) -> World:
+    return World()
 
 
 class Team:
-    """Whoever runs the receiver: knows the old secret, and from `learns_at` on what it `learns`."""
+    """The team of a receiver: it has the old secret, and from `learns_at` on those that it `learns`."""
 
     def __init__(self, world: World, verify: Callable[..., None], learns_at: int, learns: tuple[str, ...]) -> None:
         self.world, self.verify, self.learns_at, self.learns = world, verify, learns_at, learns

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 TARGETS = set(
     itertools.chain(*(line.split() for line in re.findall(r"^([a-z][a-z -]*):(?!=)", MAKEFILE, re.MULTILINE)))
 )
+PROOFS = set(re.findall(r"^prove-([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def jobs(workflow: str) -> dict[str, dict[str, Any]]:
@@ -61,10 +64,37 @@ def test_every_make_target_of_the_release_script_exists() -> None:
     assert set(release.MAKE_TARGETS) - TARGETS == set()
 
 
-def test_the_nightly_proof_names_what_the_makefile_knows() -> None:
-    named = {what for line in commands("nightly.yml") for what in re.findall(r"WHAT=(\S+)", line)}
+def make(*arguments: str) -> subprocess.CompletedProcess[str]:
+    # Without the flags of a make that runs these tests.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("MAKE") and name != "MFLAGS"}
+    command = ["make", "--no-print-directory", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=60, check=False)
+
+
+def proofs(lines: set[str]) -> set[str]:
+    return {what for line in lines for what in re.findall(r"WHAT=(\S+)", line)}
+
+
+def test_every_proof_of_a_workflow_exists() -> None:
+    named = proofs(commands("nightly.yml") | commands("ci.yml"))
     assert len(named) > 5
-    assert {what for what in named if not re.search(rf"\b{what}\b", MAKEFILE)} == set()
+    for what in named:
+        done = make("--dry-run", "prove", f"WHAT={what}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert ".local/" in done.stdout, "a command of its own"
+
+
+def test_an_unknown_proof_lists_the_known_ones() -> None:
+    done = make("prove", "WHAT=nothing")
+    assert done.returncode == 2
+    assert set(done.stderr.split()) >= PROOFS
+
+
+def test_help_fits_on_a_screen_and_names_every_proof() -> None:
+    done = make("help")
+    lines = done.stdout.splitlines()
+    assert len(lines) < 24 and max(map(len, lines)) <= 80, "with the prompt that follows"
+    assert PROOFS | {"release", "check", "test", "demo", "lint"} <= set(re.findall(r"[a-z-]+", done.stdout))
 
 
 def test_ci_runs_every_command_that_has_to_pass_before_a_merge() -> None:

@@ -22,14 +22,13 @@ from urllib.parse import parse_qsl, urlsplit
 import boto3
 import pytest
 
-from link.store import aws
 from linkctl import proxy
 from linkctl.api import Deployment as Stack
 from linkctl.errors import Unreachable
 from linkctl.main import main
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS, RESOURCE
 
-__all__ = ["deployment"]
 Run = Callable[..., tuple[int, str, str]]
 
 
@@ -281,28 +280,19 @@ def test_a_frozen_resource_keeps_its_holder_until_it_is_unfrozen(running: Deploy
 def test_key_rotation_waits_until_all_endpoints_are_re_encrypted(
     running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, waits = aws.client, []
+    waits: list[object] = []
 
-    class Function:
-        def invoke(self, **_: object) -> None:
-            # The function runs some time after this call, while linkctl waits.
-            monkeypatch.setattr("linkctl.commands.top_level.time.sleep", lambda seconds: waits.append(rotate()))
+    def rotate(seconds: float) -> None:
+        waits.append(running.invoke("key_rotation", {}))
 
-    def rotate() -> object:
-        return running.invoke("key_rotation", {})
-
-    monkeypatch.setattr(aws, "client", lambda service: Function() if service == "lambda" else real(service))
+    # The function runs some time after the call that starts it, while linkctl waits.
+    running.awslambda.invoked = lambda: monkeypatch.setattr("linkctl.commands.top_level.time.sleep", rotate)
     status, out, err = linkctl("rotate-encryption-key")
     assert (status, err, out.strip()) == (0, "", "2 endpoints are re-encrypted")
     assert waits == [{"endpoints": 2}]
 
 
-def test_a_key_rotation_that_does_not_end_fails_after_patience(
-    running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    real = aws.client
-    idle = type("Function", (), {"invoke": lambda self, **_: None})
-    monkeypatch.setattr(aws, "client", lambda service: idle() if service == "lambda" else real(service))
+def test_a_key_rotation_that_does_not_end_fails_after_patience(running: Deployment, linkctl: Run) -> None:
     status, _, err = linkctl("rotate-encryption-key", "--patience", "1")
     assert status == 1 and "0 of 2 endpoints" in err and "key_rotation.failed" in err and "(504)" not in err
 

@@ -10,7 +10,7 @@ from botocore.credentials import Credentials
 from botocore.exceptions import ClientError
 
 from scripts.cloud import Cloud
-from tests.e2e.conftest import Site, eventually
+from tests.e2e.site import Site, eventually
 
 
 def test_an_unsigned_call_gets_403(cloud: Cloud) -> None:

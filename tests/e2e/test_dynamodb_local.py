@@ -1,7 +1,7 @@
 """Contention on a second engine, AWS's own: `make dynamodb-local`, where Java 17 is.
 
 DynamoDB Local listens on every address and has no option for it, so it runs, with the test, in a network namespace
-that has nothing but loopback. Its licence lets everybody fetch it and nobody pass it on.
+that has nothing but loopback. Its licence allows downloading it and forbids passing it on.
 """
 
 from __future__ import annotations
@@ -20,42 +20,28 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from link.clock import Clock
-from link.control.commands import ControlPlane
-from link.plugins.webhook.factory import WebhookFactory
-from link.settings import load
-from link.store.locks import Locks
-from link.store.queues import Queues
-from link.store.vault import Vault
-from tests.e2e.conftest import Site, eventually
-from tests.e2e.test_contention import test_one_holder_one_epoch_step_and_every_report_applied as contend
+from link import deployment
+from tests.e2e.contention import contend
+from tests.e2e.site import Site, eventually
 from tests.simulation.store import Keys
-from tests.support.deployed import create_tables, settings
+from tests.support.deployed import create_tables, environment, settings
 from tests.support.receiver import LoopbackReceiver
 
 FOLDER = os.environ.get("DYNAMODB_LOCAL", "")
 pytestmark = pytest.mark.skipif(not FOLDER, reason="DynamoDB Local: make dynamodb-local")
-TABLES = settings("")
-ENVIRONMENT = {
-    "LOCKS_TABLE": TABLES.locks_table,
-    "ENDPOINTS_TABLE": TABLES.endpoints_table,
-    "TRANSITIONS_TABLE": TABLES.transitions_table,
-    "WAKE_UP_QUEUE_URL": "wake-up",
-    "REJECTED_EVENTS_QUEUE_URL": "rejected",
-    "SECRETS_KEY_ARN": "key",
-    "ALLOWED_NETWORKS": "127.0.0.0/8",
-}
+TABLES = settings()
+ENVIRONMENT = {**environment(), "ALLOWED_NETWORKS": "127.0.0.0/8"}
 
 
 class Functions:
-    """The one thing that is asked of Lambda."""
+    """The one call of Lambda that the test makes."""
 
     def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:
         return {"Environment": {"Variables": ENVIRONMENT}}
 
 
 class Nowhere:
-    """A queue that nobody reads."""
+    """A queue whose messages no process reads."""
 
     def send_message(self, **_: Any) -> None:
         pass
@@ -88,11 +74,8 @@ class Engine:
 
     def call(self, method: str, path: str, body: Any) -> tuple[int, Any]:
         """Registers an endpoint."""
-        of, clock, dynamodb = load(ENVIRONMENT), Clock(), self.client("dynamodb")
-        plugin.register("webhook", WebhookFactory(Vault(Keys(), of), of, clock))  # type: ignore[arg-type]
-        queues = Queues(Nowhere(), of)  # type: ignore[arg-type]
-        control = ControlPlane(Locks(dynamodb, of, clock), Registry(dynamodb, of), queues, of, clock)
-        return 201, {"endpoint": control.commands.create(body, "register")}
+        control_plane = deployment.control_plane(ENVIRONMENT, client=self.client)
+        return 201, {"endpoint": control_plane.commands.create(body, "register")}
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import uuid
 from pathlib import Path
 
 from link.election.state import Status
-from tests.e2e.conftest import Site, eventually
-from tests.e2e.reporters import deployed_settings
+from tests.e2e.reporters import deployed_environment
+from tests.e2e.site import Site, eventually
 
 ROOT = Path(__file__).parents[2]
 MOMENTS = ["before the webhook", "after the webhook", "before the outcome is written"]
@@ -22,7 +22,7 @@ MOMENTS = ["before the webhook", "after the webhook", "before the outcome is wri
 def test_a_process_killed_in_the_middle_of_a_delivery_loses_nothing(site: Site) -> None:
     sites = [Site(site.cloud, site.receiver, f"ip-{uuid.uuid4()}") for _ in MOMENTS]
     ids = [one.register("paris") for one in sites]
-    environment = deployed_settings(site.cloud)
+    environment = deployed_environment(site.cloud)
     victims = []
     for one, endpoint_id, moment in zip(sites, ids, MOMENTS, strict=True):
         detail = {"endpoint_id": endpoint_id, "status": "ACTIVATED", "resource_id": one.resource_id}

@@ -17,7 +17,7 @@ from schemathesis import GenerationMode
 
 from scripts import openapi
 from scripts.cloud import Cloud
-from tests.e2e.conftest import Site, linkctl_environment
+from tests.e2e.site import Site, linkctl_environment
 from tests.support.generated import try_all
 
 MIN_SUCCESSES = 0.3

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import pytest
 
 from scripts.cloud import Cloud
-from tests.e2e.conftest import linkctl_environment
+from tests.e2e.site import linkctl_environment
 from tests.support.receiver import LoopbackReceiver
 
 RESOURCE = "by hand: ü/1"

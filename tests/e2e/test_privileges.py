@@ -13,7 +13,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 
 from scripts.cloud import REGION, Cloud
-from tests.e2e.conftest import Site, eventually
+from tests.e2e.site import Site, eventually
 
 READ = {"locks: read", "endpoints: read"}
 WRITE = {"locks: write", "transitions: write"}

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from typing import Any
 
 from link.election.state import Status
-from tests.e2e.conftest import Site, eventually
-from tests.e2e.reporters import deployed_settings
+from tests.e2e.reporters import deployed_environment
+from tests.e2e.site import Site, eventually
 from tests.e2e.storm import Faults, Pool, proxy
 
 RANK = {"ACTIVATED": 0, "STANDBY": 1, "FAILING": 2}
@@ -25,14 +25,14 @@ PAUSE = (4, 12)
 MOST_TRIES = 100
 """A report commits within so many conditional writes, each behind one that won."""
 SETTLE_SECONDS = 240
-"""A claim of somebody who died, a message that comes back after 180 s, a backoff."""
+"""A claim of a killed process, a message that comes back after 180 s, a backoff."""
 
 Reports = dict[str, list[tuple[int, int, str]]]
 
 
-def test_nothing_is_lost_when_everybody_reports_and_aws_is_unwell(site: Site, record_property: Any) -> None:
+def test_nothing_is_lost_when_every_host_reports_while_aws_fails(site: Site, record_property: Any) -> None:
     ids = [site.register(f"host-{n}") for n in range(ENDPOINTS)]
-    environment = deployed_settings(site.cloud) | {"WEBHOOK_REFRESH_INTERVAL": "5s"}
+    environment = deployed_environment(site.cloud) | {"WEBHOOK_REFRESH_INTERVAL": "5s"}
     reports: Reports = defaultdict(list)
     injected: Counter[str] = Counter()
     seen: list[int] = []
@@ -52,7 +52,7 @@ def test_nothing_is_lost_when_everybody_reports_and_aws_is_unwell(site: Site, re
                     status, _ = site.cloud.call("POST", f"/endpoints/{holder}/failover")
                     injected[f"failover answered {status}"] += 1
                 with contextlib.suppress(AssertionError):
-                    site.sweep()  # Its reads may time out, as everybody's.
+                    site.sweep()  # Its reads may time out, as any other's.
                 time.sleep(2)
 
         def observer() -> None:
@@ -78,7 +78,7 @@ def test_processes_that_are_killed_and_stopped_lose_nothing(site: Site, record_p
     reports: Reports = defaultdict(list)
     site.receiver.answer = lambda: random.choice((204, 500))
     site.receiver.takes = lambda: random.choice((0.0, 0.2, 1.0, 3.0))
-    with Pool(site.cloud.endpoint_url, deployed_settings(site.cloud), 4) as pool:
+    with Pool(site.cloud.endpoint_url, deployed_environment(site.cloud), 4) as pool:
         until = time.monotonic() + SECONDS
 
         def host(endpoint_id: str) -> None:
@@ -93,7 +93,7 @@ def test_processes_that_are_killed_and_stopped_lose_nothing(site: Site, record_p
         site.sweep()
         _judged(site, sites_of := sorted(set(ids.values())), reports)
         assert len(sites_of) == 3
-    assert pool.told["SIGKILL"] and pool.told["SIGSTOP"], "nobody was struck"
+    assert pool.told["SIGKILL"] and pool.told["SIGSTOP"], "no process was struck"
     record_property(
         "reports, webhooks, strikes", (sum(map(len, reports.values())), len(site.receiver.requests), dict(pool.told))
     )

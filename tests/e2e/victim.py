@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from link import deployment
 from link.election.result import Result
 from link.plugins.webhook.sender import Sender
 from link.reports import parse
 from link.settings import load
 from scripts.cloud import Cloud
-from tests.e2e.reporters import reconciler
 
 
 def die() -> None:
@@ -36,8 +36,7 @@ class Killer:
 def main() -> None:
     order = json.loads(sys.argv[1])
     cloud = Cloud(order["endpoint_url"], Path(os.devnull), 0)
-    settings = load(order["environment"])
-    sender = Sender(allowed_networks=settings.allowed_networks)
+    sender = Sender(allowed_networks=load(order["environment"]).allowed_networks)
 
     def post(url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
         if order["moment"] == "before the webhook":
@@ -47,10 +46,13 @@ def main() -> None:
             die()
         return result
 
-    dynamodb = cloud.client("dynamodb")
-    if order["moment"] == "before the outcome is written":
-        dynamodb = Killer(dynamodb)
-    reconciler(cloud, settings, dynamodb=dynamodb, post=post).receive(parse(order["event"]), lambda: 30.0)
+    def client(service: str) -> Any:
+        made = cloud.client(service)
+        deadly = service == "dynamodb" and order["moment"] == "before the outcome is written"
+        return Killer(made) if deadly else made
+
+    reconciler = deployment.reconciler(order["environment"], client=client, post=post)
+    reconciler.receive(parse(order["event"]), lambda: 30.0)
     print("survived")
 
 

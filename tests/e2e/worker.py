@@ -1,4 +1,4 @@
-"""One process of a storm: applies the reports that come in on stdin, side by side, and tells on stdout how it went.
+"""One process of a storm: applies reports from stdin side by side and writes to stdout how each ended.
 
 In: `{"number", "endpoint_id", "resource_id", "status", "at"}`, a line each; the order to start with is the first.
 Out: `{"number", "error", "tries"}`; an error is what Lambda would answer with a repetition of the message.
@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from link import deployment
 from link.election.state import Status
 from link.reports import Report
-from link.settings import load
 from link.store.locks import Committed, Locks
 from scripts.cloud import Cloud
-from tests.e2e.reporters import reconciler
 
 INVOCATION_SECONDS = 30.0
 THREADS = 16
@@ -32,7 +31,7 @@ def main() -> None:
     os.dup2(nowhere, 1)
     order = json.loads(sys.stdin.readline())
     cloud = Cloud(order["endpoint_url"], Path(os.devnull), 0)
-    made = reconciler(cloud, load(order["environment"]))
+    reconciler = deployment.reconciler(order["environment"], client=cloud.client)
     tries = threading.local()
     update = Locks.update
 
@@ -44,18 +43,18 @@ def main() -> None:
     Locks.update = counted  # type: ignore[method-assign]
 
     def handle(line: str) -> None:
-        asked = json.loads(line)
+        given = json.loads(line)
         tries.most = 0
         report = Report(
-            asked["endpoint_id"], Status(asked["status"]), asked["at"], asked["resource_id"], None, str(asked["number"])
+            given["endpoint_id"], Status(given["status"]), given["at"], given["resource_id"], None, str(given["number"])
         )
         error = ""
         try:
-            made.receive(report, lambda: INVOCATION_SECONDS)
+            reconciler.receive(report, lambda: INVOCATION_SECONDS)
         except Exception as failed:
             error = f"{type(failed).__name__}: {failed}"
         # One write, so that lines of two threads do not mix.
-        os.write(answers, json.dumps({"number": asked["number"], "error": error, "tries": tries.most}).encode() + b"\n")
+        os.write(answers, json.dumps({"number": given["number"], "error": error, "tries": tries.most}).encode() + b"\n")
 
     with ThreadPoolExecutor(THREADS) as pool:
         for line in sys.stdin:

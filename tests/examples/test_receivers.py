@@ -19,13 +19,14 @@ from typing import Any
 import boto3
 import pytest
 import uvicorn
-from moto import mock_aws
 from werkzeug.serving import make_server
 
 from link import receiver
 from link.election.result import Result, ResultKind
 from link.plugins.webhook.sender import Sender
-from tests.support.webhooks import LONDON, PARIS, RESOURCE, SECRET, told
+from tests.support.ids import LONDON, PARIS, RESOURCE
+from tests.support.receiver import create_slots_table
+from tests.support.webhooks import SECRET, announced, sent
 
 EXAMPLES = Path(__file__).parents[2] / "examples/receivers"
 SENDER = Sender(allowed_networks=[ip_network("127.0.0.0/8")])
@@ -113,7 +114,7 @@ EXAMPLE_SERVERS = {
 
 @pytest.fixture(params=EXAMPLE_SERVERS)
 def example(
-    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, aws: None
 ) -> Iterator[tuple[str, Switched]]:
     """Yield the URL of a running example beside its copy of receiver.py, and what it switched to."""
     name, serve = EXAMPLE_SERVERS[request.param]
@@ -122,23 +123,17 @@ def example(
     monkeypatch.delitem(sys.modules, "link_receiver", raising=False)
     for variable, value in (("WEBHOOK_SECRET", SECRET), ("RESOURCE_ID", RESOURCE), ("SLOTS_TABLE", "slots")):
         monkeypatch.setenv(variable, value)
-    with mock_aws():
-        boto3.client("dynamodb").create_table(
-            TableName="slots",
-            AttributeDefinitions=[{"AttributeName": "resource_id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "resource_id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
-        assert spec is not None and spec.loader is not None
-        app = importlib.util.module_from_spec(spec)
-        # FastAPI looks up the annotations by the name of the module.
-        monkeypatch.setitem(sys.modules, name, app)
-        spec.loader.exec_module(app)
-        switched: Switched = []
-        monkeypatch.setattr(app, "switch_to", switched.append)
-        with serve(app) as port:
-            yield f"http://127.0.0.1:{port}/link", switched
+    create_slots_table(boto3.client("dynamodb"))
+    spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
+    assert spec is not None and spec.loader is not None
+    app = importlib.util.module_from_spec(spec)
+    # FastAPI looks up the annotations by the name of the module.
+    monkeypatch.setitem(sys.modules, name, app)
+    spec.loader.exec_module(app)
+    switched: Switched = []
+    monkeypatch.setattr(app, "switch_to", switched.append)
+    with serve(app) as port:
+        yield f"http://127.0.0.1:{port}/link", switched
 
 
 def send(
@@ -146,7 +141,7 @@ def send(
 ) -> Result:
     """Send one attempt, with headers and body changed after they were signed."""
     now = int(time.time())
-    signed, headers = webhook.request(told(*announcement), [secret], {}, timestamp=now)
+    signed, headers = sent(announced(*announcement), [secret], timestamp=now)
     return SENDER.post(url, body or signed, {**headers, **(change or {})}, not_after=(now + 30) * 1000)
 
 

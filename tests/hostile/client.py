@@ -19,7 +19,7 @@ LIMIT_MB = 600
 
 
 def this_sender(ca: str) -> Callable[[str], str]:
-    from link.sender import Sender
+    from link.plugins.webhook.sender import Sender
 
     sender = Sender(allowed_networks=[ip_network("127.0.0.0/8")], ca_bundle=ca)
 

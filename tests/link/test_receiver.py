@@ -14,9 +14,9 @@ import boto3
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from moto import mock_aws
 
 from link import receiver
+from link.plugins.webhook import wire
 from link.receiver import (
     ActiveSlot,
     Applied,
@@ -26,19 +26,9 @@ from link.receiver import (
     WebhookError,
     apply,
 )
-from tests.support.webhooks import (
-    ANNOUNCED,
-    LONDON,
-    NOW,
-    PARIS,
-    RESOURCE,
-    SECRET,
-    captured,
-    received,
-    sent,
-    told,
-    verified,
-)
+from tests.support.ids import LONDON, PARIS, RESOURCE
+from tests.support.receiver import create_slots_table
+from tests.support.webhooks import ANNOUNCED, NOW, SECRET, announced, captured, received, sent, verified
 
 
 def test_a_receiver_reads_what_was_announced():
@@ -97,15 +87,15 @@ def twice(name):
     return lambda h, b: ([*h.items(), (name.upper(), h[name])], b)
 
 
-def signed_anew(body, **said):
+def signed_again(body, **said):
     """What the endpoint itself would send, with another body or id."""
     _, h = sent()
     headers = {
         **h,
-        "X-Link-Webhook-Signature": webhook.sign(SECRET, NOW, body),
+        "X-Link-Webhook-Signature": wire.sign(SECRET, NOW, body),
         "webhook-id": said.get("id", h["webhook-id"]),
     }
-    headers["webhook-signature"] = webhook.sign_standard([SECRET], headers["webhook-id"], NOW, body)
+    headers["webhook-signature"] = wire.sign_standard([SECRET], headers["webhook-id"], NOW, body)
     return lambda *_: (headers, body)
 
 
@@ -186,14 +176,12 @@ STANDARD = ["webhook-id", "webhook-timestamp", "webhook-signature"]
         pytest.param(with_(webhook_signature="v1,é"), "bad_signature", id="standard signature not ASCII"),
         pytest.param(mixed(*STANDARD), "mismatch", id="headers of two attempts mixed"),
         pytest.param(without(*STANDARD), "missing_header", id="epoch and sequence without the id that signs them"),
-        pytest.param(signed_anew(b"null"), "malformed_body", id="signed null"),
-        pytest.param(signed_anew(b'{"endpoint_id":"x"}'), "malformed_body", id="signed, fields missing"),
-        pytest.param(
-            signed_anew(webhook.payload(PARIS, RESOURCE, "webhook", "FAILING")), "malformed_body", id="FAILING"
-        ),
-        pytest.param(signed_anew(b"[" * 100_000), "malformed_body", id="signed, nested without end"),
-        pytest.param(signed_anew(sent()[0], id=f"{LONDON}_7_3"), "mismatch", id="id of another endpoint"),
-        pytest.param(signed_anew(sent()[0], id=f"{PARIS}_7"), "mismatch", id="id without a sequence"),
+        pytest.param(signed_again(b"null"), "malformed_body", id="signed null"),
+        pytest.param(signed_again(b'{"endpoint_id":"x"}'), "malformed_body", id="signed, fields missing"),
+        pytest.param(signed_again(wire.payload(PARIS, RESOURCE, "webhook", "FAILING")), "malformed_body", id="FAILING"),
+        pytest.param(signed_again(b"[" * 100_000), "malformed_body", id="signed, nested without end"),
+        pytest.param(signed_again(sent()[0], id=f"{LONDON}_7_3"), "mismatch", id="id of another endpoint"),
+        pytest.param(signed_again(sent()[0], id=f"{PARIS}_7"), "mismatch", id="id without a sequence"),
     ],
 )
 def test_refuses(tamper, code):
@@ -217,7 +205,7 @@ LONG = "1" + 50 * "x"
         (with_(X_Link_Webhook_Timestamp=LONG), f"{LONG[:40]!r} is not Unix seconds in up to 12 digits"),
         (with_(X_Link_Webhook_Epoch=LONG), f"X-Link-Webhook-Epoch is {LONG[:40]!r}, the signed webhook-id says 7"),
         (
-            signed_anew(webhook.payload(PARIS, RESOURCE, "webhook", LONG)),
+            signed_again(wire.payload(PARIS, RESOURCE, "webhook", LONG)),
             f"status: {LONG[:40]!r} is neither ACTIVATED nor STANDBY",
         ),
     ],
@@ -233,14 +221,14 @@ def test_a_refusal_says_how_far_off_it_is(tamper, message):
 
 
 def test_the_characters_beside_the_surrogates_stay():
-    body = webhook.payload(PARIS, "\ud7ff\ue000", "webhook", "STANDBY")
+    body = wire.payload(PARIS, "\ud7ff\ue000", "webhook", "STANDBY")
 
     assert json.loads(body)["resource_id"] == "\ud7ff\ue000"
 
 
 def test_a_timestamp_cannot_be_taken_for_something_else():
     with pytest.raises(TypeError):
-        webhook.request(ANNOUNCED, [SECRET], {}, NOW)
+        wire.request(ANNOUNCED, [SECRET], {}, NOW)
     with pytest.raises(TypeError):
         receiver.parse_and_validate_webhook(SECRET, {}, b"", NOW)
 
@@ -274,13 +262,17 @@ def test_no_message_of_an_error_has_the_secret_or_a_signature_in_it():
 @pytest.mark.parametrize(
     ("announcement", "highest_epoch", "last_sequence", "superseded"),
     [
-        pytest.param(told(PARIS, "ACTIVATED", 7, 3), None, {}, False, id="the first one"),
-        pytest.param(told(PARIS, "ACTIVATED", 7, 3), 7, {PARIS: 3}, False, id="a retry or refresh of the last one"),
-        pytest.param(told(PARIS, "ACTIVATED", 7, 3), 7, {PARIS: 4}, True, id="sequence lower than the last"),
-        pytest.param(told(PARIS, "STANDBY", 7, 3), 7, {PARIS: 4}, True, id="of a STANDBY, too"),
-        pytest.param(told(PARIS, "ACTIVATED", 7, 3), 7, {LONDON: 4}, False, id="another's sequence is another's"),
-        pytest.param(told(PARIS, "ACTIVATED", 7, 3), 8, {}, True, id="ACTIVATED of an epoch that is over"),
-        pytest.param(told(PARIS, "STANDBY", 7, 4), 8, {PARIS: 3}, False, id="STANDBY after its successor's ACTIVATED"),
+        pytest.param(announced(PARIS, "ACTIVATED", 7, 3), None, {}, False, id="the first one"),
+        pytest.param(
+            announced(PARIS, "ACTIVATED", 7, 3), 7, {PARIS: 3}, False, id="a retry or refresh of the last one"
+        ),
+        pytest.param(announced(PARIS, "ACTIVATED", 7, 3), 7, {PARIS: 4}, True, id="sequence lower than the last"),
+        pytest.param(announced(PARIS, "STANDBY", 7, 3), 7, {PARIS: 4}, True, id="of a STANDBY, too"),
+        pytest.param(announced(PARIS, "ACTIVATED", 7, 3), 7, {LONDON: 4}, False, id="another's sequence is another's"),
+        pytest.param(announced(PARIS, "ACTIVATED", 7, 3), 8, {}, True, id="ACTIVATED of an epoch that is over"),
+        pytest.param(
+            announced(PARIS, "STANDBY", 7, 4), 8, {PARIS: 3}, False, id="STANDBY after its successor's ACTIVATED"
+        ),
     ],
 )
 def test_superseded_is_a_verdict_and_not_an_error(announcement, highest_epoch, last_sequence, superseded):
@@ -345,7 +337,7 @@ def test_a_slot_takes_plain_link_until_the_first_epoch(store):
 
     assert apply(store, plain) == Applied(False, plain.endpoint_id)
     assert apply(store, ours) == Applied(False, PARIS)
-    with pytest.raises(WebhookError, match="cut off"):
+    with pytest.raises(WebhookError, match="its headers were removed"):
         apply(store, plain)
 
 
@@ -355,17 +347,11 @@ def test_a_slot_takes_plain_link_until_the_first_epoch(store):
 @pytest.fixture(params=["in memory", "DynamoDB"])
 def store(request):
     if request.param == "in memory":
-        yield InMemoryStore()
-        return
-    with mock_aws():
-        client = boto3.client("dynamodb", region_name="eu-west-1")
-        client.create_table(
-            TableName="slots",
-            AttributeDefinitions=[{"AttributeName": "resource_id", "AttributeType": "S"}],
-            KeySchema=[{"AttributeName": "resource_id", "KeyType": "HASH"}],
-            BillingMode="PAY_PER_REQUEST",
-        )
-        yield DynamoDBStore(client, "slots")
+        return InMemoryStore()
+    request.getfixturevalue("aws")
+    client = boto3.client("dynamodb")
+    create_slots_table(client)
+    return DynamoDBStore(client, "slots")
 
 
 def test_a_store_gives_back_what_it_was_given(store):
@@ -396,19 +382,19 @@ def test_a_store_in_memory_counts_beyond_small_numbers():
 
 
 def test_what_is_stored_in_dynamodb_is_read_consistently():
-    asked = []
+    requested = []
 
     class Client:
         def get_item(self, **arguments):
-            asked.append(arguments)
+            requested.append(arguments)
             return {}
 
     assert DynamoDBStore(Client(), "slots").load(RESOURCE) == (ActiveSlot(), 0)
-    assert asked == [{"TableName": "slots", "Key": {"resource_id": {"S": RESOURCE}}, "ConsistentRead": True}]
+    assert requested == [{"TableName": "slots", "Key": {"resource_id": {"S": RESOURCE}}, "ConsistentRead": True}]
 
 
 class Overtaken(InMemoryStore):
-    """Between load and save somebody else applies a webhook, so often."""
+    """Between each load and save another process applies a webhook, as long as `others` has one."""
 
     def __init__(self, others):
         super().__init__()
@@ -423,14 +409,14 @@ class Overtaken(InMemoryStore):
         return super().save(resource_id, slot, version)
 
 
-def test_who_is_overtaken_judges_again():
+def test_a_receiver_that_is_overtaken_decides_again():
     store = Overtaken([verified(*L2)])
 
     assert apply(store, verified(*P1)) == Applied(True, LONDON)
     assert store.load(RESOURCE)[0].highest_epoch == 2
 
 
-def test_who_is_always_overtaken_says_so_in_the_end():
+def test_a_receiver_that_is_always_overtaken_fails_in_the_end():
     store = Overtaken([verified(LONDON, "ACTIVATED", 1, n) for n in range(1, 1_000)])
 
     with pytest.raises(RuntimeError, match="answer 503"):
@@ -476,14 +462,14 @@ def test_threads_share_a_store_in_memory():
 
 def test_the_secret_is_looked_up_by_the_resource_before_the_body_is_read():
     body, headers = sent()
-    asked = []
+    requested = []
 
     def secrets(resource_id):
-        asked.append(resource_id)
+        requested.append(resource_id)
         return SECRET
 
     assert received(headers, body, secrets).resource_id == RESOURCE
-    assert asked == [RESOURCE]
+    assert requested == [RESOURCE]
 
 
 @pytest.mark.parametrize("unknown", [None, "", []])
@@ -572,7 +558,9 @@ def test_the_receiver_in_the_readme_works():
     receive = example["receive"]
 
     now = int(time.time())
-    answers = [receive(headers, body) for body, headers in (sent(told(*a), timestamp=now) for a in [P1, L2, P_OUT, P1])]
+    answers = [
+        receive(headers, body) for body, headers in (sent(announced(*a), timestamp=now) for a in [P1, L2, P_OUT, P1])
+    ]
     body, headers = sent(secrets=["another"], timestamp=now)
 
     assert answers == [(204, "")] * 4 and switched == [PARIS, LONDON, LONDON]

@@ -1,12 +1,14 @@
-"""The loop around the pure step. What it promises as a whole stands in tests/test_promises.py."""
+"""The loop around the pure step. What the whole promises is tested in tests/test_promises.py."""
 
 from __future__ import annotations
 
+import json
 import logging
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
@@ -16,13 +18,13 @@ from link import reconcile
 from link.election.deliveries import Outcome
 from link.election.result import Result, ResultKind
 from link.election.state import Status
-from link.plugins.webhook.factory import WebhookFactory, WebhookPlugin
-from link.plugins.webhook.sealed import Sealed
+from link.errors import Rejected
+from link.plugins.webhook.factory import WebhookPlugin
 from link.reconcile import Sends, Trigger
 from link.reports import parse
-from link.store.locks import Cause
-from tests.support.ids import RESOURCE
-from tests.world import START, InlineSends, World
+from link.store.locks import Cause, Committed, Locks
+from tests.support.ids import LONDON, NOW, RESOURCE
+from tests.world import InlineSends, World
 
 THROTTLED = ClientError({"Error": {"Code": "ThrottlingException", "Message": ""}}, "Operation")
 
@@ -33,11 +35,17 @@ def world() -> Iterator[World]:
         yield World()
 
 
+def failure(world: World, endpoint_id: str) -> tuple[str, str]:
+    """Kind and reason of the last failed attempt."""
+    e = world.resource().endpoints[endpoint_id]
+    return e.failure_kind, e.failure_reason
+
+
 def outcome(name: str) -> Outcome:
     return Outcome(name, "token", 1, Status.STANDBY, Result(ResultKind.DELIVERED))
 
 
-def test_sends_run_side_by_side_and_each_is_heard_of_once() -> None:
+def test_sends_run_side_by_side_and_each_outcome_arrives_once() -> None:
     sends = Sends()
     together = threading.Barrier(3)
 
@@ -47,10 +55,10 @@ def test_sends_run_side_by_side_and_each_is_heard_of_once() -> None:
 
     for name in ("a", "b", "c"):
         sends.start(lambda name=name: attempt(name))  # type: ignore[misc]
-    heard: list[str] = []
+    arrived: list[str] = []
     while sends.under_way:
-        heard += [o.endpoint_id for o in sends.wait(10)]
-    assert sorted(heard) == ["a", "b", "c"]
+        arrived += [o.endpoint_id for o in sends.wait(10)]
+    assert sorted(arrived) == ["a", "b", "c"]
 
 
 def test_waiting_ends_when_its_time_is_up() -> None:
@@ -65,7 +73,7 @@ def test_waiting_ends_when_its_time_is_up() -> None:
     assert [o.endpoint_id for o in sends.wait(10)] == ["late"] and sends.under_way == 0
 
 
-def test_with_less_than_12_s_left_nothing_is_claimed_but_somebody_is_woken(world: World) -> None:
+def test_with_less_than_12_s_left_nothing_is_claimed_and_a_wake_up_is_put(world: World) -> None:
     paris = world.register("paris")
     report = parse(world.event(paris, "ACTIVATED"))
     world.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: 11.9)
@@ -81,7 +89,7 @@ def test_a_wake_up_that_cannot_be_put_is_logged_not_raised(
     def refuse(*_: object) -> None:
         raise THROTTLED
 
-    monkeypatch.setattr("link.queues.Queues.wake_up", refuse)
+    monkeypatch.setattr("link.store.queues.Queues.wake_up", refuse)
     paris = world.register("paris")
     world.report(paris, "ACTIVATED")
     assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
@@ -95,19 +103,19 @@ def test_a_registration_that_cannot_be_read_is_a_failed_attempt(world: World, mo
 
     paris = world.register("paris")
     with monkeypatch.context() as refusing:
-        refusing.setattr("link.registry.Registry.at_revision", refuse)
+        refusing.setattr("link.store.endpoints.Registrations.at_revision", refuse)
         world.report(paris, "ACTIVATED")
-        assert world.resource().endpoints[paris].failure == "unreadable registration_unreadable_ThrottlingException"
+        assert failure(world, paris) == ("unreadable", "registration_unreadable_ThrottlingException")
     world.settle(60_000)
-    e = world.resource().endpoints[paris]
-    assert (e.pending, e.failure) == (False, "")
+    assert not world.resource().endpoints[paris].pending
+    assert failure(world, paris) == ("", "")
 
 
 def test_a_registration_that_is_gone_is_a_failed_attempt(world: World) -> None:
     paris = world.register("paris")
     world._dynamodb.delete_item(TableName=world.settings.endpoints_table, Key={"endpoint_id": {"S": paris}})
     world.report(paris, "ACTIVATED")
-    assert world.resource().endpoints[paris].failure == "unreadable registration_missing"
+    assert failure(world, paris) == ("unreadable", "registration_missing")
 
 
 def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,17 +138,17 @@ def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pyt
     def refuse(*_: object) -> None:
         raise RuntimeError("the wake-up queue is not there")
 
-    monkeypatch.setattr("link.queues.Queues.wake_up", refuse)
+    monkeypatch.setattr("link.store.queues.Queues.wake_up", refuse)
     with pytest.raises(RuntimeError, match="not there"):
         world.reconciler.receive(parse(world.event(paris, "ACTIVATED")), lambda: 30.0)
     assert ended.is_set()
 
 
-# How long it waits, what it counts and what it says
+# How long it waits, what it counts and what it logs
 
 
 class Watched(InlineSends):
-    """Sends that remember how long somebody was ready to wait for them."""
+    """Sends that remember how long the loop would have waited for them."""
 
     waits: list[float]
 
@@ -149,20 +157,38 @@ class Watched(InlineSends):
         return super().wait(seconds)
 
 
-@pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> World:
+class Quick(World):
     """A world in memory that remembers its pauses, its waits and its metrics."""
-    world = World(in_memory=True)
-    world.pauses, world.metrics, Watched.waits = [], [], []  # type: ignore[attr-defined]
+
+    pauses: list[float]
+    metrics: list[tuple[str, float, dict[str, Any]]]
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> Quick:
+    world = Quick(in_memory=True)
+    world.pauses, world.metrics, Watched.waits = [], [], []
     pause = world.clock.pause
-    monkeypatch.setattr(world.clock, "pause", lambda seconds: (world.pauses.append(seconds), pause(seconds)))  # type: ignore[attr-defined]
+    monkeypatch.setattr(world.clock, "pause", lambda seconds: (world.pauses.append(seconds), pause(seconds)))
     monkeypatch.setattr(world.reconciler, "_sends", Watched)
     monkeypatch.setattr(
         reconcile,
         "metric",
-        lambda name, value=1, **more: world.metrics.append((name, value, more)),  # type: ignore[attr-defined]
+        lambda name, value=1, **more: world.metrics.append((name, value, more)),
     )
     return world
+
+
+def slow_commits(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
+    """Every commit takes 50 ms from now on."""
+    update = Locks.update
+
+    def slowly(self: Locks, *arguments: Any, **more: Any) -> Committed:
+        committed = update(self, *arguments, **more)
+        world.clock.at += 50
+        return committed
+
+    monkeypatch.setattr(Locks, "update", slowly)
 
 
 def wake(world: World, due_at: int, seconds_left: float = 30.0) -> None:
@@ -182,11 +208,11 @@ def apply(world: World, endpoint_id: str, status: str, seconds_left: float = 30.
         pytest.param(400, [0.4], Status.FAILING, 0, id="less: it waits that long"),
         pytest.param(0, [], Status.FAILING, 0, id="in time"),
         pytest.param(-7, [], Status.FAILING, 0, id="late"),
-        pytest.param(1_001, [], Status.ACTIVATED, 1, id="more: it puts the message once more and ends"),
+        pytest.param(1_001, [], Status.ACTIVATED, 1, id="more: it puts the message again and ends"),
     ],
 )
-def test_who_is_woken_early_waits_a_second_at_most(
-    quick: World, early_ms: int, pauses: list[float], status: Status, messages: int
+def test_an_invocation_that_is_woken_early_waits_a_second_at_most(
+    quick: Quick, early_ms: int, pauses: list[float], status: Status, messages: int
 ) -> None:
     paris = quick.register("paris", lease_seconds=5)
     apply(quick, paris, "ACTIVATED")
@@ -195,19 +221,19 @@ def test_who_is_woken_early_waits_a_second_at_most(
     quick.queue.messages.clear()
     quick.clock.at = due_at - early_ms
     wake(quick, due_at)
-    assert [pause for pause in quick.pauses if pause] == pauses  # type: ignore[attr-defined]
+    assert [pause for pause in quick.pauses if pause] == pauses
     assert quick.resource().endpoints[paris].status is status
     woken_for = [message["due_at"] for _, _, message in quick.queue.messages]
     assert woken_for.count(due_at) == messages
 
 
 @pytest.mark.parametrize(("seconds_left", "claimed"), [(12.0, True), (11.999, False)])
-def test_an_attempt_is_begun_with_twelve_seconds_left(quick: World, seconds_left: float, claimed: bool) -> None:
+def test_an_attempt_is_begun_with_twelve_seconds_left(quick: Quick, seconds_left: float, claimed: bool) -> None:
     apply(quick, quick.register("paris"), "ACTIVATED", seconds_left)
     assert bool(quick.receiver.requests) is claimed
 
 
-def test_it_waits_for_an_outcome_until_something_else_is_due(quick: World) -> None:
+def test_it_waits_for_an_outcome_until_something_else_is_due(quick: Quick) -> None:
     apply(quick, quick.register("paris"), "ACTIVATED")
     # The claim ends 15 s after the commit; the POST took 20 ms of them.
     assert Watched.waits == [15.0 - 0.02]
@@ -215,7 +241,7 @@ def test_it_waits_for_an_outcome_until_something_else_is_due(quick: World) -> No
 
 @pytest.mark.parametrize(("seconds_left", "waited"), [(11.0, 11.0), (0.5, 1.0), (-60.0, 1.0)])
 def test_out_of_time_it_waits_for_the_attempt_alone(
-    quick: World, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waited: float
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waited: float
 ) -> None:
     left = [30.0, seconds_left]
     start = Watched.start
@@ -242,27 +268,24 @@ def test_out_of_time_it_waits_for_the_attempt_alone(
     assert not quick.resource().endpoints[paris].pending
 
 
-def test_what_became_due_during_the_commit_is_not_waited_for(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_became_due_during_the_commit_is_not_waited_for(quick: Quick, monkeypatch: pytest.MonkeyPatch) -> None:
     paris = quick.register("paris", lease_seconds=5)
     apply(quick, paris, "ACTIVATED")
     due_at = quick.resource().due_at
     assert due_at is not None
     quick.clock.at = due_at - 30
-    quick.pauses.clear()  # type: ignore[attr-defined]
+    quick.pauses.clear()
     quick.queue.messages.clear()
 
-    def slowly(*_: object) -> None:
-        quick.clock.at += 50
-
-    monkeypatch.setattr(reconcile, "log_changes", slowly)
+    slow_commits(monkeypatch, quick)
     wake(quick, due_at)
-    assert quick.pauses[0] == 0  # type: ignore[attr-defined]
+    assert quick.pauses[0] == 0
     assert quick.resource().endpoints[paris].status is Status.FAILING
     assert due_at not in [message["due_at"] for _, _, message in quick.queue.messages], "it was there itself"
 
 
 def test_a_lease_that_ended_during_the_commit_is_not_waited_for_beside_an_attempt(
-    quick: World, monkeypatch: pytest.MonkeyPatch
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     london, paris = quick.register("london", lease_seconds=5), quick.register("paris")
     apply(quick, paris, "ACTIVATED")
@@ -272,10 +295,7 @@ def test_a_lease_that_ended_during_the_commit_is_not_waited_for_beside_an_attemp
     quick.clock.at = ends_at - 10
     Watched.waits.clear()
 
-    def slowly(*_: object) -> None:
-        quick.clock.at += 50
-
-    monkeypatch.setattr(reconcile, "log_changes", slowly)
+    slow_commits(monkeypatch, quick)
     # The POST takes 20 ms.
     apply(quick, paris, "STANDBY")
     assert Watched.waits[0] < 0
@@ -283,7 +303,7 @@ def test_a_lease_that_ended_during_the_commit_is_not_waited_for_beside_an_attemp
 
 @pytest.mark.parametrize(("seconds_left", "waits"), [(3.0, [3.0]), (0.5, [0.5]), (0.0, []), (-0.5, [])])
 def test_after_a_fault_it_waits_for_as_long_as_there_is_time(
-    quick: World, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waits: list[float]
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waits: list[float]
 ) -> None:
     left = [30.0]
 
@@ -298,7 +318,7 @@ def test_after_a_fault_it_waits_for_as_long_as_there_is_time(
         raise RuntimeError("the wake-up queue is not there")
 
     monkeypatch.setattr(quick.reconciler, "_sends", UnderWay)
-    monkeypatch.setattr("link.queues.Queues.wake_up", refuse)
+    monkeypatch.setattr("link.store.queues.Queues.wake_up", refuse)
     report = parse(quick.event(quick.register("paris"), "ACTIVATED"))
     with pytest.raises(RuntimeError, match="not there"):
         quick.reconciler.run(RESOURCE, Trigger(Cause("report", "event"), report=report), lambda: left[0])
@@ -307,43 +327,45 @@ def test_after_a_fault_it_waits_for_as_long_as_there_is_time(
 
 @pytest.mark.parametrize(("seconds", "timeout"), [(2.5, 2.5), (0.0, 0.0), (-1.0, 0.0)])
 def test_a_time_that_is_over_is_not_waited_for(seconds: float, timeout: float) -> None:
-    asked: list[float] = []
+    timeouts: list[float] = []
 
     class Nothing:
         def get(self, timeout: float) -> Outcome:
-            asked.append(timeout)
+            timeouts.append(timeout)
             raise queue.Empty
 
     sends = Sends()
     sends._arrived = Nothing()  # type: ignore[assignment]
     assert sends.wait(seconds) == []
-    assert asked == [timeout]
+    assert timeouts == [timeout]
 
 
-def test_a_plugin_is_told_what_kind_of_news_it_is(quick: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_plugin_gets_a_change_and_a_repetition_by_different_methods(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """LinK's seam: activate and deactivate for a change, ensure for what is repeated."""
-    asked: list[str] = []
+    called: list[str] = []
     for name in ("activate", "deactivate", "ensure"):
         real = getattr(WebhookPlugin, name)
         monkeypatch.setattr(
-            WebhookPlugin, name, lambda self, d, name=name, real=real: (asked.append(name), real(self, d))[1]
+            WebhookPlugin, name, lambda self, d, name=name, real=real: (called.append(name), real(self, d))[1]
         )
     paris = quick.register("paris")
     apply(quick, paris, "ACTIVATED")
     quick.settle(quick.refresh_ms + 70_000)
     apply(quick, paris, "STANDBY")
-    assert asked == ["activate", "ensure", "deactivate"]
+    assert called == ["activate", "ensure", "deactivate"]
 
 
-def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World) -> None:
+def test_what_is_undelivered_is_counted_in_seconds_since_its_announcement(quick: Quick) -> None:
     paris, london = quick.register("paris"), quick.register("london")
     quick.receiver.always = Result(ResultKind.ANSWERED, "status_500", 500)
     apply(quick, paris, "ACTIVATED")
     apply(quick, london, "ACTIVATED")
-    quick.metrics.clear()  # type: ignore[attr-defined]
-    quick.clock.at = START + 90_002
+    quick.metrics.clear()
+    quick.clock.at = NOW + 90_002
     wake(quick, 0)
-    (undelivered,) = [one for one in quick.metrics if one[0] == "UndeliveredSeconds"]  # type: ignore[attr-defined]
+    (undelivered,) = [one for one in quick.metrics if one[0] == "UndeliveredSeconds"]
     announced = min(e.announced_at for e in quick.resource().endpoints.values())
     assert undelivered == (
         "UndeliveredSeconds",
@@ -351,44 +373,44 @@ def test_what_is_owed_is_counted_in_seconds_since_it_was_announced(quick: World)
         {"unit": reconcile.MetricUnit.Seconds},
     )
     assert 85 < undelivered[1] < 95
-    assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics  # type: ignore[attr-defined]
-    quick.metrics.clear()  # type: ignore[attr-defined]
+    assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics
+    quick.metrics.clear()
     quick.clock.at = announced - 50
     wake(quick, 0)
-    behind = [one[1] for one in quick.metrics if one[0] == "UndeliveredSeconds"]  # type: ignore[attr-defined]
+    behind = [one[1] for one in quick.metrics if one[0] == "UndeliveredSeconds"]
     assert behind == [-0.05], "by a clock that is behind the one that announced it"
 
 
-def test_a_resource_without_a_holder_is_counted_once_somebody_has_reported(quick: World) -> None:
+def test_a_resource_without_a_holder_is_counted_from_the_first_report_on(quick: Quick) -> None:
     paris = quick.register("paris")
     wake(quick, 0)
-    assert quick.metrics == []  # type: ignore[attr-defined]
+    assert quick.metrics == []
     apply(quick, paris, "FAILING")
-    assert [name for name, _, _ in quick.metrics] == ["ResourcesWithoutHolder"]  # type: ignore[attr-defined]
+    assert [name for name, _, _ in quick.metrics] == ["ResourcesWithoutHolder"]
 
 
 @pytest.mark.parametrize(("kind", "counted"), [(ResultKind.REFUSED, True), (ResultKind.NOT_SENT, False)])
-def test_a_refused_receiver_is_counted(quick: World, kind: Kind, counted: bool) -> None:
+def test_a_refused_receiver_is_counted(quick: Quick, kind: ResultKind, counted: bool) -> None:
     quick.receiver.always = Result(kind, "why")
     apply(quick, quick.register("paris"), "ACTIVATED")
-    names = [name for name, _, _ in quick.metrics]  # type: ignore[attr-defined]
+    names = [name for name, _, _ in quick.metrics]
     assert names.count("ReceiversRefused") == names.count("Webhooks") * counted
     assert names.count("Webhooks") > 0
 
 
-def test_an_old_report_is_counted_and_said(quick: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_old_report_is_counted_and_logged(quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
     paris = quick.register("paris")
     with caplog.at_level(logging.INFO):
-        apply(quick, paris, "ACTIVATED", at=START)
-        assert "ReportsIgnored" not in [name for name, _, _ in quick.metrics]  # type: ignore[attr-defined]
-        apply(quick, paris, "ACTIVATED", at=START)
-    assert [name for name, _, _ in quick.metrics].count("ReportsIgnored") == 1  # type: ignore[attr-defined]
-    said = [record for record in caplog.records if record.message == "report.ignored"]
-    assert [(one.endpoint_id, one.reason) for one in said] == [(paris, "older_than_last")]  # type: ignore[attr-defined]
+        apply(quick, paris, "ACTIVATED", at=NOW)
+        assert "ReportsIgnored" not in [name for name, _, _ in quick.metrics]
+        apply(quick, paris, "ACTIVATED", at=NOW)
+    assert [name for name, _, _ in quick.metrics].count("ReportsIgnored") == 1
+    lines = [record for record in caplog.records if record.message == "report.ignored"]
+    assert [(one.endpoint_id, one.reason) for one in lines] == [(paris, "older_than_last")]  # type: ignore[attr-defined]
 
 
-def test_a_crash_in_an_attempt_says_where_and_not_what(
-    quick: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_crash_in_an_attempt_is_logged_with_its_place_and_not_its_text(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def crash(*_: object, **__: object) -> Result:
         raise ValueError("a secret")
@@ -401,7 +423,7 @@ def test_a_crash_in_an_attempt_says_where_and_not_what(
     line, *_ = [record for record in caplog.records if record.message == "webhook.crashed"]
     assert (line.reason, line.where.rpartition("/")[2]) == ("ValueError", f"test_reconcile.py:{line_of(crash)}")  # type: ignore[attr-defined]
     assert "a secret" not in caplog.text
-    assert quick.resource().endpoints[paris].failure == "unreadable crashed_ValueError"
+    assert failure(quick, paris) == ("unreadable", "crashed_ValueError")
 
 
 def line_of(function: Callable[..., object]) -> int:
@@ -421,20 +443,20 @@ def test_an_attempt_keeps_no_process_alive() -> None:
     assert daemons == [True]
 
 
-def test_who_only_reports_leaves_what_is_due_soon_to_whoever_put_the_message(quick: World) -> None:
+def test_a_report_leaves_what_is_due_soon_to_the_message_that_was_put_for_it(quick: Quick) -> None:
     paris = quick.register("paris", lease_seconds=5)
-    apply(quick, paris, "ACTIVATED", at=START)
+    apply(quick, paris, "ACTIVATED", at=NOW)
     due_at = quick.resource().due_at
-    assert due_at == START + 5_000
+    assert due_at == NOW + 5_000
     quick.clock.at = due_at - 600
-    quick.pauses.clear()  # type: ignore[attr-defined]
-    apply(quick, paris, "ACTIVATED", at=START)
-    assert quick.pauses == []  # type: ignore[attr-defined]
+    quick.pauses.clear()
+    apply(quick, paris, "ACTIVATED", at=NOW)
+    assert quick.pauses == []
     assert quick.holder() == "paris"
 
 
-def test_an_attempt_for_one_who_was_forced_out_is_waited_for_until_it_ends(world: World) -> None:
-    """Nothing is due any more, and a wait has to end some time: the platform's timers do not reach that far."""
+def test_an_attempt_for_a_deleted_endpoint_is_waited_for_until_it_ends(world: World) -> None:
+    """Nothing is due any more, and a wait needs an end: a timeout of NEVER is more than the platform takes."""
     paris, london = world.register("paris"), world.register("london")
     world.report(paris, "ACTIVATED")
     world.report(london, "ACTIVATED")
@@ -454,9 +476,10 @@ def test_an_attempt_for_one_who_was_forced_out_is_waited_for_until_it_ends(world
             assert gone.wait(10)
         return post(url, body, headers, not_after=not_after)
 
-    plugin.register("webhook", WebhookFactory(world.vault, world.settings, world.clock, slow))
-    world.control.commands.redeliver(paris, "once more")
-    world.control.commands.redeliver(london, "once more")
+    world.receiver.post = slow  # type: ignore[method-assign]
+    world.new_process()
+    world.control.commands.redeliver(paris, "request")
+    world.control.commands.redeliver(london, "request")
 
     class Forced(Threads):
         def wait(self, seconds: float) -> list[Outcome]:
@@ -474,39 +497,41 @@ def test_an_attempt_for_one_who_was_forced_out_is_waited_for_until_it_ends(world
     assert max(waits) <= 30.0
 
 
-def test_every_change_of_status_is_logged_with_what_caused_it(quick: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_every_change_of_status_is_logged_with_its_cause(quick: Quick, caplog: pytest.LogCaptureFixture) -> None:
     paris = quick.register("paris")
     with caplog.at_level(logging.INFO):
         apply(quick, paris, "ACTIVATED")
     (line,) = [record for record in caplog.records if record.message == "endpoint.changed"]
-    told = (line.endpoint_id, line.before, line.status, line.reason, line.cause, line.cause_id)  # type: ignore[attr-defined]
-    assert told == (paris, Status.BOOTING, Status.ACTIVATED, "elected", "report", "event")
+    logged = (line.endpoint_id, line.before, line.status, line.reason, line.cause, line.cause_id)  # type: ignore[attr-defined]
+    assert logged == (paris, Status.BOOTING, Status.ACTIVATED, "elected", "report", "event")
 
 
 @pytest.mark.parametrize("frozen", [True, False])
-def test_a_frozen_resource_is_counted_whenever_it_is_looked_at(quick: World, frozen: bool) -> None:
+def test_a_frozen_resource_is_counted_in_every_invocation(quick: Quick, frozen: bool) -> None:
     apply(quick, quick.register("paris"), "ACTIVATED")
     quick.control.commands.freeze(RESOURCE, frozen, "freeze")
-    quick.metrics.clear()  # type: ignore[attr-defined]
+    quick.metrics.clear()
     wake(quick, 0)
-    assert ("ResourcesFrozen" in [name for name, _, _ in quick.metrics]) is frozen  # type: ignore[attr-defined]
+    assert ("ResourcesFrozen" in [name for name, _, _ in quick.metrics]) is frozen
 
 
 def row_at(world: World, endpoint_id: str, revision: int) -> None:
-    """Has the row, not the entry, say another revision."""
+    """Gives the registration, not the entry, another revision."""
     table = world.settings.endpoints_table
     item = world._dynamodb.get_item(TableName=table, Key={"endpoint_id": {"S": endpoint_id}})["Item"]
     world._dynamodb.put_item(TableName=table, Item={**item, "revision": {"N": str(revision)}})
 
 
 @pytest.mark.parametrize(
-    ("revision", "failure", "attempt"),
+    ("revision", "expected", "attempt"),
     [
-        pytest.param(2, "", 0, id="a later one: changed since the claim, so it is claimed anew"),
-        pytest.param(0, "unreadable registration_missing", 1, id="an earlier one: somebody put it back"),
+        pytest.param(2, ("", ""), 0, id="a later one: changed since the claim, so it is claimed again"),
+        pytest.param(0, ("unreadable", "registration_missing"), 1, id="an earlier one: the table was edited by hand"),
     ],
 )
-def test_a_row_of_another_revision_is_not_used(world: World, revision: int, failure: str, attempt: int) -> None:
+def test_a_registration_of_another_revision_is_not_used(
+    world: World, revision: int, expected: tuple[str, str], attempt: int
+) -> None:
     paris = world.register("paris")
     row_at(world, paris, revision)
     ends_at = world.clock.now() + 13_500
@@ -516,29 +541,29 @@ def test_a_row_of_another_revision_is_not_used(world: World, revision: int, fail
         lambda: (ends_at - world.clock.now()) / 1000,
     )
     assert world.receiver.requests == []
-    e = world.resource().endpoints[paris]
-    assert (e.failure, e.attempt >= attempt) == (failure, True)
+    assert failure(world, paris) == expected
+    assert world.resource().endpoints[paris].attempt >= attempt
     row_at(world, paris, 1)
     world.new_process()
     world.settle(5_000)
     assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
 
 
-def test_a_row_whose_secret_cannot_be_read_is_read_anew(world: World) -> None:
-    """A key rotation changes the row and not its revision: a process that remembers the old one must get over it."""
-    paris = world.register("paris")
+def test_a_registration_whose_secret_cannot_be_read_is_read_again(world: World) -> None:
+    """A key rotation changes ciphertexts and not the revision: a process that cached the old one must recover."""
+    paris, london = world.register("paris"), world.register("london")
     table, key = world.settings.endpoints_table, {"endpoint_id": {"S": paris}}
     row = world._dynamodb.get_item(TableName=table, Key=key)["Item"]
-    sealed = world.vault.encrypt(Sealed((), {}), endpoint_id="another", resource_id=RESOURCE, url="https://another")
-    world._dynamodb.put_item(TableName=table, Item={**row, "ciphertext": {"B": sealed}})
+    of_another = world._dynamodb.get_item(TableName=table, Key={"endpoint_id": {"S": london}})["Item"]
+    world._dynamodb.put_item(TableName=table, Item={**row, "ciphertext": of_another["ciphertext"]})
     world.report(paris, "ACTIVATED")
-    assert world.resource().endpoints[paris].failure == "unreadable secret_unreadable_InvalidCiphertextException"
+    assert failure(world, paris) == ("unreadable", "secret_unreadable_InvalidCiphertextException")
     world._dynamodb.put_item(TableName=table, Item=row)
     world.settle(20_000)
     assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
 
 
-def test_the_very_revision_is_used_however_many_changes_it_took(world: World) -> None:
+def test_the_revision_of_the_entry_is_used_however_many_changes_it_took(world: World) -> None:
     paris = world.register("paris")
     item = world._dynamodb.get_item(TableName=world.settings.locks_table, Key={"resource_id": {"S": RESOURCE}})["Item"]
     item["endpoints"]["M"][paris]["M"]["v"] = {"N": "1000"}
@@ -547,4 +572,66 @@ def test_the_very_revision_is_used_however_many_changes_it_took(world: World) ->
     world.report(paris, "ACTIVATED")
     assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
     assert world.resource().endpoints[paris].attempt == 0
-    assert len(world.receiver.requests) == 1 and world.clock.now() < START + 1_000
+    assert len(world.receiver.requests) == 1 and world.clock.now() < NOW + 1_000
+
+
+# Reports that can never be applied
+
+
+def rejected(world: World, endpoint_id: str, **detail: object) -> Rejected:
+    with pytest.raises(Rejected) as error:
+        world.reconciler.receive(parse(world.event(endpoint_id, "ACTIVATED", **detail)), lambda: 30.0)  # type: ignore[arg-type]
+    return error.value
+
+
+def test_a_report_for_an_endpoint_that_is_not_registered_is_rejected(quick: Quick) -> None:
+    quick.register("paris")
+    assert rejected(quick, LONDON).code == "unknown_endpoint"
+    assert str(rejected(quick, LONDON)) == f"{LONDON} is not registered for this resource: register it first"
+
+
+def test_a_report_that_names_another_resource_is_rejected(quick: Quick) -> None:
+    paris = quick.register("paris")
+    error = rejected(quick, paris, resource_id="another")
+    assert error.code == "resource_mismatch"
+    assert str(error) == f"{paris} is registered for another resource than the event says"
+
+
+def test_a_report_that_names_another_plugin_is_rejected_with_the_right_name(quick: Quick) -> None:
+    paris = quick.register("paris")
+    error = rejected(quick, paris, plugin="arp")
+    assert (error.code, str(error)) == ("plugin_mismatch", f"{paris} is registered with plugin 'webhook'")
+    assert quick.resource().endpoints[paris].reported is None
+
+
+def test_a_report_without_a_resource_finds_its_own(quick: Quick) -> None:
+    paris = quick.register("paris")
+    event = quick.event(paris, "ACTIVATED")
+    del event["detail"]["resource_id"]
+    quick.reconciler.receive(parse(event), lambda: 30.0)
+    assert quick.holder() == "paris"
+    event["detail"]["endpoint_id"] = LONDON
+    with pytest.raises(Rejected, match=f"{LONDON} is not registered: register it first"):
+        quick.reconciler.receive(parse(event), lambda: 30.0)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "kept"),
+    [
+        pytest.param("no JSON", "malformed", "no JSON", id="not JSON: kept as text"),
+        pytest.param('{"detail": 7}', "malformed", {"detail": 7}, id="malformed: kept as it was read"),
+    ],
+)
+def test_a_message_that_can_never_be_applied_goes_to_the_rejected_events_queue(
+    quick: Quick, body: str, reason: str, kept: object
+) -> None:
+    quick.reconciler.take(body, "message-1", lambda: 30.0)
+    (one,) = quick.queue.rejected
+    assert (one["reason"], one["event"], one["rejected_at"]) == (reason, kept, NOW)
+    assert [name for name, _, _ in quick.metrics] == ["RejectedEvents"]
+
+
+def test_a_message_with_a_report_is_applied(quick: Quick) -> None:
+    paris = quick.register("paris")
+    quick.reconciler.take(json.dumps(quick.event(paris, "ACTIVATED")), "message-1", lambda: 30.0)
+    assert (quick.holder(), quick.queue.rejected) == ("paris", [])

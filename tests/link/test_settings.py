@@ -1,10 +1,12 @@
+"""Settings: read once, whole, and checked against each other."""
+
 from __future__ import annotations
 
 import ipaddress
 
 import pytest
 
-from link.settings import SettingsError, duration_ms, load
+from link.settings import Settings, SettingsError, duration_ms, load
 
 ENV = {
     "LOCKS_TABLE": "locks",
@@ -13,11 +15,21 @@ ENV = {
     "WAKE_UP_QUEUE_URL": "https://sqs/wake-up",
     "REJECTED_EVENTS_QUEUE_URL": "https://sqs/rejected",
     "SECRETS_KEY_ARN": "arn:aws:kms:eu-west-1:1:key/k",
+    "KEY_ROTATION_FUNCTION": "link-KeyRotationFunction",
 }
 
 
 def test_the_defaults() -> None:
     settings = load(ENV)
+    assert settings == Settings(
+        locks_table="locks",
+        endpoints_table="endpoints",
+        transitions_table="transitions",
+        wake_up_queue_url="https://sqs/wake-up",
+        rejected_events_queue_url="https://sqs/rejected",
+        secrets_key_arn="arn:aws:kms:eu-west-1:1:key/k",
+        key_rotation_function="link-KeyRotationFunction",
+    )
     assert (settings.refresh_ms, settings.handover_ms, settings.max_endpoints) == (300_000, 1_000, 1_000)
     assert (settings.allowed_networks, settings.require_https, settings.ca_bundle) == ((), False, "")
 
@@ -41,8 +53,10 @@ def test_everything_set() -> None:
 
 @pytest.mark.parametrize("name", ENV)
 def test_a_missing_variable_is_named_with_the_place_to_set_it(name: str) -> None:
-    with pytest.raises(SettingsError, match=f"{name} is missing: set it under Globals.Function.Environment"):
-        load({k: v for k, v in ENV.items() if k != name})
+    for missing in ({k: v for k, v in ENV.items() if k != name}, {**ENV, name: ""}):
+        with pytest.raises(SettingsError) as error:
+            load(missing)
+        assert str(error.value) == (f"{name} is missing: set it under Globals.Function.Environment in template.yaml")
 
 
 @pytest.mark.parametrize(
@@ -62,12 +76,12 @@ def test_a_wrong_value_is_named(name: str, value: str, message: str) -> None:
         load({**ENV, name: value})
 
 
-def test_settings_that_contradict_each_other() -> None:
+def test_settings_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(SettingsError, match="HANDOVER_TIMEOUT must be shorter"):
         load({**ENV, "WEBHOOK_REFRESH_INTERVAL": "2s", "HANDOVER_TIMEOUT": "2s"})
 
 
-def test_every_problem_is_told_at_once() -> None:
+def test_every_problem_is_in_one_message() -> None:
     with pytest.raises(SettingsError, match=r"REQUIRE_HTTPS.*LOCKS_TABLE.*HANDOVER_TIMEOUT"):
         load({**ENV, "LOCKS_TABLE": "", "REQUIRE_HTTPS": "1", "HANDOVER_TIMEOUT": "1d"})
 
@@ -75,5 +89,5 @@ def test_every_problem_is_told_at_once() -> None:
 @pytest.mark.parametrize(
     ("text", "milliseconds"), [("250ms", 250), ("1.5s", 1500), ("5m", 300_000), ("1h1s", 3_601_000)]
 )
-def test_go_durations(text: str, milliseconds: int) -> None:
+def test_a_duration_is_written_as_in_go(text: str, milliseconds: int) -> None:
     assert duration_ms(text) == milliseconds

@@ -15,7 +15,9 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 
+from link import deployment, reports
 from link.errors import Contended
+from link.store.lock_item import from_item, to_item
 from tests.performance import situation
 from tests.performance.floor import PARIS, URL
 from tests.performance.stub import SETTINGS, Stub
@@ -27,18 +29,17 @@ ENDPOINTS = 32
 def crowded_tables() -> Any:
     """Return the tables' items of a resource with many endpoints, paris active."""
     items = situation.tables(situation.Status.ACTIVATED)
-    resource = lock.from_item(items[SETTINGS.locks_table])
+    resource = from_item(items[SETTINGS.locks_table])
     paris = resource.endpoints[PARIS]
     others = {
         _name(n): replace(paris, host=f"host-{n}", status=situation.Status.STANDBY, believed_until=None)
         for n in range(1, ENDPOINTS)
     }
-    return {SETTINGS.locks_table: lock.to_item(replace(resource, endpoints={PARIS: paris, **others}))}
+    return {SETTINGS.locks_table: to_item(replace(resource, endpoints={PARIS: paris, **others}))}
 
 
 def main(number: int) -> dict[str, Any]:
-    from link.process import RECONCILER
-
+    reconciler = deployment.reconciler()
     stub = Stub(urlsplit(URL).port or 0)
     stub.seed(1, crowded_tables())
     gate = threading.Barrier(number)
@@ -49,7 +50,7 @@ def main(number: int) -> dict[str, Any]:
         event["detail"]["reported_at"] += which
         gate.wait(60)
         try:
-            RECONCILER.receive(intake.parse(event), lambda: 30.0)
+            reconciler.receive(reports.parse(event), lambda: 30.0)
             return 0
         except Contended:
             return 1

@@ -1,7 +1,7 @@
-"""`python -m tests.performance.peers ROUNDS`: measure locks and signatures of other libraries; the last line is JSON.
+"""`python -m tests.performance.peers ROUNDS`: measure what other libraries take; the last line is JSON.
 
-None of these locks elects, keeps an epoch, writes transitions or delivers webhooks: they are the building blocks with
-which an implementation could start.
+Powertools' idempotency takes a lock with one conditional write; it does not elect, keep an epoch, write transitions or
+deliver webhooks. standardwebhooks signs and verifies one signature.
 """
 
 from __future__ import annotations
@@ -19,9 +19,13 @@ from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
 from standardwebhooks import Webhook
 
 from link import receiver
+from link.chance import Chance
 from link.clock import Clock
+from link.election import rules
 from link.election.state import Status
-from link.store import aws, locks
+from link.plugins.webhook import wire
+from link.store import aws
+from link.store.locks import Cause, Locks, Step
 from tests.performance import situation
 from tests.performance.floor import PARIS, RESOURCE, SECRET, URL
 from tests.performance.stub import SETTINGS, Stub
@@ -32,15 +36,6 @@ NOW = 1_795_435_200
 
 def locks(stub: Stub) -> dict[str, tuple[Callable[[], object], Callable[[], object]]]:
     """Return (acquire, afterwards) by name; `afterwards` makes the next `acquire` possible and is not measured."""
-    # Installed in the environment of the benchmark only.
-    from dynamodblock import DynamoDBLock
-    from python_dynamodb_lock.python_dynamodb_lock import DynamoDBLockClient
-
-    table = boto3.resource("dynamodb").Table("peers")
-    client = DynamoDBLockClient(boto3.resource("dynamodb"), table_name="peers")
-    other = DynamoDBLock(lock_id=RESOURCE, dynamodb_table_resource=table)
-    held: list[Any] = []
-
     config = IdempotencyConfig(use_local_cache=False)
     layer = DynamoDBPersistenceLayer(table_name="peers", boto3_client=boto3.client("dynamodb"))
     number = iter(range(10**9))
@@ -49,33 +44,28 @@ def locks(stub: Stub) -> dict[str, tuple[Callable[[], object], Callable[[], obje
     def once(key: str) -> bool:
         return True
 
-    mine = lock.Locks(aws.client("dynamodb"), SETTINGS, Clock())
     clock = Clock()
+    mine = Locks(aws.client("dynamodb"), SETTINGS, clock, Chance())
 
     def acquire() -> None:
-        def step(resource: Any, nonce: str) -> lock.Step:
+        def step(resource: Any, nonce: str) -> Step:
             now = clock.now()
-            return lock.Step(election.report(resource, PARIS, Status.ACTIVATED, now, now), False)
+            return Step(rules.report(resource, PARIS, Status.ACTIVATED, now, now), False)
 
-        committed = mine.update(RESOURCE, step, lock.Cause("report", "bench"))
+        committed = mine.update(RESOURCE, step, Cause("report", "bench"))
         assert committed.after.holder == PARIS
 
     return {
         "ours: elects, epoch, audit": (acquire, lambda: stub.seed(1, situation.tables(Status.FAILING))),
-        "python-dynamodb-lock 0.9.1": (
-            lambda: held.append(client.acquire_lock(RESOURCE)),
-            lambda: held.pop().release(best_effort=True) if held else None,
-        ),
-        "dynamodblock 1.0.6": (other.acquire, lambda: other.release()),
         "Powertools idempotency": (lambda: once(key=str(next(number))), lambda: None),
     }
 
 
 def signatures() -> dict[str, Callable[[], object]]:
     """Return what to measure by name."""
-    body = webhook.payload(PARIS, RESOURCE, "webhook", Status.ACTIVATED)
+    body = wire.payload(PARIS, RESOURCE, "webhook", Status.ACTIVATED)
     standard = Webhook("whsec_" + base64.b64encode(SECRET.encode()).decode())
-    announcement = webhook.Announcement(
+    announcement = wire.Announcement(
         endpoint_id=PARIS,
         resource_id=RESOURCE,
         plugin="webhook",
@@ -86,7 +76,7 @@ def signatures() -> dict[str, Callable[[], object]]:
         attempt=1,
         refreshed_at=None,
     )
-    sent, headers = webhook.request(announcement, [SECRET], {}, timestamp=NOW)
+    sent, headers = wire.request(announcement, [SECRET], {}, timestamp=NOW)
 
     def verify() -> None:
         receiver.parse_and_validate_webhook(SECRET, headers, sent, now=NOW)
@@ -96,7 +86,7 @@ def signatures() -> dict[str, Callable[[], object]]:
     message, names = body.decode(), ("webhook-id", "webhook-timestamp", "webhook-signature")
     theirs = dict(zip(names, ("id", str(int(now.timestamp())), standard.sign("id", now, message)), strict=True))
     return {
-        "ours: body, both signatures, headers": lambda: webhook.request(announcement, [SECRET], {}, timestamp=NOW),
+        "ours: body, both signatures, headers": lambda: wire.request(announcement, [SECRET], {}, timestamp=NOW),
         "standardwebhooks: one signature": lambda: standard.sign("id", now, message),
         "ours: verify both, ids, freshness": verify,
         "standardwebhooks: verify one": lambda: standard.verify(message, theirs),

@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from link.election.state import NEVER, Endpoint, Resource, Status
+from link.plugins.webhook.config import StoredWebhook
+from link.registration import Registration
+from link.store import endpoints, lock_item
 from tests.performance.floor import PARIS, RESOURCE, SECRET, URL
 from tests.performance.stub import SETTINGS
 
@@ -35,17 +38,19 @@ def tables(paris: Status, *, due_in_ms: int | None = None, resource_id: str = RE
         endpoints={PARIS: _entry(paris, "paris", delivered), LONDON: _entry(Status.FAILING, "london", delivered)},
     )
     secret = {"value": SECRET, "from": 0, "until": None}
-    row = StorablePluginConfig(
+    # The KMS of the stub does not encrypt.
+    ciphertext = json.dumps({"v": 1, "secrets": [secret], "headers": {}}, separators=(",", ":")).encode()
+    registration = Registration(
         endpoint_id=PARIS,
-        revision=1,
         plugin="webhook",
         resource_id=resource_id,
-        url=URL + path,
-        # The KMS of the stub does not encrypt.
-        ciphertext=json.dumps({"v": 1, "secrets": [secret], "headers": {}}, separators=(",", ":")).encode(),
+        config=StoredWebhook(url=URL + path, ciphertext=ciphertext).attributes(),
         host="paris",
     )
-    items = {SETTINGS.locks_table: lock.to_item(known), SETTINGS.endpoints_table: registry.to_item(row)}
+    items = {
+        SETTINGS.locks_table: lock_item.to_item(known),
+        SETTINGS.endpoints_table: endpoints.to_item(registration),
+    }
     return json.loads(json.dumps(items, default=lambda value: base64.b64encode(value).decode()))
 
 

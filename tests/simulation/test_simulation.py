@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
-from unittest import mock
 
 import pytest
 
-from link.election.deliveries import claim_due, due
-from link.election.state import Resource
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, simulated
 from tests.simulation.histories import SCENARIOS, planned, plans, random_history
 
@@ -60,24 +56,3 @@ def test_a_seed_is_the_same_history_every_time() -> None:
     first, second = random_history(3, traced=True), random_history(3, traced=True)
     assert first.trace == second.trace
     assert first.trace
-
-
-@pytest.mark.parametrize(
-    ("promise", "name", "instead"),
-    [
-        (3, "CLAIM_MS", 0),
-        (4, "due", lambda resource, i, refresh_ms: due(unclaimed(resource), i, refresh_ms)),
-        (5, "claim_due", lambda *args, **more: claim_due(*args, **{**more, "handover_ms": -10_000})),
-        (6, "supersedes", lambda endpoint, status, at: True),
-        (7, "NEAR_MS", 0),
-    ],
-)
-def test_it_sees_a_broken_promise(promise: int, name: str, instead: object) -> None:
-    with mock.patch.object(election, name, instead):
-        told = next((told for told in map(random_history, range(1_000)) if told.broken), None)
-    assert told is not None
-    assert str(told.broken).startswith(f"promise {promise} ")
-
-
-def unclaimed(resource: Resource) -> Resource:
-    return replace(resource, endpoints={i: replace(e, claim=None) for i, e in resource.endpoints.items()})

@@ -26,7 +26,7 @@ Known = tuple[list[str], str]
 """Ids of endpoints, and the id of a resource, that are there."""
 
 
-def known(case: schemathesis.Case, there: Known, choose: Callable[[list[Any]], Any]) -> None:
+def known(case: schemathesis.Case[Any], there: Known, choose: Callable[[list[Any]], Any]) -> None:
     """Ids out of thin air are always 404: most cases ask for what is there."""
     if "id" in case.path_parameters and choose([True, True, True, False]):
         case.path_parameters["id"] = choose(there[0])
@@ -49,7 +49,7 @@ def try_all(
         max_examples=examples, deadline=None, suppress_health_check=SLOW, database=None, derandomize=True,
         phases=[Phase.explicit, Phase.generate], verbosity=Verbosity.quiet,
     )  # fmt: skip
-    def one(case: schemathesis.Case, data: st.DataObject) -> None:
+    def one(case: schemathesis.Case[Any], data: st.DataObject) -> None:
         known(case, there, lambda among: data.draw(st.sampled_from(among)))
         response = case.call(**transport)
         answers[operation.label, response.status_code] += 1

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -84,3 +85,13 @@ class LoopbackReceiver:
         with self.changed:
             fulfilled = self.changed.wait_for(lambda: condition(self.requests), seconds)
         assert fulfilled, f"after {seconds} s only {[r.brief() for r in self.requests]} had arrived"
+
+
+def create_slots_table(dynamodb: Any) -> None:
+    """Creates the table in which a receiver keeps what it remembers, as docs/receiving.md has it."""
+    dynamodb.create_table(
+        TableName="slots",
+        AttributeDefinitions=[{"AttributeName": "resource_id", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "resource_id", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+    )

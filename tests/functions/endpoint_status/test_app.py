@@ -6,26 +6,22 @@ import json
 
 import pytest
 
-from tests.functions.conftest import LONDON, PARIS, Deployment, event
+from link.reconcile import Reconciler
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS
 
 RUNNING = {PARIS: "ACTIVATED", LONDON: "STANDBY"}
 
 
-def report(deployment: Deployment, *names: str) -> None:
-    """Handles the events; each batch as a whole succeeds."""
-    for name in names:
-        assert deployment.invoke("endpoint_status", event(name)) == {"batchItemFailures": []}
-
-
-def told(deployment: Deployment) -> list[tuple[str, str, int, int, str]]:
+def sent(deployment: Deployment) -> list[tuple[str, str, int, int, str]]:
     return [request.brief() for request in deployment.receiver.requests]
 
 
-def test_winner_then_loser(deployment: Deployment) -> None:
+def test_the_first_to_report_is_active_and_the_second_on_standby(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     assert deployment.statuses() == RUNNING
-    assert told(deployment) == [(PARIS, "ACTIVATED", 1, 1, "elected"), (LONDON, "STANDBY", 1, 1, "joined")]
+    assert sent(deployment) == [(PARIS, "ACTIVATED", 1, 1, "elected"), (LONDON, "STANDBY", 1, 1, "joined")]
 
 
 @pytest.mark.parametrize(
@@ -42,30 +38,30 @@ def test_winner_then_loser(deployment: Deployment) -> None:
         pytest.param("status_duplicate", RUNNING, [], id="duplicate"),
     ],
 )
-def test_what_follows(deployment: Deployment, name: str, statuses: dict[str, str], more: list[object]) -> None:
+def test_a_report_of_each_kind(deployment: Deployment, name: str, statuses: dict[str, str], more: list[object]) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     before = len(deployment.receiver.requests)
-    report(deployment, name)
+    deployment.report(name)
     assert deployment.statuses() == statuses
-    assert told(deployment)[before:] == more
+    assert sent(deployment)[before:] == more
 
 
-def test_recovering(deployment: Deployment) -> None:
+def test_a_failed_host_that_recovers_is_on_standby(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser", "status_failing", "status_recovering")
+    deployment.report("status_winner", "status_loser", "status_failing", "status_recovering")
     assert deployment.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
-    assert told(deployment)[-1] == (PARIS, "STANDBY", 2, 3, "recovered")
+    assert sent(deployment)[-1] == (PARIS, "STANDBY", 2, 3, "recovered")
 
 
 def test_a_late_event_changes_nothing_and_leaves_a_line_and_a_metric(
     deployment: Deployment, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser", "status_failing")
+    deployment.report("status_winner", "status_loser", "status_failing")
     capsys.readouterr()
     caplog.clear()
-    report(deployment, "status_late")
+    deployment.report("status_late")
     assert deployment.statuses() == {PARIS: "FAILING", LONDON: "ACTIVATED"}
     ignored = [line for line in caplog.records if line.message == "report.ignored"]
     assert [(line.endpoint_id, line.reason) for line in ignored] == [(PARIS, "older_than_last")]  # type: ignore[attr-defined]
@@ -82,9 +78,9 @@ def test_a_late_event_changes_nothing_and_leaves_a_line_and_a_metric(
         ("status_future", "reported_in_future"),
     ],
 )
-def test_what_can_never_succeed_is_kept_with_its_reason(deployment: Deployment, name: str, reason: str) -> None:
+def test_an_event_that_cannot_succeed_is_kept_with_its_reason(deployment: Deployment, name: str, reason: str) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, name)
+    deployment.report(name)
     (kept,) = deployment.messages("rejected")
     assert kept["reason"] == reason and kept["message"] and kept["rejected_at"] > 10**12
     assert kept["event"]["detail-type"] == "Endpoint Status Change"
@@ -100,7 +96,7 @@ def test_another_plugin_is_rejected(deployment: Deployment) -> None:
     assert kept["reason"] == "plugin_mismatch"
 
 
-def test_without_a_resource_id_the_registration_says_which(deployment: Deployment) -> None:
+def test_without_a_resource_id_the_registrations_counts(deployment: Deployment) -> None:
     deployment.register(PARIS)
     batch = event("status_winner")
     body = json.loads(batch["Records"][0]["body"])
@@ -110,23 +106,21 @@ def test_without_a_resource_id_the_registration_says_which(deployment: Deploymen
     assert deployment.statuses() == {PARIS: "ACTIVATED"}
 
 
-def test_one_bad_event_does_not_hold_up_the_others(deployment: Deployment) -> None:
+def test_one_bad_event_does_not_delay_the_others(deployment: Deployment) -> None:
     deployment.register(PARIS)
     deployment.register(LONDON)
-    report(deployment, "status_batch_with_one_bad")
+    deployment.report("status_batch_with_one_bad")
     assert sorted(deployment.statuses().values()) == ["ACTIVATED", "STANDBY"]
     (kept,) = deployment.messages("rejected")
     assert (kept["reason"], kept["event"]) == ("malformed", "paris is up")
 
 
-def test_a_passing_fault_gives_only_its_own_message_back(
+def test_a_temporary_fault_returns_only_its_own_message(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     deployment.register(PARIS, LONDON)
     batch = event("status_winner")
     batch["Records"] += event("status_loser")["Records"]
-    from link.reconcile import Reconciler
-
     sound = Reconciler.receive
 
     def faulty(self: Reconciler, report: object, seconds_left: object) -> None:

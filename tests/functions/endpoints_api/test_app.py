@@ -1,3 +1,5 @@
+"""The API, route by route, as LinK answers it and with what is added to it."""
+
 from __future__ import annotations
 
 import json
@@ -7,13 +9,14 @@ from typing import Any
 import pytest
 
 from link import VERSION
+from link.election import rules
 from link.election.state import Resource
-from link.store import aws
-from link.store.endpoints import from_item
+from link.store.endpoints import Registrations, from_item
 from link.store.locks import Locks
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS, RESOURCE
 
-NOBODY = "vip-99999999-9999-4999-8999-999999999999"
+STRANGER = "vip-99999999-9999-4999-8999-999999999999"
 
 
 def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
@@ -59,11 +62,6 @@ def told(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
     return {"status": status, "epoch": epoch, "sequence": sequence, "reason": reason}
 
 
-def report(deployment: Deployment, *names: str) -> None:
-    for name in names:
-        deployment.invoke("endpoint_status", event(name))
-
-
 def test_create(deployment: Deployment) -> None:
     status, body = call(deployment, "create")
     created = body["endpoint"]
@@ -84,7 +82,7 @@ def test_create_with_everything(deployment: Deployment) -> None:
     assert (status, created) == (201, expected)
 
 
-def test_create_tells_every_problem_at_once(deployment: Deployment) -> None:
+def test_create_lists_every_problem_at_once(deployment: Deployment) -> None:
     status, body = call(deployment, "create_invalid")
     assert status == 422
     assert body["errors"].keys() == {"plugin_config.url", "plugin_config.secret", "plugin_config.resource_id"}
@@ -120,14 +118,16 @@ def test_create_with_more_than_kms_takes(deployment: Deployment) -> None:
 
 def test_the_same_host_twice_is_a_conflict(deployment: Deployment) -> None:
     assert call(deployment, "create")[0] == 201
-    status, body = call(deployment, "create")
-    assert (status, body) == (
-        409,
-        {
-            "error": "start scheduler: endpoint already assigned: "
-            "An endpoint with the same election key already exists on that host"
-        },
-    )
+    text = "An endpoint with the same election key already exists on that host"
+    assert call(deployment, "create") == (409, {"error": f"start scheduler: endpoint already assigned: {text}"})
+    assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
+
+
+def test_a_full_resource_is_a_conflict(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_ENDPOINTS_PER_RESOURCE", 1)
+    deployment.register(PARIS)
+    text = "Too many endpoints for this resource: 1, max allowed: 1"
+    assert call(deployment, "create") == (409, {"error": f"start scheduler: endpoint already assigned: {text}"})
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
 
 
@@ -141,7 +141,7 @@ def test_too_many_endpoints(deployment: Deployment, monkeypatch: pytest.MonkeyPa
 
 def test_show_and_list(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     paris = endpoint(PARIS, "ACTIVATED", delivery=told("ACTIVATED", 1, 1, "elected"))
     london = endpoint(LONDON, "STANDBY", delivery=told("STANDBY", 1, 1, "joined"))
     status, body = call(deployment, "show")
@@ -163,14 +163,14 @@ def test_list_of_nothing(deployment: Deployment) -> None:
     ],
 )
 def test_an_endpoint_that_is_not_there(deployment: Deployment, name: str, text: str) -> None:
-    assert call(deployment, name, id=NOBODY) == (404, {"error": text})
-    for id in ("vip-1", "VIP-99999999-9999-4999-8999-999999999999", NOBODY + "0"):
+    assert call(deployment, name, id=STRANGER) == (404, {"error": text})
+    for id in ("vip-1", "VIP-99999999-9999-4999-8999-999999999999", STRANGER + "0"):
         assert call(deployment, name, id=id) == (400, {"error": "Invalid endpoint ID"})
 
 
-def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deployment: Deployment) -> None:
+def test_deleting_the_holder_notifies_its_receiver_and_then_removes_everything(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     assert call(deployment, "delete") == (204, "")
     assert call(deployment, "show") == (404, {"error": "Endpoint not found"})
     assert call(deployment, "delete")[0] == 404
@@ -187,9 +187,9 @@ def test_delete_the_holder_tells_its_receiver_then_takes_everything_away(deploym
     assert deployment.statuses() == {LONDON: "ACTIVATED"}
 
 
-def test_delete_a_standby_sends_nothing(deployment: Deployment) -> None:
+def test_deleting_a_standby_sends_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     before = len(deployment.receiver.requests)
     assert call(deployment, "delete", id=LONDON) == (204, "")
     deployment.invoke("reconcile", event("wake_up"))
@@ -197,9 +197,9 @@ def test_delete_a_standby_sends_nothing(deployment: Deployment) -> None:
     assert deployment.statuses() == {PARIS: "ACTIVATED"}
 
 
-def test_delete_by_force_tells_nobody(deployment: Deployment) -> None:
+def test_delete_by_force_sends_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     assert call(deployment, "delete", query={"force": "yes"})[0] == 400
     assert call(deployment, "delete", query={"force": "true"}) == (204, "")
     deployment.invoke("reconcile", event("wake_up"))
@@ -209,17 +209,17 @@ def test_delete_by_force_tells_nobody(deployment: Deployment) -> None:
 
 def test_failover(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     assert call(deployment, "failover", body=None) == (204, "")
     assert deployment.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
-    assert deployment.messages("wake-up"), "somebody has to send it"
+    assert deployment.messages("wake-up"), "a process has to send it"
 
 
 @pytest.mark.parametrize(
     ("id", "body", "status", "text"),
     [
         pytest.param(LONDON, None, 409, "this node is not master of this endpoint", id="a standby"),
-        pytest.param(PARIS, {"to": NOBODY}, 409, "not another endpoint of this resource", id="to a stranger"),
+        pytest.param(PARIS, {"to": STRANGER}, 409, "not another endpoint of this resource", id="to a stranger"),
         pytest.param(PARIS, {"to": 7}, 422, "is not an endpoint's id", id="to a number"),
         pytest.param(PARIS, "{", 400, "not JSON", id="not JSON"),
         pytest.param(PARIS, [], 422, "JSON object", id="a list"),
@@ -227,21 +227,60 @@ def test_failover(deployment: Deployment) -> None:
 )
 def test_failover_refused(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     got, answer = call(deployment, "failover", id=id, body=body)
     assert got == status and text in json.dumps(answer)
     assert deployment.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
 
 
-def test_failover_of_one_alone(deployment: Deployment) -> None:
+IN_LINKS_WORDS = "fail to failover endpoint: "
+
+
+@pytest.mark.parametrize("query", [pytest.param({}, id="done"), pytest.param({"dry_run": "true"}, id="dry run")])
+@pytest.mark.parametrize(
+    ("id", "to", "text"),
+    [
+        pytest.param(LONDON, None, "this node is not master of this endpoint", id="not the holder"),
+        pytest.param(PARIS, None, "no other nodes are listening for this endpoint", id="no other is ready"),
+        pytest.param(
+            PARIS, LONDON, f"{LONDON} is not another endpoint of this resource that is ready", id="`to` is not ready"
+        ),
+    ],
+)
+def test_a_refused_failover_is_explained_in_links_words(
+    deployment: Deployment, query: dict[str, str], id: str, to: str | None, text: str
+) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner")
+    answer = call(deployment, "failover", id=id, body=None if to is None else {"to": to}, query=query)
+    assert answer == (409, {"error": f"{IN_LINKS_WORDS}fail to failover the endpoint {id}: {text}"})
+    assert deployment.statuses() == {PARIS: "ACTIVATED", LONDON: "BOOTING"}
+
+
+def test_a_dry_run_of_an_endpoint_that_is_not_there_is_refused_in_links_words(deployment: Deployment) -> None:
+    answer = call(deployment, "failover", id=STRANGER, query={"dry_run": "true"})
+    assert answer == (404, {"error": f"{IN_LINKS_WORDS}Endpoint not found"})
+
+
+def test_an_endpoint_being_deleted_is_not_found_in_links_words(deployment: Deployment) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
-    status, body = call(deployment, "failover", body=None)
-    assert status == 409
-    assert body == {
-        "error": f"fail to failover endpoint: fail to failover the endpoint {PARIS}: "
-        "no other nodes are listening for this endpoint"
-    }
+    deployment.report("status_winner")
+    assert call(deployment, "delete") == (204, "")
+    assert call(deployment, "delete") == (404, {"error": "stop endpoint manager: Endpoint not found"})
+    assert call(deployment, "failover") == (404, {"error": f"{IN_LINKS_WORDS}Endpoint not found"})
+
+
+def test_the_holder_of_a_frozen_resource_is_not_deleted(deployment: Deployment) -> None:
+    deployment.register(PARIS)
+    deployment.report("status_winner")
+    assert call(deployment, "freeze")[0] == 200
+    text = "it holds a frozen resource: fail over to another endpoint, or unfreeze the resource, first"
+    assert call(deployment, "delete") == (409, {"error": f"stop endpoint manager: {text}"})
+
+
+@pytest.mark.parametrize("name", ["change", "redeliver"])
+def test_calls_that_link_does_not_have_carry_no_words_of_it(deployment: Deployment, name: str) -> None:
+    assert call(deployment, name, id=STRANGER) == (404, {"error": "Endpoint not found"})
 
 
 def test_version(deployment: Deployment) -> None:
@@ -255,7 +294,7 @@ def test_an_unknown_route(deployment: Deployment) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"error": "404 page not found"})
 
 
-# What LinK cannot tell
+# What LinK does not show
 
 
 def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
@@ -268,7 +307,7 @@ def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
 
 @pytest.mark.parametrize("name", ["hosts", "preview"])
 @pytest.mark.parametrize(
-    ("id", "status", "text"), [(NOBODY, 404, "Endpoint not found"), ("vip-1", 400, "Invalid endpoint ID")]
+    ("id", "status", "text"), [(STRANGER, 404, "Endpoint not found"), ("vip-1", 400, "Invalid endpoint ID")]
 )
 def test_a_view_of_an_endpoint_that_is_not_there(
     deployment: Deployment, name: str, id: str, status: int, text: str
@@ -279,15 +318,15 @@ def test_a_view_of_an_endpoint_that_is_not_there(
 @pytest.mark.parametrize("name", ["hosts", "preview"])
 def test_an_endpoint_being_deleted_has_no_views(deployment: Deployment, name: str) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     call(deployment, "delete")
     assert call(deployment, name) == (404, {"error": "Endpoint not found"})
 
 
-def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> None:
+def test_one_resource_shows_its_holder_since_when_and_why(deployment: Deployment) -> None:
     deployment.register(PARIS, host="paris", lease_seconds=3600, priority=5)
     deployment.register(LONDON)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     began = time.time_ns() // 1_000_000 - 60_000
     status, body = call(deployment, "resources", query={"resource_id": RESOURCE})
     resource = body["resource"]
@@ -318,29 +357,39 @@ def test_one_resource_says_who_since_when_and_why(deployment: Deployment) -> Non
     assert (london["reported"], london["reported_at"], london["lease_expires_at"]) == (None, None, None)
 
 
-def test_one_resource_says_what_is_undelivered_and_why(deployment: Deployment) -> None:
+def test_one_resource_shows_what_is_undelivered_and_why(deployment: Deployment) -> None:
     deployment.register(PARIS)
     deployment.receiver.status = 500
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
-    (owed,) = body["resource"]["undelivered"]
-    assert body["resource"]["undelivered"] == [owed]
-    assert (owed["id"], owed["status"], owed["sequence"], owed["deleting"]) == (PARIS, "ACTIVATED", 1, False)
-    assert (owed["failure"], owed["delivered_at"]) == ("answered status_500", None)
-    assert owed["attempt"] == len(deployment.receiver.requests)
-    assert owed["next_attempt_at"] > owed["announced_at"] and "mend the receiver" in owed["next_step"]
+    (pending,) = body["resource"]["undelivered"]
+    assert body["resource"]["undelivered"] == [pending]
+    assert (pending["id"], pending["status"], pending["sequence"], pending["deleting"]) == (
+        PARIS,
+        "ACTIVATED",
+        1,
+        False,
+    )
+    assert (pending["failure"], pending["delivered_at"]) == ("answered status_500", None)
+    assert pending["attempt"] == len(deployment.receiver.requests)
+    assert pending["next_attempt_at"] > pending["announced_at"] and "Check the receiver." in pending["next_step"]
 
 
 def test_an_endpoint_being_deleted_is_undelivered_and_no_candidate(deployment: Deployment) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     call(deployment, "delete")
     _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
     resource = body["resource"]
     assert (resource["holder"], resource["since"], resource["reason"]) == (None, None, None)
     assert (resource["endpoints"], resource["candidates"]) == (0, [])
-    (owed,) = resource["undelivered"]
-    assert (owed["id"], owed["deleting"], owed["status"], owed["reason"]) == (PARIS, True, "STANDBY", "deleted")
+    (pending,) = resource["undelivered"]
+    assert (pending["id"], pending["deleting"], pending["status"], pending["reason"]) == (
+        PARIS,
+        True,
+        "STANDBY",
+        "deleted",
+    )
 
 
 @pytest.mark.parametrize("resource_id", ["nothing/of the kind", ""])
@@ -387,7 +436,7 @@ def test_lists_can_be_paged_through(deployment: Deployment) -> None:
 
 def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser", "status_failing")
+    deployment.report("status_winner", "status_loser", "status_failing")
     status, body = call(deployment, "transitions")
     rows = body["transitions"]
     assert status == 200 and "next" not in body
@@ -415,8 +464,8 @@ def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
     assert paged == rows
 
 
-def test_the_audit_of_nobody_is_empty_and_of_nothing_a_mistake(deployment: Deployment) -> None:
-    assert call(deployment, "transitions", query={"resource_id": "nobody's"}) == (200, {"transitions": []})
+def test_the_audit_of_an_unknown_resource_is_empty_and_of_none_an_error(deployment: Deployment) -> None:
+    assert call(deployment, "transitions", query={"resource_id": "unknown"}) == (200, {"transitions": []})
     status, body = call(deployment, "transitions", query=None)
     assert status == 400 and "resource_id is missing" in body["error"]
 
@@ -432,14 +481,14 @@ def test_the_audit_of_nobody_is_empty_and_of_nothing_a_mistake(deployment: Deplo
         ("transitions", {"resource_id": RESOURCE, "before": "0"}),
     ],
 )
-def test_a_limit_that_is_none(deployment: Deployment, name: str, query: dict[str, str]) -> None:
+def test_a_limit_that_is_not_a_number_in_range(deployment: Deployment, name: str, query: dict[str, str]) -> None:
     status, body = call(deployment, name, query=query)
     assert status == 400 and "is not a whole number from 1 to" in body["error"]
 
 
-def test_a_dry_run_says_who_would_win_and_writes_nothing(deployment: Deployment) -> None:
+def test_a_dry_run_shows_the_next_holder_and_writes_nothing(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     before = deployment.dynamodb.get_item(TableName="locks", Key={"resource_id": {"S": RESOURCE}})["Item"]
     status, body = call(deployment, "failover", body={"to": LONDON}, query={"dry_run": "true"})
     assert (status, body) == (
@@ -464,7 +513,7 @@ def test_a_preview_has_everything_but_what_is_secret(deployment: Deployment) -> 
     config = json.loads(event("api_create")["body"])["plugin_config"]
     deployment.register(PARIS, LONDON)
     assert call(deployment, "preview")[0] == 409, "nothing announced yet"
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     told_by = deployment.receiver.requests[0]
     status, body = call(deployment, "preview")
     request = body["request"]
@@ -521,23 +570,16 @@ def test_a_key_that_no_table_can_hold(deployment: Deployment, name: str, key: st
 # --- PUT and PATCH
 
 
-def stored(deployment: Deployment, endpoint_id: str = PARIS) -> dict[str, Any]:
-    row: dict[str, Any] = deployment.dynamodb.get_item(TableName="endpoints", Key={"endpoint_id": {"S": endpoint_id}})[
-        "Item"
-    ]
-    return row
-
-
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment, method: str) -> None:
     deployment.register(PARIS)
     checks = [{"type": "TCP", "host": "203.0.113.7", "port": 443}]
     assert call(deployment, "change", method=method) == (200, endpoint(PARIS, "BOOTING", checks=checks, priority=5))
     assert call(deployment, "show") == (200, {"endpoint": endpoint(PARIS, "BOOTING", checks=checks, priority=5)})
-    assert stored(deployment)["revision"] == {"N": "2"}
+    assert deployment.registration(PARIS)["revision"] == {"N": "2"}
     # LinK clears the health checks here.
     assert call(deployment, "change", method=method, body={})[1]["checks"] == checks
-    assert stored(deployment)["revision"] == {"N": "2"}
+    assert deployment.registration(PARIS)["revision"] == {"N": "2"}
 
 
 @pytest.mark.parametrize(
@@ -546,7 +588,7 @@ def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment,
         pytest.param("vip-1", {}, 400, "Invalid endpoint ID", id="no id"),
         pytest.param(PARIS, "", 400, "invalid JSON", id="empty"),
         pytest.param(PARIS, "{", 400, "invalid JSON", id="not JSON"),
-        pytest.param(NOBODY, {}, 404, "Endpoint not found", id="nobody"),
+        pytest.param(STRANGER, {}, 404, "Endpoint not found", id="unknown"),
         pytest.param(PARIS, {"healthchecks": [{}]}, 422, "type=Health check type is not supported", id="a bad check"),
         pytest.param(PARIS, {"host": "x"}, 422, "register another endpoint", id="another host"),
         pytest.param(
@@ -554,17 +596,17 @@ def test_a_change_answers_with_the_endpoint_as_link_does(deployment: Deployment,
         ),
     ],
 )
-def test_a_change_that_cannot_be(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
+def test_a_refused_change(deployment: Deployment, id: str, body: Any, status: int, text: str) -> None:
     deployment.register(PARIS)
-    report(deployment, "status_winner")
+    deployment.report("status_winner")
     got, answer = call(deployment, "change", id=id, body=body)
     assert got == status and text in json.dumps(answer)
-    assert stored(deployment)["revision"] == {"N": "1"}
+    assert deployment.registration(PARIS)["revision"] == {"N": "1"}
 
 
 def test_a_standby_moves_to_another_url_and_its_webhooks_go_there(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     moved = deployment.receiver.url + "/moved"
     config = {"url": moved, "secret": "moved-secret-0123456789abcdef0123", "headers": {"X-Site": "london"}}
     assert call(deployment, "change", id=LONDON, body={"plugin_config": config})[0] == 200
@@ -577,30 +619,32 @@ def test_a_standby_moves_to_another_url_and_its_webhooks_go_there(deployment: De
 
 def test_a_change_beside_a_key_rotation_is_a_conflict(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.register(PARIS)
-    row = stored(deployment)
-    read = "link.registry.Registry.get"
+    row = deployment.registration(PARIS)
     old = from_item({**row, "ciphertext": {"B": b"as it was before the rotation"}})
-    monkeypatch.setattr(read, lambda self, endpoint_id: old)
+    monkeypatch.setattr(Registrations, "get", lambda self, endpoint_id: old)
     status, answer = call(deployment, "change")
-    assert (status, answer["error"][:14]) == (409, "a key rotation")
-    assert stored(deployment) == row
+    assert (status, answer["error"]) == (409, "a key rotation changed this endpoint concurrently: retry")
+    assert deployment.registration(PARIS) == row
 
 
 def test_two_changes_at_once_are_a_conflict_for_one(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
     deployment.register(PARIS)
-    old = from_item(stored(deployment))
+    old = from_item(deployment.registration(PARIS))
     assert call(deployment, "change")[0] == 200
-    monkeypatch.setattr("link.registry.Registry.get", lambda self, endpoint_id: old)
+    monkeypatch.setattr(Registrations, "get", lambda self, endpoint_id: old)
     status, answer = call(deployment, "change", body={"priority": 6})
-    assert status == 409 and "at the same moment" in answer["error"]
+    assert (status, answer["error"]) == (
+        409,
+        "the endpoint was changed concurrently (expected revision 1, found 2): fetch it and retry",
+    )
 
 
 # --- Redeliver, freeze
 
 
-def test_redeliver_tells_the_same_once_more(deployment: Deployment) -> None:
+def test_redeliver_sends_the_same_status_again(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     for id in (PARIS, LONDON):
         assert call(deployment, "redeliver", id=id) == (204, "")
     deployment.invoke("reconcile", event("wake_up"))
@@ -617,7 +661,7 @@ def test_redeliver_tells_the_same_once_more(deployment: Deployment) -> None:
     ("id", "status", "text"),
     [
         ("vip-1", 400, "Invalid endpoint ID"),
-        (NOBODY, 404, "Endpoint not found"),
+        (STRANGER, 404, "Endpoint not found"),
         (PARIS, 409, "nothing has been announced"),
     ],
 )
@@ -629,11 +673,11 @@ def test_redeliver_refused(deployment: Deployment, id: str, status: int, text: s
 
 def test_a_frozen_resource_keeps_its_holder_until_it_is_unfrozen(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    report(deployment, "status_winner", "status_loser")
+    deployment.report("status_winner", "status_loser")
     for _ in range(2):
         status, answer = call(deployment, "freeze")
         assert (status, answer["resource"]["frozen"], answer["resource"]["holder"]) == (200, True, PARIS)
-    report(deployment, "status_failing")
+    deployment.report("status_failing")
     assert deployment.statuses()[PARIS] == "ACTIVATED"
     assert call(deployment, "delete")[0] == 409
     assert call(deployment, "resources")[1]["resources"][0]["frozen"] is True
@@ -708,39 +752,32 @@ def test_an_idempotency_key_that_cannot_be_used(
 # --- Key rotation
 
 
-def test_a_key_rotation_is_started_without_any_input_and_shows_how_far_it_is(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_key_rotation_is_started_without_any_input_and_shows_its_progress(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     status, answer = call(deployment, "key_rotation")
     before = answer["key_rotation"]
     assert status == 200 and (before["endpoints"], before["encrypted_since"]) == (2, 2)
     assert before["oldest_encrypted_at"] <= before["now"]
 
-    started: list[dict[str, Any]] = []
-    monkeypatch.setenv("KEY_ROTATION_FUNCTION", "rotation")
-    real = aws.client
-    fake = type("Lambda", (), {"invoke": lambda self, **asked: started.append(asked)})
-    monkeypatch.setattr(aws, "client", lambda service: fake() if service == "lambda" else real(service))
     assert call(deployment, "rotate_key") == (204, "")
-    assert started == [{"FunctionName": "rotation", "InvocationType": "Event"}]
+    assert deployment.awslambda.invocations == [{"FunctionName": "key-rotation", "InvocationType": "Event"}]
 
     since = before["now"] + 1
     query = {"since": str(since)}
     while call(deployment, "key_rotation")[1]["key_rotation"]["now"] < since:
         pass
     assert call(deployment, "key_rotation", query=query)[1]["key_rotation"]["encrypted_since"] == 0
-    ciphertext = stored(deployment)["ciphertext"]
+    ciphertext = deployment.registration(PARIS)["ciphertext"]
     assert deployment.invoke("key_rotation", {"url": "whatever it is told"}) == {"endpoints": 2}
     after = call(deployment, "key_rotation", query=query)[1]["key_rotation"]
     assert (after["endpoints"], after["encrypted_since"], after["since"]) == (2, 2, since)
     assert after["oldest_encrypted_at"] >= since
-    assert stored(deployment)["ciphertext"] != ciphertext
-    report(deployment, "status_winner")
+    assert deployment.registration(PARIS)["ciphertext"] != ciphertext
+    deployment.report("status_winner")
     assert deployment.receiver.requests[-1].brief() == (PARIS, "ACTIVATED", 1, 1, "elected")
 
 
-def test_the_progress_of_a_rotation_of_nothing(deployment: Deployment) -> None:
+def test_the_progress_of_a_rotation_without_endpoints(deployment: Deployment) -> None:
     status, answer = call(deployment, "key_rotation", query={"since": "7"})
     assert status == 200
     assert answer["key_rotation"] | {"now": 0} == {

@@ -18,8 +18,9 @@ from schemathesis import GenerationMode
 
 from scripts import openapi
 from scripts.cloud import ROOT
-from tests.functions.conftest import LONDON, PARIS, RESOURCE, Deployment, event
+from tests.support.functions import Deployment, event
 from tests.support.generated import try_all
+from tests.support.ids import LONDON, PARIS, RESOURCE
 
 EXAMPLES = int(os.environ.get("API_EXAMPLES", "15"))
 """Cases per operation and mode."""
@@ -57,7 +58,7 @@ def gateway(deployment: Deployment) -> Callable[..., Iterable[bytes]]:
             "queryStringParameters": dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)) or None,
             "body": body or None,
         }
-        answer = deployment.invoke("endpoints_api", request)
+        answer = deployment.invoke("endpoints_api", request, warm=True)
         headers = [(name, value) for name, values in answer["multiValueHeaders"].items() for value in values]
         start_response(f"{answer['statusCode']} x", headers)
         return [answer["body"].encode()]
@@ -68,7 +69,7 @@ def gateway(deployment: Deployment) -> Callable[..., Iterable[bytes]]:
 ON = "/endpoints/{id}"
 CONFIG = {"url": "https://receiver.example.com/hook", "resource_id": RESOURCE, "secret": "secret"}
 REGISTRATION = {"plugin": "webhook", "plugin_config": CONFIG, "host": "berlin"}
-NOBODY = "vip-99999999-9999-4999-8999-999999999999"
+STRANGER = "vip-99999999-9999-4999-8999-999999999999"
 HERE, NOWHERE = {"resource_id": RESOURCE}, {"resource_id": "nowhere"}
 STATUSES: dict[tuple[str, str, int], dict[str, Any]] = {
     ("get", "/endpoints", 200): {},
@@ -79,11 +80,11 @@ STATUSES: dict[tuple[str, str, int], dict[str, Any]] = {
     ("post", "/endpoints", 422): {"body": {"plugin": "arp"}},
     **{("get", ON + rest, 200): {} for rest in ("", "/hosts", "/preview")},
     **{("get", ON + rest, 400): {"id": "vip-1"} for rest in ("", "/hosts", "/preview")},
-    **{("get", ON + rest, 404): {"id": NOBODY} for rest in ("", "/hosts", "/preview")},
+    **{("get", ON + rest, 404): {"id": STRANGER} for rest in ("", "/hosts", "/preview")},
     ("get", ON + "/preview", 409): {"id": LONDON},
     **{(method, ON, 200): {"body": {"priority": 1}} for method in ("put", "patch")},
     **{(method, ON, 400): {"body": ""} for method in ("put", "patch")},
-    **{(method, ON, 404): {"body": {}, "id": NOBODY} for method in ("put", "patch")},
+    **{(method, ON, 404): {"body": {}, "id": STRANGER} for method in ("put", "patch")},
     **{
         (method, ON, 409): {"body": {"plugin_config": {"url": "https://new.example/", "secret": "secret"}}}
         for method in ("put", "patch")
@@ -91,17 +92,17 @@ STATUSES: dict[tuple[str, str, int], dict[str, Any]] = {
     **{(method, ON, 422): {"body": {"priority": 1_001}} for method in ("put", "patch")},
     ("delete", ON, 204): {},
     ("delete", ON, 400): {"query": {"force": "yes"}},
-    ("delete", ON, 404): {"id": NOBODY},
+    ("delete", ON, 404): {"id": STRANGER},
     ("delete", ON, 409): {"frozen": True},
     ("post", ON + "/failover", 200): {"query": {"dry_run": "true"}},
     ("post", ON + "/failover", 204): {},
     ("post", ON + "/failover", 400): {"query": {"dry_run": "perhaps"}},
-    ("post", ON + "/failover", 404): {"id": NOBODY},
+    ("post", ON + "/failover", 404): {"id": STRANGER},
     ("post", ON + "/failover", 409): {"id": LONDON},
     ("post", ON + "/failover", 422): {"body": {"to": 7}},
     ("post", ON + "/redeliver", 204): {},
     ("post", ON + "/redeliver", 400): {"id": "vip-1"},
-    ("post", ON + "/redeliver", 404): {"id": NOBODY},
+    ("post", ON + "/redeliver", 404): {"id": STRANGER},
     ("post", ON + "/redeliver", 409): {"booting": True},
     ("get", "/encrypted_storage/key_rotation", 200): {},
     ("get", "/encrypted_storage/key_rotation", 400): {"query": {"since": "yesterday"}},
@@ -132,16 +133,13 @@ def test_every_documented_status_is_tried() -> None:
 
 
 @pytest.mark.parametrize("documented", [pytest.param(key, id=f"{key[0]} {key[1]} {key[2]}") for key in STATUSES])
-def test_each_documented_status(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, documented: tuple[str, str, int]
-) -> None:
+def test_each_documented_status(deployment: Deployment, documented: tuple[str, str, int]) -> None:
     method, path, status = documented
     how = STATUSES[documented]
-    monkeypatch.setattr("link.control.ControlPlane.rotate_key", lambda self: None)
     deployment.register(PARIS, host="paris")
     deployment.register(LONDON)
-    for name in () if how.get("booting") else ("status_winner", "status_loser"):
-        deployment.invoke("endpoint_status", event(name))
+    if not how.get("booting"):
+        deployment.report("status_winner", "status_loser")
     client = werkzeug.test.Client(gateway(deployment))
     if how.get("frozen"):
         assert client.patch("/resources", query_string=HERE, json={"frozen": True}).status_code == 200
@@ -166,10 +164,8 @@ def test_every_answer_is_one_that_the_document_has(
     deployment: Deployment, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAX_ENDPOINTS", "0")
-    monkeypatch.setattr("link.control.ControlPlane.rotate_key", lambda self: None)
     deployment.register(PARIS, LONDON)
-    for name in ("status_winner", "status_loser"):
-        deployment.invoke("endpoint_status", event(name))
+    deployment.report("status_winner", "status_loser")
     schema = schemathesis.openapi.from_wsgi("/openapi.json", gateway(deployment))
     answers: Counter[tuple[str, int]] = Counter()
     for found in schema.get_all_operations():

@@ -1,12 +1,14 @@
+"""Wake-ups, through the handler."""
+
 from __future__ import annotations
 
-from tests.functions.conftest import LONDON, PARIS, Deployment, event
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS
 
 
 def test_a_wake_up_sends_what_is_due(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
-    for name in ("status_winner", "status_loser"):
-        deployment.invoke("endpoint_status", event(name))
+    deployment.report("status_winner", "status_loser")
     deployment.invoke("endpoints_api", event("api_failover"))
     before = len(deployment.receiver.requests)
     assert deployment.invoke("reconcile", event("wake_up")) == {"batchItemFailures": []}

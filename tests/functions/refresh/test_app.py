@@ -1,13 +1,16 @@
+"""The sweep, through the handler."""
+
 from __future__ import annotations
 
 import time
 
 import pytest
 
-from tests.functions.conftest import LONDON, PARIS, QUEUE_URL, Deployment, event
+from tests.support.functions import QUEUE_URL, Deployment, event
+from tests.support.ids import LONDON, PARIS
 
 
-def test_the_tick_wakes_up_what_is_due_within_a_minute(deployment: Deployment) -> None:
+def test_a_sweep_wakes_up_what_is_due_within_a_minute(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.invoke("endpoint_status", event("status_winner"))
     before = delayed(deployment)
@@ -16,13 +19,13 @@ def test_the_tick_wakes_up_what_is_due_within_a_minute(deployment: Deployment) -
 
 
 def delayed(deployment: Deployment) -> int:
-    """How many wake-ups wait for their moment."""
+    """The number of wake-ups that wait for their moment."""
     name = "ApproximateNumberOfMessagesDelayed"
     answer = deployment.sqs.get_queue_attributes(QueueUrl=QUEUE_URL + "wake-up", AttributeNames=[name])
     return int(answer["Attributes"][name])
 
 
-def test_the_tick_leaves_alone_what_is_due_later(deployment: Deployment) -> None:
+def test_a_sweep_ignores_what_is_due_later(deployment: Deployment) -> None:
     for name, ahead in (("soon", 59_000), ("later", 90_000)):
         due_at = time.time_ns() // 1_000_000 + ahead
         item = {"resource_id": {"S": name}, "due_shard": {"N": "3"}, "due_at": {"N": str(due_at)}}
@@ -30,8 +33,8 @@ def test_the_tick_leaves_alone_what_is_due_later(deployment: Deployment) -> None
     assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 1}
 
 
-def test_what_sqs_does_not_take_fails_the_sweep(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("link.queues.Queues.wake_up_all", lambda self, due, now, at_once: (len(list(due)), 1))
+def test_a_sweep_fails_when_sqs_does_not_take_all(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("link.store.queues.Queues.wake_up_all", lambda self, due, now, at_once: (len(list(due)), 1))
     item = {"resource_id": {"S": "ip"}, "due_shard": {"N": "0"}, "due_at": {"N": "1"}}
     deployment.dynamodb.put_item(TableName="locks", Item=item)
     with pytest.raises(RuntimeError, match="SQS did not take 1 of 1 wake-ups"):

@@ -44,8 +44,7 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
         return resource
     e = replace(e, reported=status, reported_at=at)
     if status is Status.ACTIVATED:
-        # ● Counted from the report, so that a late duplicate does not revive a dead host.
-        e = replace(e, lease_expires_at=_lease_end(min(now, at), e.lease_seconds))
+        e = replace(e, lease_expires_at=_lease_end(lease_start(at, now), e.lease_seconds))
     resource = resource.having(endpoint_id, e)
 
     if status is Status.ACTIVATED:
@@ -67,6 +66,14 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
     else:
         resource = resource.having(endpoint_id, replace(e, status=status))
     return elect(resource, now)
+
+
+def lease_start(at: int, now: int) -> int:
+    """From when the lease of a report made at `at` counts.
+
+    ● From the report, so that a late duplicate does not revive a dead host.
+    """
+    return min(at, now)
 
 
 def _lease_end(start: int, lease_seconds: int | None) -> int | None:

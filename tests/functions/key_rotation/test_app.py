@@ -1,0 +1,65 @@
+"""A key rotation, through the handler."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from link.key_rotation import Unfinished
+from link.settings import SettingsError
+from link.store.vault import Vault
+from tests.support.functions import Deployment, event
+from tests.support.ids import LONDON, PARIS
+
+
+def test_a_rotation_renews_every_ciphertext(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    before = {i: deployment.registration(i) for i in (PARIS, LONDON)}
+    assert deployment.invoke("key_rotation", {}) == {"endpoints": 2}
+    for i in (PARIS, LONDON):
+        after = deployment.registration(i)
+        assert after["ciphertext"] != before[i]["ciphertext"]
+        assert int(after["encrypted_at"]["N"]) >= int(before[i]["encrypted_at"]["N"])
+        assert {**after, "ciphertext": 0, "encrypted_at": 0} == {**before[i], "ciphertext": 0, "encrypted_at": 0}
+
+
+def test_webhooks_are_signed_after_a_rotation_as_before(deployment: Deployment) -> None:
+    deployment.register(PARIS)
+    deployment.invoke("key_rotation", {})
+    deployment.report("status_winner")
+    assert [request.brief() for request in deployment.receiver.requests] == [(PARIS, "ACTIVATED", 1, 1, "elected")]
+
+
+@pytest.mark.parametrize("given", [{}, {"url": "https://attacker.example/"}, event("schedule_tick"), None, []])
+def test_a_rotation_ignores_its_event(deployment: Deployment, given: Any) -> None:
+    assert deployment.invoke("key_rotation", given) == {"endpoints": 0}
+
+
+def test_a_rotation_with_a_failure_fails_and_keeps_what_is_done(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.register(PARIS, LONDON)
+    before = {i: deployment.registration(i)["ciphertext"] for i in (PARIS, LONDON)}
+    reencrypt = Vault.reencrypt
+
+    def refused_for_london(vault: Vault, ciphertext: bytes, bound_to: dict[str, str]) -> bytes:
+        if bound_to["endpoint_id"] == LONDON:
+            raise ClientError({"Error": {"Code": "KMSInvalidStateException", "Message": "disabled"}}, "ReEncrypt")
+        return reencrypt(vault, ciphertext, bound_to)
+
+    monkeypatch.setattr(Vault, "reencrypt", refused_for_london)
+    with pytest.raises(Unfinished, match="1 of 2 endpoints failed, 0 were not reached"):
+        deployment.invoke("key_rotation", {})
+    assert deployment.registration(PARIS)["ciphertext"] != before[PARIS]
+    assert deployment.registration(LONDON)["ciphertext"] == before[LONDON]
+
+
+@pytest.mark.parametrize("function", ["endpoints_api", "endpoint_status", "reconcile", "refresh", "key_rotation"])
+def test_every_function_fails_at_start_without_its_settings(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    monkeypatch.delenv("KEY_ROTATION_FUNCTION")
+    with pytest.raises(SettingsError, match="KEY_ROTATION_FUNCTION is missing"):
+        deployment.invoke(function, {})

@@ -1,0 +1,135 @@
+"""Commands without HTTP. The API's tests try them route by route, the promises' tests with everything around them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from link.election.state import Resource
+from link.errors import Conflict, Invalid, NotFound
+from link.registration import Registration
+from link.store.endpoints import from_item
+from link.store.locks import Locks
+from tests.support.ids import RESOURCE, URL
+from tests.world import World, tables
+
+BODY = {"plugin": "webhook", "plugin_config": {"url": URL, "resource_id": RESOURCE, "secret": "s"}}
+CHECK = {"type": "TCP", "host": "203.0.113.9", "port": 80}
+
+
+def stored(world: World, endpoint_id: str) -> Registration:
+    """The registration in the table."""
+    return from_item(tables(world).endpoints.get_item(endpoint_id))
+
+
+# Registering
+
+
+def test_every_problem_of_endpoint_and_plugin_is_listed_at_once(world: World) -> None:
+    body = {
+        "plugin": "webhook",
+        "plugin_config": {"url": "ftp://paris", "headers": {"Host": "x"}},
+        "checks": [{}],
+        "healthcheck_interval": -1,
+        "host": "",
+        "priority": 1_001,
+        "lease_seconds": 4,
+    }
+    with pytest.raises(Invalid) as invalid:
+        world.control.commands.create(body, "request")
+    assert set(invalid.value.errors) == {
+        "plugin_config.url",
+        "plugin_config.resource_id",
+        "plugin_config.secret",
+        "plugin_config.headers.Host",
+        "0",
+        "healthcheck_interval",
+        "host",
+        "priority",
+        "lease_seconds",
+    }
+    assert world.rows() == set()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param({**BODY, "plugin": "arp"}, id="unknown"),
+        pytest.param({"plugin_config": BODY["plugin_config"]}, id="none"),
+        pytest.param({**BODY, "plugin": ["webhook"]}, id="a list"),
+        *(pytest.param(body, id=f"body {body!r}") for body in (None, [], "x", 7, True)),
+    ],
+)
+def test_without_a_known_plugin_nothing_else_can_be_judged(world: World, body: object) -> None:
+    with pytest.raises(Invalid) as invalid:
+        world.control.commands.create(body, "request")
+    assert invalid.value.errors == {"plugin": ["plugin not found"]}
+
+
+def test_a_create_whose_repetition_was_faster_stores_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if something else is due at that moment, so that there is something to write."""
+    paris = world.register("paris", lease_seconds=60)
+    world.report(paris, "ACTIVATED")
+    first = world.control.commands.create(BODY, "one", "token")
+    world.clock.at += 61_000
+    read, stale = Locks.read, iter([Resource(RESOURCE)])
+    monkeypatch.setattr(Locks, "read", lambda self, resource_id: next(stale, None) or read(self, resource_id))
+
+    assert world.control.commands.create(BODY, "two", "token") == first
+
+    assert world.rows() == {"paris", first["id"]}
+    assert set(world.resource().endpoints) == {paris, first["id"]}
+
+
+# Changing
+
+
+@pytest.mark.parametrize(
+    ("body", "fields"),
+    [
+        ({"healthchecks": [CHECK]}, {"checks": (CHECK,)}),
+        ({"healthcheck_interval": 20}, {"healthcheck_interval": 20}),
+        ({"priority": 7}, {"priority": 7}),
+        ({"lease_seconds": 5}, {"lease_seconds": 5}),
+        ({"lease_seconds": None}, {"lease_seconds": None}),
+    ],
+)
+def test_one_field_changes_and_the_ciphertext_stays(world: World, body: dict[str, Any], fields: dict[str, Any]) -> None:
+    paris = world.register("paris", lease_seconds=60)
+    before = stored(world, paris)
+    world.control.commands.change(paris, body, "request")
+    assert stored(world, paris) == replace(before, revision=2, **fields)
+    assert world.resource().endpoints[paris].revision == 2
+
+
+@pytest.mark.parametrize("body", [None, {}, {"priority": None}, {"plugin_config": {}}, {"host": "paris"}])
+def test_a_change_that_changes_nothing_writes_nothing(world: World, body: object) -> None:
+    paris = world.register("paris")
+    before = stored(world, paris), world.resource(), world.calls["transact_write_items"]
+    world.control.commands.change(paris, body, "request")
+    assert (stored(world, paris), world.resource(), world.calls["transact_write_items"]) == before
+
+
+def test_problems_of_endpoint_and_plugin_are_listed_at_once_for_a_change_too(world: World) -> None:
+    paris = world.register("paris")
+    with pytest.raises(Invalid) as invalid:
+        world.control.commands.change(paris, {"priority": 1_001, "plugin_config": {"secret": ""}}, "request")
+    assert set(invalid.value.errors) == {"priority", "plugin_config.secret"}
+
+
+# LinK's words are the API's: functions/endpoints_api puts them before these messages.
+
+
+def test_a_refused_command_says_why_without_links_words(world: World) -> None:
+    paris, london = world.register("paris"), world.register("london")
+    world.report(paris, "ACTIVATED")
+    commands = world.control.commands
+    with pytest.raises(Conflict, match=r"^this node is not master of this endpoint$"):
+        commands.failover(london, "request")
+    with pytest.raises(Conflict, match=r"^An endpoint with the same election key already exists on that host$"):
+        commands.create({**BODY, "host": "paris"}, "request")
+    for command in (commands.delete, commands.failover, commands.redeliver):
+        with pytest.raises(NotFound, match=r"^Endpoint not found$"):
+            command("vip-99999999-9999-4999-8999-999999999999", "request")

@@ -1,0 +1,543 @@
+"""What a report, a lease's end or an operator's command changes. No store, no clock."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+
+from link.election import rules
+from link.election.deliveries import deliveries, due, outcome
+from link.election.state import Claim, Endpoint, Resource, Status
+from link.election.wake_up import next_due
+from link.errors import Conflict, NotFound, Rejected
+from tests.support.entries import (
+    ACTIVATED,
+    BOOTING,
+    FAILING,
+    REFRESH_MS,
+    STANDBY,
+    announced,
+    claim,
+    endpoint,
+    frozen,
+    holder,
+    outcome_of,
+    report,
+    resource,
+    waiting,
+)
+from tests.support.ids import NOW
+
+# report
+
+
+def test_the_first_ready_endpoint_is_elected_with_epoch_1() -> None:
+    r = report(resource(paris=endpoint()), "paris", ACTIVATED)
+    assert (r.holder, r.epoch, announced(r)["paris"]) == ("paris", 1, (ACTIVATED, 1, 1, "elected"))
+
+
+def test_the_second_joins_as_standby_with_the_current_epoch() -> None:
+    r = report(resource(paris=holder(), london=endpoint()), "london", ACTIVATED)
+    assert (r.holder, announced(r)["london"]) == ("paris", (STANDBY, 1, 1, "joined"))
+
+
+@pytest.mark.parametrize(("status", "became", "reason"), [(STANDBY, STANDBY, "demoted"), (FAILING, FAILING, "failing")])
+def test_a_holder_that_gives_up_is_succeeded_at_once(status: Status, became: Status, reason: str) -> None:
+    r = report(resource(paris=holder(), london=waiting()), "paris", status)
+    assert (r.holder, r.epoch) == ("london", 2)
+    assert announced(r) == {"paris": (became, 2, 1, reason), "london": (ACTIVATED, 2, 2, "elected")}
+
+
+@pytest.mark.parametrize(
+    ("before", "reported", "after"),
+    [
+        pytest.param(BOOTING, STANDBY, (STANDBY, 1, "joined"), id="booting, on standby: announced"),
+        pytest.param(BOOTING, FAILING, (FAILING, 0, ""), id="booting, fails: not announced"),
+        pytest.param(STANDBY, FAILING, (FAILING, 0, ""), id="a standby fails: not announced"),
+        pytest.param(FAILING, STANDBY, (STANDBY, 0, ""), id="failing, on standby: not announced"),
+    ],
+)
+def test_standby_or_failing_from_an_endpoint_that_does_not_hold(
+    before: Status, reported: Status, after: tuple[Status, int, str]
+) -> None:
+    r = report(resource(paris=holder(), london=endpoint(status=before)), "london", reported)
+    e = r.endpoints["london"]
+    assert (e.status, e.sequence, e.reason) == after
+    assert r.holder == "paris"
+
+
+def test_an_endpoint_that_recovers_beside_a_holder_is_announced_as_standby_again() -> None:
+    london = waiting(status=FAILING, reported=FAILING)
+    r = report(resource(paris=holder(), london=london), "london", ACTIVATED)
+    assert announced(r)["london"] == (STANDBY, 2, 1, "recovered")
+
+
+def test_an_endpoint_that_recovers_alone_becomes_the_holder_without_a_standby_before() -> None:
+    r = report(resource(paris=endpoint(status=FAILING, reported=FAILING, sequence=3)), "paris", ACTIVATED)
+    assert announced(r)["paris"] == (ACTIVATED, 4, 1, "elected")
+
+
+def test_a_heartbeat_changes_only_what_was_reported_and_the_lease() -> None:
+    before = resource(paris=holder(lease_seconds=30, lease_expires_at=NOW + 5_000))
+    after = report(before, "paris", ACTIVATED)
+    expected = replace(before.endpoints["paris"], reported_at=NOW, lease_expires_at=NOW + 30_000)
+    assert after.endpoints == {"paris": expected}
+
+
+@pytest.mark.parametrize(
+    ("status", "at", "accepted"),
+    [
+        pytest.param(ACTIVATED, NOW + 1, True, id="newer"),
+        pytest.param(STANDBY, NOW - 1, False, id="older"),
+        pytest.param(STANDBY, NOW, False, id="the same again"),
+        pytest.param(FAILING, NOW, True, id="same moment, graver"),
+        pytest.param(ACTIVATED, NOW, False, id="same moment, milder"),
+    ],
+)
+def test_only_a_newer_or_graver_report_is_accepted(status: Status, at: int, accepted: bool) -> None:
+    before = resource(paris=endpoint(status=STANDBY, reported=STANDBY, reported_at=NOW))
+    after = rules.report(before, "paris", status, at, NOW + 1)
+    assert (after != before) is accepted
+
+
+def test_a_late_duplicate_does_not_revive_a_lease() -> None:
+    before = resource(paris=endpoint(lease_seconds=10, reported=STANDBY, reported_at=NOW - 60_000))
+    after = report(before, "paris", ACTIVATED, at=NOW - 20_000)
+    assert after.endpoints["paris"].lease_expires_at == NOW - 10_000
+    assert after.holder is None
+
+
+@pytest.mark.parametrize("status", [STANDBY, FAILING])
+def test_only_activated_renews_a_lease(status: Status) -> None:
+    after = report(resource(paris=waiting(lease_seconds=10, lease_expires_at=NOW + 5)), "paris", status)
+    assert after.endpoints["paris"].lease_expires_at == NOW + 5
+
+
+def test_a_duplicate_from_a_host_whose_clock_is_ahead_gains_no_lease_later() -> None:
+    before = report(resource(paris=endpoint(lease_seconds=10)), "paris", ACTIVATED, at=NOW + 30_000)
+    assert rules.report(before, "paris", ACTIVATED, NOW + 30_000, NOW + 9_000) == before
+
+
+def test_a_host_whose_clock_is_ahead_gains_no_lease() -> None:
+    after = report(resource(paris=endpoint(lease_seconds=10)), "paris", ACTIVATED, at=NOW + 30_000)
+    assert after.endpoints["paris"].lease_expires_at == NOW + 10_000
+
+
+@pytest.mark.parametrize(
+    ("name", "at", "code"),
+    [
+        pytest.param("oslo", NOW, "unknown_endpoint", id="no entry: an event never creates one"),
+        pytest.param("london", NOW, "unknown_endpoint", id="being deleted"),
+        pytest.param("paris", NOW + 60_001, "reported_in_future", id="more than a minute ahead"),
+    ],
+)
+def test_a_report_that_can_never_be_applied_is_rejected(name: str, at: int, code: str) -> None:
+    before = resource(paris=endpoint(), london=endpoint(deleting=True))
+    with pytest.raises(Rejected) as rejected:
+        report(before, name, ACTIVATED, at=at)
+    assert rejected.value.code == code
+
+
+def test_a_report_from_the_future_is_rejected_with_how_far_it_is_ahead() -> None:
+    with pytest.raises(Rejected) as rejected:
+        report(resource(paris=waiting()), "paris", STANDBY, NOW + 60_001)
+    assert str(rejected.value) == (
+        f"reported_at {NOW + 60_001} is 60001 ms ahead of our clock, at most 60000 are accepted: set the host's clock"
+    )
+
+
+def test_a_report_a_minute_ahead_is_accepted() -> None:
+    assert report(resource(paris=endpoint()), "paris", ACTIVATED, at=NOW + 60_000).holder == "paris"
+
+
+# elect
+
+
+def test_the_best_ready_endpoint_wins_by_priority_then_age_then_id() -> None:
+    r = resource(
+        young=endpoint(reported=ACTIVATED, joined=3),
+        b_old=endpoint(reported=ACTIVATED, joined=2),
+        a_old=endpoint(reported=ACTIVATED, joined=2),
+        failing=endpoint(reported=FAILING, priority=9),
+        leaving=endpoint(reported=ACTIVATED, priority=9, deleting=True),
+    )
+    assert rules.elect(r, NOW).holder == "a_old"
+    r.endpoints["young"] = replace(r.endpoints["young"], priority=1)
+    assert rules.elect(r, NOW).holder == "young"
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 5), (-5, -1), (-1, 0), (0, 1)])
+def test_the_higher_priority_wins_though_it_joined_later(low: int, high: int) -> None:
+    r = resource(paris=waiting(priority=low, joined=NOW - 2000), london=waiting(priority=high, joined=NOW - 1000))
+    assert rules.elect(r, NOW).holder == "london"
+
+
+def test_a_ready_holder_stays_though_a_better_endpoint_joined() -> None:
+    r = resource(paris=holder(), london=waiting(priority=5))
+    assert rules.elect(r, NOW) == r
+
+
+def test_a_lease_ends_at_its_moment_not_before() -> None:
+    r = resource(paris=holder(lease_expires_at=NOW), london=waiting())
+    assert rules.elect(r, NOW - 1) == r
+    ended = rules.elect(r, NOW)
+    assert announced(ended) == {"paris": (FAILING, 2, 1, "lease_expired"), "london": (ACTIVATED, 2, 2, "elected")}
+
+
+def test_a_standby_whose_lease_ends_fails_without_an_announcement() -> None:
+    r = rules.elect(resource(paris=holder(), london=waiting(lease_expires_at=NOW)), NOW)
+    assert announced(r)["london"] == (FAILING, 1, 1, "")
+
+
+def test_without_a_ready_endpoint_there_is_no_holder_and_the_epoch_stays() -> None:
+    r = report(resource(paris=holder(epoch=7)), "paris", FAILING)
+    assert (r.holder, r.epoch) == (None, 7)
+
+
+# failover
+
+
+def failover(item: Resource, name: str = "paris", *, to: str | None = None, command: str = "request-1") -> Resource:
+    return rules.failover(item, name, NOW, to=to, command=command)
+
+
+def test_a_failover_is_announced_to_both_sides() -> None:
+    r = failover(resource(paris=holder(), london=waiting()))
+    assert announced(r) == {"paris": (STANDBY, 2, 1, "failover"), "london": (ACTIVATED, 2, 2, "failover")}
+    assert (r.holder, r.epoch, r.commands) == ("london", 2, ("request-1",))
+
+
+def test_a_repeated_failover_changes_nothing() -> None:
+    once = failover(resource(paris=holder(), london=waiting()))
+    assert failover(once) == once
+
+
+@pytest.mark.parametrize(("first", "second"), [("request-b", "request-a"), ("request-a", "request-b")])
+def test_a_failover_under_another_request_id_is_not_a_repetition(first: str, second: str) -> None:
+    r = failover(resource(paris=holder(), london=waiting()), command=first)
+    assert failover(r, "london", command=second).holder == "paris"
+
+
+def test_a_failover_is_recognised_as_repeated_even_after_two_others() -> None:
+    r = resource(paris=holder(), london=waiting())
+    for command, name in (("first", "paris"), ("second", "london"), ("third", "paris")):
+        r = failover(r, name, command=command)
+    assert r.commands == ("third", "second", "first")
+    for command in r.commands:
+        assert failover(r, "london", command=command) == r
+    assert failover(r, "london", command="fourth").commands == ("fourth", "third", "second")
+
+
+def test_failover_to_the_named_one_even_if_another_is_better() -> None:
+    r = resource(paris=holder(), london=waiting(), rome=waiting(priority=9))
+    assert failover(r, to="london").holder == "london"
+
+
+@pytest.mark.parametrize(
+    ("name", "to", "message"),
+    [
+        pytest.param("london", None, "this node is not master of this endpoint", id="a standby"),
+        pytest.param("paris", "rome", "rome is not another endpoint", id="to one that fails"),
+        pytest.param("paris", "paris", "paris is not another endpoint", id="to itself"),
+    ],
+)
+def test_a_failover_that_is_refused(name: str, to: str | None, message: str) -> None:
+    r = resource(paris=holder(), london=waiting(), rome=endpoint(reported=FAILING))
+    with pytest.raises(Conflict, match=message):
+        failover(r, name, to=to)
+
+
+def test_failover_without_another_ready_endpoint_is_refused() -> None:
+    with pytest.raises(Conflict, match="no other nodes are listening"):
+        failover(resource(paris=holder(), london=endpoint()))
+
+
+# register
+
+
+def test_registering_elects_no_endpoint() -> None:
+    r = rules.register(resource(), "paris", entry=endpoint())
+    assert (r.holder, announced(r)) == (None, {"paris": (BOOTING, 0, 0, "")})
+
+
+def test_the_same_host_twice_is_refused_unless_the_first_is_being_deleted() -> None:
+    with pytest.raises(Conflict, match="already exists on that host"):
+        rules.register(resource(paris=endpoint(host="a")), "london", entry=endpoint(host="a"))
+    r = rules.register(resource(paris=endpoint(host="a", deleting=True)), "london", entry=endpoint(host="a"))
+    assert "london" in r.endpoints
+
+
+def test_hosts_without_a_name_are_not_the_same_host() -> None:
+    assert "london" in rules.register(resource(paris=endpoint()), "london", entry=endpoint()).endpoints
+
+
+def test_the_65th_endpoint_of_a_resource_is_refused() -> None:
+    r = resource(**{f"e{i}": endpoint() for i in range(63)})
+    r = rules.register(r, "e63", entry=endpoint())
+    with pytest.raises(Conflict, match="64"):
+        rules.register(r, "e64", entry=endpoint())
+
+
+@pytest.mark.parametrize(
+    ("there", "plugin", "allowed"),
+    [
+        pytest.param({}, "log", True, id="the first endpoint decides"),
+        pytest.param({"paris": endpoint()}, "log", True, id="the same plugin"),
+        pytest.param({"paris": endpoint()}, "", False, id="the default plugin beside another"),
+        pytest.param({"paris": endpoint(deleting=True)}, "", False, id="one that is being deleted still counts"),
+    ],
+)
+def test_the_endpoints_of_a_resource_have_one_plugin(there: dict[str, Endpoint], plugin: str, allowed: bool) -> None:
+    r = replace(resource(**there), plugin="log" if there else "")
+    if allowed:
+        assert rules.register(r, "london", entry=endpoint(), plugin=plugin).plugin == "log"
+    else:
+        with pytest.raises(Conflict, match="another plugin: use another resource_id") as refused:
+            rules.register(r, "london", entry=endpoint(), plugin=plugin)
+        assert refused.value.code == "assigned"
+
+
+# delete
+
+
+def test_the_holders_receiver_is_told_before_it_is_deleted() -> None:
+    r = rules.delete(resource(paris=holder(), london=waiting()), "paris", NOW)
+    assert announced(r) == {"paris": (STANDBY, 2, 1, "deleted"), "london": (ACTIVATED, 2, 2, "elected")}
+    assert rules.drop_delivered(r) == r
+    delivered = r.having("paris", replace(r.endpoints["paris"], delivered_sequence=2))
+    assert rules.drop_delivered(delivered).endpoints.keys() == {"london"}
+
+
+def test_an_endpoint_that_its_receiver_may_believe_active_stays_until_its_standby_is_delivered() -> None:
+    demoted = holder(status=STANDBY, sequence=2)
+    r = rules.delete(resource(paris=demoted, london=waiting()), "paris", NOW)
+    assert r.endpoints["paris"].deleting and r.endpoints["paris"].sequence == 2
+
+
+@pytest.mark.parametrize("e", [endpoint(), waiting(), waiting(status=FAILING, sequence=2)])
+def test_an_endpoint_that_its_receiver_does_not_believe_active_is_removed_at_once(e: Endpoint) -> None:
+    assert rules.delete(resource(paris=e), "paris", NOW).endpoints == {}
+
+
+def test_deleting_by_force_removes_the_holder_and_elects() -> None:
+    r = rules.delete(resource(paris=holder(), london=waiting()), "paris", NOW, force=True)
+    assert (r.holder, announced(r)) == ("london", {"london": (ACTIVATED, 2, 2, "elected")})
+
+
+def test_deleting_the_last_endpoint_keeps_the_epoch() -> None:
+    r = rules.delete(resource(paris=holder(epoch=7)), "paris", NOW, force=True)
+    assert (r.endpoints, r.epoch) == ({}, 7)
+
+
+# Every command about an endpoint that is not there
+
+COMMANDS = {
+    "failover": failover,
+    "redeliver": lambda item, name: rules.redeliver(item, name, NOW),
+    "change": lambda item, name: rules.change(item, name, NOW, revision=1, priority=0, lease_seconds=None),
+    "delete": lambda item, name: rules.delete(item, name, NOW),
+    "registered": rules.registered,
+}
+
+
+@pytest.mark.parametrize("name", ["oslo", "london"], ids=["no entry", "being deleted"])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_endpoint_that_is_not_there_is_not_found(command: str, name: str) -> None:
+    with pytest.raises(NotFound, match=r"^Endpoint not found$"):
+        COMMANDS[command](resource(paris=holder(), london=waiting(deleting=True)), name)
+
+
+def test_only_an_endpoint_that_is_not_being_deleted_counts_as_registered() -> None:
+    r = resource(paris=holder(), london=waiting(deleting=True))
+    assert [rules.is_registered(r, name) for name in ("paris", "london", "oslo")] == [True, False, False]
+    assert not rules.is_registered(None, "paris")
+
+
+# freeze
+
+
+@pytest.mark.parametrize("status", [STANDBY, FAILING])
+def test_a_frozen_holder_stays_whatever_it_reports(status: Status) -> None:
+    r = report(frozen(paris=holder(), london=waiting()), "paris", status)
+    assert (r.holder, r.epoch, r.endpoints["paris"].status) == ("paris", 1, ACTIVATED)
+    assert r.endpoints["paris"].reported is status
+    assert not r.endpoints["paris"].pending, "no receiver is told anything"
+
+
+def test_a_frozen_holders_lease_does_not_end_and_wakes_up_no_function() -> None:
+    ended = {"lease_expires_at": NOW - 1}
+    r = frozen(paris=holder(**ended), london=waiting(**ended), zurich=waiting(**ended))
+    r = rules.elect(r, NOW)
+    assert (r.holder, r.endpoints["paris"].status) == ("paris", ACTIVATED)
+    for other in ("london", "zurich"):
+        assert r.endpoints[other].status is FAILING, "the leases of the others end as always"
+    assert next_due(r, REFRESH_MS) == NOW - 10_000 + REFRESH_MS
+
+
+def test_freezing_needs_a_holder_and_is_done_once() -> None:
+    with pytest.raises(Conflict, match="nothing to keep"):
+        rules.freeze(resource(paris=waiting()), NOW)
+    r = frozen(paris=holder())
+    assert r.frozen and rules.freeze(r, NOW) == r
+
+
+@pytest.mark.parametrize(
+    ("reported", "became", "reason"),
+    [
+        pytest.param({"reported": STANDBY}, STANDBY, "demoted", id="it reported STANDBY"),
+        pytest.param({"reported": FAILING}, FAILING, "failing", id="it reported FAILING"),
+        pytest.param({"lease_expires_at": NOW}, FAILING, "lease_expired", id="its reports stopped"),
+    ],
+)
+def test_unfreezing_applies_what_the_holder_reported_meanwhile(
+    reported: dict[str, object], became: Status, reason: str
+) -> None:
+    r = rules.unfreeze(frozen(paris=holder(**reported), london=waiting()), NOW)
+    assert (r.frozen, r.holder, r.epoch) == (False, "london", 2)
+    assert announced(r) == {"paris": (became, 2, 1, reason), "london": (ACTIVATED, 2, 2, "elected")}
+
+
+def test_unfreezing_a_healthy_holder_or_no_holder_changes_nothing_else() -> None:
+    healthy = resource(paris=holder(lease_expires_at=NOW + 1), london=waiting())
+    assert rules.unfreeze(rules.freeze(healthy, NOW), NOW) == healthy == rules.unfreeze(healthy, NOW)
+    without_holder = resource(paris=waiting(reported=STANDBY))
+    assert rules.unfreeze(without_holder, NOW) == without_holder
+
+
+@pytest.mark.parametrize(("reported", "became"), [(ACTIVATED, STANDBY), (STANDBY, STANDBY), (FAILING, FAILING)])
+def test_a_failover_moves_a_frozen_lock_which_stays_frozen(reported: Status, became: Status) -> None:
+    r = failover(frozen(paris=holder(reported=reported), london=waiting()))
+    assert (r.holder, r.frozen) == ("london", True)
+    assert announced(r)["paris"] == (became, 2, 1, "failover")
+
+
+@pytest.mark.parametrize("other", ["london", "zurich"])
+@pytest.mark.parametrize("force", [False, True])
+def test_the_frozen_holder_cannot_be_deleted_and_the_others_can(force: bool, other: str) -> None:
+    r = frozen(paris=holder(), **{other: waiting()})
+    with pytest.raises(Conflict, match="frozen"):
+        rules.delete(r, "paris", NOW, force=force)
+    assert set(rules.delete(r, other, NOW, force=force).endpoints) == {"paris"}
+
+
+# change
+
+
+def change(item: Resource, name: str = "paris", **changes: Any) -> Endpoint:
+    """The entry after a change of just that."""
+    e = item.endpoints[name]
+    as_it_is = {"revision": e.revision, "priority": e.priority, "lease_seconds": e.lease_seconds}
+    return rules.change(item, name, NOW, **{**as_it_is, **changes}).endpoints[name]
+
+
+def test_a_change_leads_to_the_next_revision_from_its_own_only() -> None:
+    r = resource(paris=holder(revision=3))
+    assert change(r, priority=7) == replace(r.endpoints["paris"], revision=4, priority=7)
+    for other in (2, 4):
+        message = f"changed concurrently .expected revision {other}, found 3.: fetch it and retry"
+        with pytest.raises(Conflict, match=message):
+            change(r, revision=other)
+
+
+def test_a_priority_counts_at_the_next_election_only() -> None:
+    r = resource(paris=holder(), london=waiting())
+    r = rules.change(r, "london", NOW, revision=1, priority=9, lease_seconds=None)
+    assert rules.elect(r, NOW).holder == "paris"
+
+
+@pytest.mark.parametrize(
+    ("before", "lease_seconds", "after"),
+    [
+        pytest.param({}, 20, NOW + 20_000, id="a first lease runs from now"),
+        pytest.param({"lease_seconds": 60, "lease_expires_at": NOW + 1}, 20, NOW + 20_000, id="a shorter one, too"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW + 1}, None, None, id="no lease any more"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW + 1}, 20, NOW + 1, id="the same one runs on"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW}, 60, NOW, id="an ended one stays ended"),
+        pytest.param({"lease_seconds": 20, "lease_expires_at": NOW}, None, NOW, id="even without a lease"),
+        pytest.param({"reported": FAILING}, 20, None, id="an endpoint that is not ready gets none"),
+    ],
+)
+def test_a_changed_lease(before: dict[str, object], lease_seconds: int | None, after: int | None) -> None:
+    changed = change(resource(paris=waiting(**before)), lease_seconds=lease_seconds)
+    assert (changed.lease_seconds, changed.lease_expires_at) == (lease_seconds, after)
+
+
+def test_the_next_report_removes_the_end_of_a_lease_that_was_taken_away() -> None:
+    r = report(resource(paris=waiting(status=FAILING, lease_expires_at=NOW - 1)), "paris", ACTIVATED)
+    assert (r.holder, r.endpoints["paris"].lease_expires_at) == ("paris", None)
+
+
+@pytest.mark.parametrize(
+    "e",
+    [
+        pytest.param(holder(), id="the holder"),
+        pytest.param(holder(believed_until=None), id="a holder whose receiver was not told yet"),
+        pytest.param(waiting(sequence=2), id="pending"),
+        pytest.param(waiting(requested_at=NOW), id="requested again"),
+        pytest.param(waiting(believed_until=NOW - 1), id="believed active"),
+    ],
+)
+def test_a_url_changes_only_when_the_old_receiver_has_its_last_status(e: Endpoint) -> None:
+    r = resource(paris=e)
+    with pytest.raises(Conflict, match="fail over first"):
+        change(r, new_receiver=True)
+    assert change(r).revision == 2, "anything else may change"
+    for quiet in (waiting(), endpoint()):
+        assert change(resource(paris=quiet), new_receiver=True).revision == 2
+
+
+# redeliver
+
+redeliver = partial(rules.redeliver, endpoint_id="paris")
+
+
+def test_a_requested_status_is_pending_at_once_and_stays_the_same() -> None:
+    for e in (holder(), waiting()):
+        r = redeliver(resource(paris=e), now=NOW)
+        assert announced(r) == announced(resource(paris=e))
+        requested = r.endpoints["paris"]
+        assert (requested.pending, requested.pending_since, due(r, "paris", REFRESH_MS)) == (True, NOW, NOW)
+        claimed = claim(r)
+        (delivery,) = deliveries(claimed, "t")
+        assert (delivery.sequence, delivery.reason, delivery.refreshed_at) == (1, e.reason, None)
+        after = outcome(claimed, outcome_of("paris", delivery.status), NOW + 5, 0.0)
+        assert not after.endpoints["paris"].pending
+
+
+def test_an_attempt_from_before_the_request_does_not_settle_it() -> None:
+    r = redeliver(claim(resource(paris=holder(delivered_sequence=0))), now=NOW + 1)
+    assert due(r, "paris", REFRESH_MS) == NOW + 15_000, "its claim still keeps others away"
+    e = outcome(r, outcome_of("paris", ACTIVATED), NOW + 2, 0.0).endpoints["paris"]
+    assert (e.delivered_sequence, e.pending, e.next_attempt_at, e.claim) == (1, True, NOW + 2, None)
+
+
+def test_a_pending_status_stays_pending_since_its_announcement_and_is_attempted_at_once() -> None:
+    e = waiting(
+        sequence=2,
+        announced_at=NOW - 500,
+        attempt=4,
+        next_attempt_at=NOW + 9_000,
+        failure_kind="not_sent",
+        failure_reason="dns",
+    )
+    r = redeliver(resource(paris=e), now=NOW)
+    assert r.endpoints["paris"] == replace(e, requested_at=NOW, next_attempt_at=NOW)
+    assert r.endpoints["paris"].pending_since == NOW - 500
+
+
+def test_a_claim_keeps_its_token_and_its_end_when_its_status_is_requested() -> None:
+    r = redeliver(resource(paris=waiting(sequence=2, claim=Claim("t", NOW + 9_000, 2))), now=NOW)
+    assert r.endpoints["paris"].claim == Claim("t", NOW + 9_000, 0)
+
+
+def test_a_new_status_supersedes_a_request() -> None:
+    r = redeliver(resource(paris=holder()), now=NOW)
+    assert report(r, "paris", FAILING).endpoints["paris"].requested_at == 0
+
+
+def test_before_the_first_announcement_there_is_nothing_to_deliver_again() -> None:
+    with pytest.raises(Conflict, match="nothing has been announced"):
+        redeliver(resource(paris=endpoint()), now=NOW)
