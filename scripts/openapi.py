@@ -204,7 +204,7 @@ SCHEMAS: dict[str, Schema] = {
             "changes": a_list(
                 an({"endpoint_id": ID, "from": STATUS, "to": STATUS, "reason": REASON, "sequence": COUNT})
             ),
-            "cause": an({"kind": TEXT, "id": TEXT}),
+            "cause": an({"kind": TEXT, "id": TEXT, "by": TEXT}, "by"),
         }
     ),
     "Outlook": an(

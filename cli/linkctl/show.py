@@ -105,7 +105,8 @@ def transitions(found: list[dict[str, Any]]) -> Table:
             f"{change['endpoint_id']} {change['from']} → {status(change['to'])} ({change['reason']})"
             for change in one["changes"]
         )
-        cause = f"{one['cause'].get('kind', '')} {one['cause'].get('id', '')}"
+        by = one["cause"].get("by", "").rpartition(":")[2]
+        cause = f"{one['cause'].get('kind', '')} {one['cause'].get('id', '')}" + (f"\nby {by}" if by else "")
         table.add_row(ago(one["at"]), str(one["epoch"]), one["holder"] or "none", changes or "-", cause)
     return table
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -14,11 +15,12 @@ from link.telemetry import logger
 RECONCILER = deployment.reconciler()
 
 
-@logger.inject_lambda_context
+# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Applies each status event; one that can never succeed is kept in the rejected-events queue and not retried."""
 
     def apply(record: SQSRecord) -> None:
         RECONCILER.take(record.body, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000)
 
-    return side_by_side(event, context, apply)
+    return side_by_side(event, context, apply, partial(RECONCILER.retry_later, "status"))

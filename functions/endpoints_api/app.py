@@ -39,7 +39,7 @@ def create() -> Response[str]:
         raise BadRequest("Idempotency-Key: use 1 to 256 visible ASCII characters, a UUID for one")
     body = _body("decode endpoint")
     with link_says(assigned="start scheduler: endpoint already assigned: ", limit="create endpoint: "):
-        return _answer(201, {"endpoint": COMMANDS.create(body, _request_id(), token)})
+        return _answer(201, {"endpoint": COMMANDS.create(body, _request_id(), token, by=_by())})
 
 
 @app.get("/endpoints")
@@ -59,14 +59,14 @@ def show(endpoint_id: str) -> Response[str]:
 @app.patch("/endpoints/<endpoint_id>")
 def change(endpoint_id: str) -> Response[str]:
     # Without the object around it that the other answers have, as in LinK.
-    return _answer(200, COMMANDS.change(_checked(endpoint_id), _body("invalid JSON"), _request_id()))
+    return _answer(200, COMMANDS.change(_checked(endpoint_id), _body("invalid JSON"), _request_id(), by=_by()))
 
 
 @app.delete("/endpoints/<endpoint_id>")
 def delete(endpoint_id: str) -> Response[str]:
     force = _flag("force")
     with link_says("stop endpoint manager: ", "stop endpoint manager: "):
-        COMMANDS.delete(_checked(endpoint_id), _request_id(), force=force)
+        COMMANDS.delete(_checked(endpoint_id), _request_id(), force=force, by=_by())
     return _answer(204)
 
 
@@ -94,13 +94,13 @@ def failover(endpoint_id: str) -> Response[str]:
     with link_says(prefix, f"{prefix}fail to failover the endpoint {endpoint_id}: "):
         if dry_run:
             return _answer(200, {"failover": QUERIES.outlook(_checked(endpoint_id), to=to)})
-        COMMANDS.failover(_checked(endpoint_id), _request_id(), to=to)
+        COMMANDS.failover(_checked(endpoint_id), _request_id(), to=to, by=_by())
     return _answer(204)
 
 
 @app.post("/endpoints/<endpoint_id>/redeliver")
 def redeliver(endpoint_id: str) -> Response[str]:
-    COMMANDS.redeliver(_checked(endpoint_id), _request_id())
+    COMMANDS.redeliver(_checked(endpoint_id), _request_id(), by=_by())
     return _answer(204)
 
 
@@ -130,7 +130,7 @@ def freeze() -> Response[str]:
     frozen = body.get("frozen") if isinstance(body, dict) else None
     if not isinstance(frozen, bool):
         raise Invalid({"frozen": ['is neither true nor false: send {"frozen": true} or {"frozen": false}']})
-    return _answer(200, {"resource": COMMANDS.freeze(resource_id, frozen, _request_id())})
+    return _answer(200, {"resource": COMMANDS.freeze(resource_id, frozen, _request_id(), by=_by())})
 
 
 @app.get("/transitions")
@@ -161,7 +161,8 @@ def unknown(_: Exception) -> Response[str]:
     return _answer(404, {"error": "404 page not found"})
 
 
-@logger.inject_lambda_context
+# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """One call of the API."""
     return app.resolve(event, context)
@@ -226,4 +227,10 @@ def _checked(endpoint_id: str) -> str:
 
 
 def _request_id() -> str:
-    return str(app.current_event.request_context.request_id)
+    # Lambda's: a caller can choose API Gateway's by a header, and a command whose id is known changes nothing.
+    return str(app.lambda_context.aws_request_id)
+
+
+def _by() -> str:
+    """The ARN of the caller."""
+    return app.current_event.request_context.identity.user_arn or ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -15,7 +16,8 @@ from link.telemetry import logger
 RECONCILER = deployment.reconciler()
 
 
-@logger.inject_lambda_context
+# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
     """Reconciles the resource of each message; a message that cannot be read ends in the dead-letter queue."""
 
@@ -28,4 +30,4 @@ def handler(event: dict[str, Any], context: LambdaContext) -> Any:
             resource_id, due_at, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000
         )
 
-    return side_by_side(event, context, wake_up)
+    return side_by_side(event, context, wake_up, partial(RECONCILER.retry_later, "wake_up"))

@@ -15,7 +15,8 @@ SENDER_THREADS = 8
 """At 10 ms a call they use all the CPU that the function has."""
 
 
-@logger.inject_lambda_context
+# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+@logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
     """Ignores its event."""
     with ThreadPoolExecutor(SENDER_THREADS) as pool:

@@ -19,6 +19,7 @@ def environment(
         "LOCKS_TABLE": f"locks{suffix}",
         "ENDPOINTS_TABLE": f"endpoints{suffix}",
         "TRANSITIONS_TABLE": f"transitions{suffix}",
+        "STATUS_QUEUE_URL": "status",
         "WAKE_UP_QUEUE_URL": "wake-up",
         "REJECTED_EVENTS_QUEUE_URL": "rejected",
         "SECRETS_KEY_ARN": key,

@@ -85,12 +85,13 @@ class Deployment:
         self.monkeypatch.setattr(boto3, "client", self._client)
         self.dynamodb, self.sqs, self.kms = (boto3.client(service) for service in ("dynamodb", "sqs", "kms"))
         create_tables(self.dynamodb, settings())
-        for queue in ("wake-up", "rejected"):
+        for queue in ("status", "wake-up", "rejected"):
             self.sqs.create_queue(QueueName=queue)
         key = self.kms.create_key()["KeyMetadata"]["KeyId"]
         self.kms.create_alias(AliasName=KEY, TargetKeyId=key)
         variables = {
             **environment(key=KEY),
+            "STATUS_QUEUE_URL": QUEUE_URL + "status",
             "WAKE_UP_QUEUE_URL": QUEUE_URL + "wake-up",
             "REJECTED_EVENTS_QUEUE_URL": QUEUE_URL + "rejected",
             "ALLOWED_NETWORKS": "127.0.0.0/8",

@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 from link import reports
 from link.chance import Chance
@@ -101,6 +102,13 @@ class Reconciler:
             self._queues.reject(rejected.code, str(rejected), event, self._clock.now())
             logger.warning("event.rejected", reason=rejected.code, message_id=message_id)
             metric("RejectedEvents")
+
+    def retry_later(self, queue: Literal["status", "wake_up"], receipt_handle: str, receives: int) -> None:
+        """Has a failed message come back soon. If this fails, too, it comes back after its visibility timeout."""
+        try:
+            self._queues.retry_later(queue, receipt_handle, receives)
+        except FAULTS as error:
+            logger.warning("message.not_hurried", reason=error_code(error))
 
     def receive(self, report: Report, seconds_left: Callable[[], float]) -> None:
         """Applies a host's report and sends what follows; raises Rejected if it can never be applied."""
@@ -246,7 +254,7 @@ class Reconciler:
             status_code=result.status_code,
             next_step=NEXT_STEPS[result.kind],
         )
-        metric("Webhooks", result=result.kind, reason=result.reason or result.kind)
+        metric("Webhooks", result=result.kind, reason=result.category)
         if result.kind is ResultKind.REFUSED:
             metric("ReceiversRefused")
         return Outcome(d.endpoint_id, d.token, d.sequence, d.status, result)

@@ -24,6 +24,7 @@ class Settings:
     locks_table: str
     endpoints_table: str
     transitions_table: str
+    status_queue_url: str
     wake_up_queue_url: str
     rejected_events_queue_url: str
     secrets_key_arn: str
@@ -88,6 +89,7 @@ def load(env: Mapping[str, str]) -> Settings:
         locks_table=text("LOCKS_TABLE"),
         endpoints_table=text("ENDPOINTS_TABLE"),
         transitions_table=text("TRANSITIONS_TABLE"),
+        status_queue_url=text("STATUS_QUEUE_URL"),
         wake_up_queue_url=text("WAKE_UP_QUEUE_URL"),
         rejected_events_queue_url=text("REJECTED_EVENTS_QUEUE_URL"),
         secrets_key_arn=text("SECRETS_KEY_ARN"),

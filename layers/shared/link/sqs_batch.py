@@ -10,9 +10,14 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+RetryLater = Callable[[str, int], None]
+"""Takes the receipt handle of a message and how often it was received; must not raise."""
 
-def side_by_side(event: dict[str, Any], context: LambdaContext, handle: Callable[[SQSRecord], None]) -> Any:
-    """Handles every record at the same time; returns the partial batch response.
+
+def side_by_side(
+    event: dict[str, Any], context: LambdaContext, handle: Callable[[SQSRecord], None], retry_later: RetryLater
+) -> Any:
+    """Handles every record at the same time; returns the partial batch response. A failed one is to come back soon.
 
     One receiver that hangs must not use up the time of nine others. The first record stays in this thread: most
     batches have one record, and a thread for it would cost a tenth of a heartbeat's CPU.
@@ -22,10 +27,14 @@ def side_by_side(event: dict[str, Any], context: LambdaContext, handle: Callable
         under_way = {record["messageId"]: pool.submit(handle, SQSRecord(record)) for record in others}
 
         def handled(record: SQSRecord) -> None:
-            if record.message_id in under_way:
-                under_way[record.message_id].result()
-            else:
-                handle(record)
+            try:
+                if record.message_id in under_way:
+                    under_way[record.message_id].result()
+                else:
+                    handle(record)
+            except Exception:
+                retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
+                raise
 
         return process_partial_response(
             event=event,

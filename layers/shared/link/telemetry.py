@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import sys
+
 from aws_lambda_powertools import Logger
-from aws_lambda_powertools.metrics import MetricUnit, single_metric
+from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
 __all__ = ["MetricUnit", "logger", "metric"]
 
@@ -12,6 +15,9 @@ logger = Logger()
 
 def metric(name: str, value: float = 1, *, unit: MetricUnit = MetricUnit.Count, **dimensions: str) -> None:
     """Writes one EMF line; namespace and service come from the environment. Threads can share it."""
-    with single_metric(name=name, unit=unit, value=value) as one:
-        for key, text in dimensions.items():
-            one.add_dimension(name=key, value=text)
+    one = EphemeralMetrics()
+    for key, text in dimensions.items():
+        one.add_dimension(name=key, value=text)
+    one.add_metric(name=name, unit=unit, value=value)
+    # In one write: `print` writes text and newline apart, and another thread's line would come between.
+    sys.stdout.write(json.dumps(one.serialize_metric_set(), separators=(",", ":")) + "\n")

@@ -13,7 +13,7 @@ from link.election import rules
 from link.election.state import Resource
 from link.store.endpoints import Registrations, from_item
 from link.store.locks import Locks
-from tests.support.functions import Deployment, event
+from tests.support.functions import Context, Deployment, event
 from tests.support.ids import LONDON, PARIS, RESOURCE
 
 STRANGER = "vip-99999999-9999-4999-8999-999999999999"
@@ -788,3 +788,32 @@ def test_the_progress_of_a_rotation_without_endpoints(deployment: Deployment) ->
         "oldest_encrypted_at": None,
     }
     assert call(deployment, "key_rotation", query={"since": "yesterday"})[0] == 400
+
+
+def test_the_audit_says_which_operator_failed_over_under_an_id_that_no_caller_can_choose(
+    deployment: Deployment,
+) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner", "status_loser")
+    chosen_by_the_caller = event("api_failover")
+    chosen_by_the_caller["requestContext"]["requestId"] = "chosen"
+
+    assert deployment.invoke("endpoints_api", chosen_by_the_caller)["statusCode"] == 204
+
+    _, body = call(deployment, "transitions")
+    assert body["transitions"][0]["cause"] == {
+        "kind": "failover",
+        "id": Context.aws_request_id,
+        "by": "arn:aws:iam::123456789012:user/operator",
+    }
+
+
+def test_no_switch_of_the_logger_shows_a_secret(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
+    secret = json.loads(event("api_create")["body"])["plugin_config"]["secret"]
+
+    assert call(deployment, "create")[0] == 201
+
+    assert [record for record in caplog.records if secret in str(vars(record))] == []

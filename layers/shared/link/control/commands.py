@@ -44,7 +44,7 @@ class _AlreadyRegistered(Exception):
 
 
 class Commands:
-    """Registers, changes, fails over, freezes and deletes."""
+    """Registers, changes, fails over, freezes and deletes. `by` is the ARN of the operator, for the audit."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class Commands:
         self._chance = chance
         self._start_key_rotation = start_key_rotation
 
-    def create(self, body: Any, request_id: str, token: str | None = None) -> dict[str, Any]:
+    def create(self, body: Any, request_id: str, token: str | None = None, *, by: str = "") -> dict[str, Any]:
         """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report.
 
         With the `token` of an earlier call, returns what that one registered, as long as it is there: the token's
@@ -111,7 +111,7 @@ class Commands:
 
         try:
             put = self._registrations.put(registration)
-            self._commit(registration.resource_id, Cause("register", request_id), register, put)
+            self._commit(registration.resource_id, Cause("register", request_id, by), register, put)
         except _AlreadyRegistered as already:
             return self._repeated(already.endpoint_id, registration.plugin, config, registration.host)
         return views.endpoint(self._plugins, registration, entry)
@@ -135,7 +135,7 @@ class Commands:
             if alive >= maximum:
                 raise Conflict(f"Too many endpoints configured: {alive}, max allowed: {maximum}", "limit")
 
-    def change(self, endpoint_id: str, body: Any, request_id: str) -> dict[str, Any]:
+    def change(self, endpoint_id: str, body: Any, request_id: str, *, by: str = "") -> dict[str, Any]:
         """Changes a registration; raises Invalid, NotFound or Conflict. What the body does not name stays."""
         stored = self._registrations.existing(endpoint_id)
         entry = rules.registered(self._locks.read(stored.resource_id), endpoint_id)
@@ -158,24 +158,24 @@ class Commands:
             new_receiver=replacement.new_receiver,
         )
         update = self._registrations.update(stored, changed)
-        committed = self._commit_for(stored, Cause("change", request_id), command, update)
+        committed = self._commit_for(stored, Cause("change", request_id, by), command, update)
         return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
 
-    def redeliver(self, endpoint_id: str, request_id: str) -> None:
+    def redeliver(self, endpoint_id: str, request_id: str, *, by: str = "") -> None:
         """Has the current status delivered again; raises NotFound or Conflict."""
-        self._commit_for(self._registrations.existing(endpoint_id), Cause("redeliver", request_id), rules.redeliver)
+        self._commit_for(self._registrations.existing(endpoint_id), Cause("redeliver", request_id, by), rules.redeliver)
 
-    def delete(self, endpoint_id: str, request_id: str, *, force: bool = False) -> None:
+    def delete(self, endpoint_id: str, request_id: str, *, force: bool = False, by: str = "") -> None:
         """Takes an endpoint out of the election; its receiver gets a STANDBY first, except with `force`."""
         command = partial(rules.delete, force=force)
-        self._commit_for(self._registrations.existing(endpoint_id), Cause("delete", request_id), command)
+        self._commit_for(self._registrations.existing(endpoint_id), Cause("delete", request_id, by), command)
 
-    def failover(self, endpoint_id: str, request_id: str, *, to: str | None = None) -> None:
+    def failover(self, endpoint_id: str, request_id: str, *, to: str | None = None, by: str = "") -> None:
         """Hands the lock of the holder `endpoint_id` to another ready endpoint; raises NotFound or Conflict."""
         command = partial(rules.failover, to=to, command=request_id)
-        self._commit_for(self._registrations.existing(endpoint_id), Cause("failover", request_id), command)
+        self._commit_for(self._registrations.existing(endpoint_id), Cause("failover", request_id, by), command)
 
-    def freeze(self, resource_id: str, frozen: bool, request_id: str) -> dict[str, Any]:
+    def freeze(self, resource_id: str, frozen: bool, request_id: str, *, by: str = "") -> dict[str, Any]:
         """Freezes or unfreezes a resource; raises NotFound, or Conflict when it has no holder."""
 
         def command(resource: Resource, now: int) -> Resource:
@@ -183,7 +183,7 @@ class Commands:
                 raise NotFound("Resource not found")
             return rules.freeze(resource, now) if frozen else rules.unfreeze(resource, now)
 
-        committed = self._commit(resource_id, Cause("freeze" if frozen else "unfreeze", request_id), command)
+        committed = self._commit(resource_id, Cause("freeze" if frozen else "unfreeze", request_id, by), command)
         return views.resource(committed.after, self._clock.now())
 
     def rotate_key(self) -> None:

@@ -48,3 +48,17 @@ class Result:
     reason: str = ""
     status_code: int | None = None
     retry_after_seconds: int | None = None
+
+    @property
+    def category(self) -> str:
+        """The reason as a metric's dimension, with a bounded number of values: CloudWatch bills each one.
+
+        >>> Result(ResultKind.ANSWERED, "status_503", 503).category, Result(ResultKind.DELIVERED).category
+        ('status_5xx', 'delivered')
+        """
+        if self.status_code is not None and self.reason.startswith("status_"):
+            return f"status_{self.status_code // 100}xx"
+        for prefix in ("secret_unreadable", "registration_unreadable", "crashed"):
+            if self.reason.startswith(prefix):
+                return prefix
+        return self.reason or str(self.kind)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 DUE_INDEX = "due"
 TRANSITIONS_KEPT_SECONDS = 90 * 86_400
+_RETRYABLE = {"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+"""Reasons of a cancelled transaction that are tried again. botocore retries none of them."""
 COMMIT_SECONDS = 10
 """Bounded by time, never by a small count: 32 reporters at once need up to 35 tries."""
 
@@ -36,11 +38,13 @@ COMMIT_SECONDS = 10
 class Cause:
     """Why a commit was made, for the audit.
 
-    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver or delete.
+    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver or delete. `by`: the ARN of the
+    operator whose command it is; empty for a report or a wake-up.
     """
 
     kind: str
     id: str
+    by: str = ""
 
 
 class Step(NamedTuple):
@@ -228,12 +232,13 @@ def _log(before: Resource, after: Resource, cause: Cause, tries: int) -> None:
             reason=change.reason,
             cause=cause.kind,
             cause_id=cause.id,
+            cause_by=cause.by,
             tries=tries,
         )
 
 
 def _winner(error: ClientError) -> Item | None:
-    """The item that a refused write met, None when it has to be read; raises what is not a lost race."""
+    """The item that a refused write met, None when it has to be read; raises what a new try cannot change."""
     code = error.response["Error"]["Code"]
     if code == "ConditionalCheckFailedException":
         return error.response.get("Item")  # type: ignore[return-value]
@@ -243,7 +248,7 @@ def _winner(error: ClientError) -> Item | None:
         reasons: list[Item] = error.response.get("CancellationReasons", [])  # type: ignore[assignment]
         if reasons and reasons[0].get("Code") == "ConditionalCheckFailed":
             return reasons[0].get("Item")
-        if any(reason.get("Code") == "TransactionConflict" for reason in reasons):
+        if any(reason.get("Code") in _RETRYABLE for reason in reasons):
             return None
         if any(reason.get("Code") == "ConditionalCheckFailed" for reason in reasons):
             # The registration's own condition: only a key rotation writes it without the lock item.
@@ -270,7 +275,9 @@ def _transition(after: Resource, changed: list[Change], cause: Cause, now: int) 
         "at": {"N": str(now)},
         "epoch": {"N": str(after.epoch)},
         "changes": {"L": rows},
-        "cause": {"M": {"kind": {"S": cause.kind}, "id": {"S": cause.id}}},
+        "cause": {
+            "M": {"kind": {"S": cause.kind}, "id": {"S": cause.id}, **({"by": {"S": cause.by}} if cause.by else {})}
+        },
         "expires_at": {"N": str(now // 1000 + TRANSITIONS_KEPT_SECONDS)},
     }
     if after.holder is not None:

@@ -1,11 +1,11 @@
-"""The two queues that the functions put into: wake-ups and rejected events. 1 SendMessage (or -Batch) each."""
+"""The queues: wake-ups and rejected events are put, a failed message is put off. 1 call each."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from link.settings import Settings
 
@@ -14,15 +14,19 @@ if TYPE_CHECKING:
 
 MAX_MESSAGE_BYTES = 262_144
 """What every SQS queue takes, whatever its own limit was raised to."""
+MAX_PAUSE_SECONDS = 60
+MAX_QUICK_RECEIVES = 66
+"""1 + 2 + 4 + … + 32 s and 60 times 60 s: about an hour."""
 BATCH_SIZE = 10
 WAVE_SIZE = 1_000
 
 
 class Queues:
-    """Puts messages; never reads one."""
+    """Puts messages, and says when a failed one comes back; never reads one."""
 
     def __init__(self, sqs: SQSClient, settings: Settings) -> None:
         self._sqs = sqs
+        self._status_url = settings.status_queue_url
         self._wake_up_url = settings.wake_up_queue_url
         self._rejected_url = settings.rejected_events_queue_url
 
@@ -53,6 +57,19 @@ class Queues:
             batches = [wave[start : start + BATCH_SIZE] for start in range(0, len(wave), BATCH_SIZE)]
             failed += sum(at_once(send, batches))
         return woken, failed
+
+    def retry_later(self, queue: Literal["status", "wake_up"], receipt_handle: str, receives: int) -> None:
+        """Has a message whose handling failed come back soon, after 1, 2, 4 … 60 s. 1 ChangeMessageVisibility.
+
+        After an hour of failures it is left to the queue's visibility timeout, so that a day of them fits into the
+        queue's maxReceiveCount.
+        """
+        if receives <= MAX_QUICK_RECEIVES:
+            self._sqs.change_message_visibility(
+                QueueUrl=self._status_url if queue == "status" else self._wake_up_url,
+                ReceiptHandle=receipt_handle,
+                VisibilityTimeout=min(MAX_PAUSE_SECONDS, 1 << min(receives - 1, 6)),
+            )
 
     def reject(self, code: str, message: str, event: object, now: int) -> None:
         """Keeps an event that can never succeed, with the reason, cut to the size that SQS takes."""

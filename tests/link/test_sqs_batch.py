@@ -1,0 +1,64 @@
+"""A batch of SQS records: each is handled, and each can fail alone and comes back soon."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from link.sqs_batch import side_by_side
+from link.store.queues import Queues
+from tests.support.deployed import settings
+from tests.support.functions import Context
+
+
+def batch(*receives: int) -> dict[str, Any]:
+    """A batch with one record for each number, which is how often the record was received."""
+    return {
+        "Records": [
+            {
+                "messageId": f"message-{number}",
+                "receiptHandle": f"handle-{number}",
+                "body": "{}",
+                "attributes": {"ApproximateReceiveCount": str(received)},
+                "eventSource": "aws:sqs",
+            }
+            for number, received in enumerate(receives)
+        ]
+    }
+
+
+@pytest.mark.parametrize("failing", [0, 1, 2])
+def test_only_the_failed_record_is_put_off_and_returned(failing: int) -> None:
+    put_off: list[tuple[str, int]] = []
+
+    def handle(record: SQSRecord) -> None:
+        if record.message_id == f"message-{failing}":
+            raise RuntimeError("DynamoDB is away")
+
+    answer = side_by_side(batch(1, 2, 3), Context(), handle, lambda *one: put_off.append(one))  # type: ignore[arg-type]
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": f"message-{failing}"}]}
+    assert put_off == [(f"handle-{failing}", failing + 1)]
+
+
+class Sqs:
+    def __init__(self) -> None:
+        self.calls: list[dict[str, Any]] = []
+
+    def change_message_visibility(self, **call: Any) -> None:
+        self.calls.append(call)
+
+
+@pytest.mark.parametrize(("receives", "seconds"), [(1, 1), (2, 2), (3, 4), (6, 32), (7, 60), (30, 60), (66, 60)])
+def test_a_failed_message_comes_back_after_a_pause_that_doubles_up_to_a_minute(receives: int, seconds: int) -> None:
+    sqs = Sqs()
+    Queues(sqs, settings()).retry_later("status", "handle", receives)  # type: ignore[arg-type]
+    assert sqs.calls == [{"QueueUrl": "status", "ReceiptHandle": "handle", "VisibilityTimeout": seconds}]
+
+
+def test_after_an_hour_of_failures_the_queue_decides_when_a_message_comes_back() -> None:
+    sqs = Sqs()
+    Queues(sqs, settings()).retry_later("wake_up", "handle", 67)  # type: ignore[arg-type]
+    assert sqs.calls == []

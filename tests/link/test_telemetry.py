@@ -1,0 +1,64 @@
+"""Log lines and metrics as Lambda's runtime sees them: one line each, whatever other threads write."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import logging
+import threading
+import time
+
+from awslambdaric.bootstrap import Unbuffered
+
+from link import telemetry
+
+THREADS, LINES = 10, 150
+
+
+class Switching(Unbuffered):  # type: ignore[misc]
+    """Stdout as the runtime interface client wraps it. Other threads get their turn between any two writes."""
+
+    def write(self, text: str) -> None:
+        super().write(text)
+        time.sleep(0)
+
+
+def test_ten_threads_break_no_line() -> None:
+    written = io.StringIO()
+    handler = logging.StreamHandler(Switching(written))
+    handler.setFormatter(telemetry.logger.registered_formatter)
+    telemetry.logger.addHandler(handler)
+
+    def work(thread: int) -> None:
+        for number in range(LINES):
+            telemetry.logger.info("webhook.attempted", number=number, by=thread)
+            telemetry.metric("Webhooks", result="delivered", reason="delivered")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(THREADS)]
+    try:
+        with contextlib.redirect_stdout(Switching(written)):
+            for one in threads:
+                one.start()
+            for one in threads:
+                one.join()
+    finally:
+        telemetry.logger.removeHandler(handler)
+
+    lines = [json.loads(line) for line in written.getvalue().splitlines()]
+    assert sum("_aws" in line for line in lines) == THREADS * LINES
+    assert sum(line.get("message") == "webhook.attempted" for line in lines) == THREADS * LINES
+
+
+def test_a_metric_is_one_emf_document() -> None:
+    written = io.StringIO()
+    with contextlib.redirect_stdout(written):
+        telemetry.metric("UndeliveredSeconds", 1.5, unit=telemetry.MetricUnit.Seconds, result="refused")
+
+    (line,) = written.getvalue().splitlines()
+    emf = json.loads(line)
+    assert emf["UndeliveredSeconds"] == [1.5]
+    assert emf["result"] == "refused"
+    (directive,) = emf["_aws"]["CloudWatchMetrics"]
+    assert directive["Metrics"] == [{"Name": "UndeliveredSeconds", "Unit": "Seconds"}]
+    assert sorted(directive["Dimensions"][0]) == ["result", "service"]
