@@ -21,6 +21,7 @@ from samtranslator.translator.transform import transform
 
 from link import settings, telemetry
 from link.store import queues
+from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
 
 Resource = dict[str, Any]
@@ -40,6 +41,7 @@ NAMES_OF_RESOURCES = (
     "LOCKS_TABLE",
     "ENDPOINTS_TABLE",
     "TRANSITIONS_TABLE",
+    "STATUS_QUEUE_URL",
     "WAKE_UP_QUEUE_URL",
     "REJECTED_EVENTS_QUEUE_URL",
     "SECRETS_KEY_ARN",
@@ -53,7 +55,7 @@ RECONCILES = {
     "SecretsKey": {"kms:Decrypt"},
     "WakeUpQueue": {"sqs:SendMessage"},
 }
-CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"}
+CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"}
 MAY: dict[str, dict[str, set[str]]] = {
     "EndpointStatusFunction": {**RECONCILES, "RejectedEventsQueue": {"sqs:SendMessage"}, "StatusQueue": CONSUME},
     "ReconcileFunction": {**RECONCILES, "WakeUpQueue": {"sqs:SendMessage"} | CONSUME},
@@ -312,7 +314,11 @@ def test_concurrency_is_reserved_only_if_a_parameter_says_so(resources: dict[str
 
 def test_a_report_is_retried_for_at_least_24_hours_before_it_is_dead_lettered(resources: dict[str, Resource]) -> None:
     queue = resources["StatusQueue"]["Properties"]
-    retried = queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
+    # As the functions put a failed message off: 1, 2, 4 … 60 s for an hour, then the visibility timeout.
+    quick = sum(min(60, 2**number) for number in range(MAX_QUICK_RECEIVES))
+    slow = queue["RedrivePolicy"]["maxReceiveCount"] - MAX_QUICK_RECEIVES
+    retried = quick + slow * queue["VisibilityTimeout"]
+    assert quick >= 3_600
     assert retried >= SECONDS_OF_A_DAY
     assert queue["MessageRetentionPeriod"] > retried
 

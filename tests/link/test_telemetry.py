@@ -9,14 +9,18 @@ import logging
 import threading
 import time
 
-from awslambdaric.bootstrap import Unbuffered
+import pytest
 
 from link import telemetry
+from link.election.result import Result, ResultKind
 
 THREADS, LINES = 10, 150
 
 
-class Switching(Unbuffered):  # type: ignore[misc]
+bootstrap = pytest.importorskip("awslambdaric.bootstrap", reason="Lambda's runtime interface client is for Linux")
+
+
+class Switching(bootstrap.Unbuffered):  # type: ignore[misc]
     """Stdout as the runtime interface client wraps it. Other threads get their turn between any two writes."""
 
     def write(self, text: str) -> None:
@@ -62,3 +66,10 @@ def test_a_metric_is_one_emf_document() -> None:
     (directive,) = emf["_aws"]["CloudWatchMetrics"]
     assert directive["Metrics"] == [{"Name": "UndeliveredSeconds", "Unit": "Seconds"}]
     assert sorted(directive["Dimensions"][0]) == ["result", "service"]
+
+
+def test_a_receiver_cannot_choose_how_many_metrics_exist() -> None:
+    answers = [Result(ResultKind.ANSWERED, f"status_{code}", code) for code in range(400, 1_000)]
+    faults = [Result(ResultKind.UNREADABLE, f"secret_unreadable_{code}") for code in ("AccessDenied", "Disabled")]
+    categories = {result.category for result in (*answers, *faults)}
+    assert categories == {f"status_{hundred}xx" for hundred in range(4, 10)} | {"secret_unreadable"}

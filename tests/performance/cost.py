@@ -236,8 +236,8 @@ def document() -> str:
     say(
         "`make cost` writes this page from calls that tests count (`tests/performance/budget.toml`) and from prices, "
         "quotas and assumptions (`tests/performance/prices.toml`). It assumes us-east-1, no free tier, one message per "
-        "invocation and no secret in memory. To change a number, edit it there and run `make cost` again. `make prove WHAT=bench` "
-        "measures time and memory."
+        "invocation and no secret in memory. To change a number, edit it there and run `make cost` again. `make prove "
+        "WHAT=bench` measures time and memory."
     )
 
     say("## Each path, once")
