@@ -73,11 +73,12 @@ LEFT_OUT = {
     # What we compare by identity are None, booleans and members of an enum: equality is the same.
     "core/ReplaceComparisonOperator_Is_Eq",
     "core/ReplaceComparisonOperator_IsNot_NotEq",
-    # And the other way round: only CPython's caches of texts and numbers tell the two apart.
-    "core/ReplaceComparisonOperator_Eq_Is",
-    "core/ReplaceComparisonOperator_Eq_IsNot",
-    "core/ReplaceComparisonOperator_NotEq_Is",
-    "core/ReplaceComparisonOperator_NotEq_IsNot",
+    # And the other way round: of two equal numbers or texts only CPython's caches tell whether they are one object.
+    *(
+        f"core/ReplaceComparisonOperator_{one}_{other}"
+        for one in ("Eq", "NotEq", "Lt", "LtE", "Gt", "GtE")
+        for other in ("Is", "IsNot")
+    ),
     # They have no order, either: most of these end in a TypeError, which would only make the score look better.
     *(
         f"core/ReplaceComparisonOperator_{one}_{other}"

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, simulated
 from tests.simulation.histories import SCENARIOS, planned, plans, random_history
 
-SEEDS = 3_000
+SEEDS = 1_200
 PARTS = 6
 
 
