@@ -25,6 +25,7 @@ from link.chance import Chance
 from link.deployment import ControlPlane
 from link.election.result import Result, ResultKind
 from link.election.state import Resource, Status
+from link.key_rotation import KeyRotation
 from link.receiver import parse_and_validate_webhook
 from link.reconcile import Reconciler
 from link.store.locks import Locks
@@ -245,6 +246,10 @@ class World:
     @property
     def control(self) -> ControlPlane:
         return self.cloud.idle("api").control
+
+    @property
+    def rotation(self) -> KeyRotation:
+        return self.cloud.idle("handlers").key_rotation
 
     def new_process(self) -> None:
         """Processes without any memory."""

@@ -387,7 +387,7 @@ def test_what_is_undelivered_is_counted_in_seconds_since_its_announcement(quick:
         {"unit": MetricUnit.Seconds},
     )
     assert 85 < undelivered[1] < 95
-    assert ("Webhooks", 1, {"result": "answered", "reason": "status_500"}) in quick.metrics
+    assert ("Webhooks", 1, {"result": "answered", "reason": "status_5xx"}) in quick.metrics
     quick.metrics.clear()
     quick.clock.at = announced - 50
     wake(quick, 0)

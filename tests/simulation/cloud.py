@@ -38,6 +38,7 @@ from link.election.deliveries import Outcome
 from link.election.result import Result
 from link.election.state import NEVER, Status
 from link.errors import Conflict, Contended, NotFound, Rejected
+from link.key_rotation import KeyRotation
 from link.plugins.webhook.sender import Sender
 from link.reconcile import Reconciler, Sends
 from link.reports import Report
@@ -103,6 +104,10 @@ class Process:
         return deployment.control_plane(
             self.cloud.env, client=self._edges.__getitem__, clock=self._clock, chance=CloudChance(self.cloud)
         )
+
+    @functools.cached_property
+    def key_rotation(self) -> KeyRotation:
+        return deployment.key_rotation(self.cloud.env, client=self._edges.__getitem__, clock=self._clock)
 
     @functools.cached_property
     def sweep(self) -> Sweep:
@@ -219,11 +224,13 @@ class Cloud(Time):
         """Lets time pass outside every process. Messages stay in the queue, as in front of a function that is busy."""
         end, serving = self.now + at_most_ms, self.serving
         self.serving = False
-        while not until() and self.next_at() <= end:
-            self.step()
+        try:
+            while not until() and self.next_at() <= end:
+                self.step()
+        finally:
+            self.serving = serving
         if not until():
             self.now = max(self.now, end)
-        self.serving = serving
         self._serve_next()
 
     def aside(self, happening: Callable[[], None]) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,7 +35,10 @@ class Context:
     function_name = "function"
     memory_limit_in_mb = 256
     invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:function"
-    aws_request_id = "52fdfc07-2182-454f-963f-5f0f9a621d72"
+    last_request_id = ""
+
+    def __init__(self) -> None:
+        Context.last_request_id = self.aws_request_id = str(uuid.uuid4())
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000

@@ -21,7 +21,7 @@ from link.reports import parse
 from link.store.lock_item import due_shard
 from tests.support.deployed import settings
 from tests.support.hands import HeldClock
-from tests.support.ids import NOW, RESOURCE, URL
+from tests.support.ids import NOW, RESOURCE
 from tests.world import World
 
 # The second plugin: it appends to a list.
@@ -107,7 +107,7 @@ class Deployed(World):
 
     def webhook(self, resource_id: str = BESIDE) -> str:
         """Registers berlin with the webhook; returns its id."""
-        config = {"url": URL, "resource_id": resource_id, "secret": SECRET}
+        config = {"url": "http://receiver.example.com/hook", "resource_id": resource_id, "secret": SECRET}
         body = {"plugin": "webhook", "plugin_config": config, "host": "berlin"}
         endpoint_id: str = self.control.commands.create(body, "register-berlin")["id"]
         self.names[endpoint_id], self.receiver.secrets[endpoint_id] = "berlin", SECRET
