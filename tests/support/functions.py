@@ -8,6 +8,7 @@ import json
 import re
 import sys
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,12 +30,14 @@ LAST_EVENT_AT = 1_795_435_442_000
 
 
 class Context:
-    """A Lambda context with a whole invocation left."""
+    """A Lambda context with a whole invocation left, and an id of its own."""
 
     function_name = "function"
     memory_limit_in_mb = 256
     invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:function"
-    aws_request_id = "52fdfc07-2182-454f-963f-5f0f9a621d72"
+
+    def __init__(self) -> None:
+        self.aws_request_id = str(uuid.uuid4())
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000
@@ -79,6 +82,8 @@ class Deployment:
     sqs: Any = field(init=False)
     kms: Any = field(init=False)
     awslambda: Lambda = field(default_factory=Lambda)
+    request_id: str = ""
+    """Lambda's id of the last invocation."""
     _started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -109,7 +114,9 @@ class Deployment:
         if not warm or name not in self._started:
             sys.modules.pop(name, None)
         self._started.add(name)
-        return importlib.import_module(name).handler(event, Context())
+        context = Context()
+        self.request_id = context.aws_request_id
+        return importlib.import_module(name).handler(event, context)
 
     def register(self, *endpoint_ids: str, **more: Any) -> None:
         """Registers endpoints under known ids, through the API."""
