@@ -66,7 +66,7 @@ def reconciler(
         Locks(dynamodb, configured, clock, chance),
         Registrations(dynamodb, configured),
         Queues(client("sqs"), configured),
-        _plugins(configured, client, clock, post),
+        plugins(configured, client, clock, post),
         configured,
         clock,
         chance,
@@ -93,15 +93,15 @@ def control_plane(
     locks = Locks(dynamodb, configured, clock, chance)
     registrations = Registrations(dynamodb, configured)
     queues = Queues(client("sqs"), configured)
-    plugins = _plugins(configured, client, clock, None)
+    known = plugins(configured, client, clock)
 
     def start_key_rotation() -> None:
         # Its client is made when it is needed, about once a year.
         client("lambda").invoke(FunctionName=configured.key_rotation_function, InvocationType="Event")
 
     return ControlPlane(
-        Commands(locks, registrations, queues, plugins, configured, clock, chance, start_key_rotation),
-        Queries(locks, registrations, plugins, clock),
+        Commands(locks, registrations, queues, known, configured, clock, chance, start_key_rotation),
+        Queries(locks, registrations, known, clock),
     )
 
 
@@ -124,15 +124,15 @@ def key_rotation(
 
     configured, clock = settings.load(env), clock or Clock()
     registrations = Registrations(client("dynamodb"), configured)
-    return KeyRotation(registrations, _plugins(configured, client, clock, None), clock)
+    return KeyRotation(registrations, plugins(configured, client, clock), clock)
 
 
-def _plugins(configured: Settings, client: Clients, clock: Clock, post: Post | None) -> Plugins:
-    """The plugins of this deployment; the first one is the default."""
+def plugins(configured: Settings, client: Clients, clock: Clock, post: Post | None = None) -> Plugins:
+    """The plugins of this deployment; the first one is the default. Without `post` they cannot send."""
     from link.plugins.seam import Plugins
     from link.plugins.webhook.factory import PLUGIN, WebhookFactory
     from link.store.vault import Vault
 
-    plugins = Plugins()
-    plugins.register(PLUGIN, WebhookFactory(Vault(client("kms"), configured, clock), configured, clock, post))
-    return plugins
+    known = Plugins()
+    known.register(PLUGIN, WebhookFactory(Vault(client("kms"), configured, clock), configured, clock, post))
+    return known

@@ -127,14 +127,14 @@ class Deployed(World):
 @pytest.fixture
 def deploy(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Deployed]:
     lines: list[tuple[str, str, Delivery]] = []
-    of_the_product = deployment._plugins
+    of_the_product = deployment.plugins
 
     def with_the_log(*arguments: Any) -> Plugins:
         plugins = of_the_product(*arguments)
         plugins.register("log", LogFactory(lines))
         return plugins
 
-    monkeypatch.setattr(deployment, "_plugins", with_the_log)
+    monkeypatch.setattr(deployment, "plugins", with_the_log)
 
     def made(**world: Any) -> Deployed:
         deployed = Deployed(**world)
