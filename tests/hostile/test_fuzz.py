@@ -9,6 +9,7 @@ import os
 import socket
 import string
 import time
+from collections import Counter
 from collections.abc import Iterator
 from ipaddress import ip_network
 from pathlib import Path
@@ -21,11 +22,13 @@ from hypothesis import strategies as st
 
 from link.election.result import Result, ResultKind
 from link.errors import Invalid
+from link.fields import Problems
 from link.plugins.webhook import wire
-from link.plugins.webhook.config import Registration, parse
+from link.plugins.webhook.config import WebhookConfig, parse
 from link.plugins.webhook.sender import Sender
 from link.plugins.webhook.url import target
 from link.receiver import parse_and_validate_webhook
+from link.registration import read_body, read_new
 from tests.hostile.certificates import Authority
 from tests.hostile.receiver import Peer, Receiver
 
@@ -116,7 +119,18 @@ SENDER = Sender(allowed_networks=LOOPBACK, seconds=5.0)
 ALL_NETWORKS = [ip_network("0.0.0.0/0"), ip_network("::/0"), *LOOPBACK]
 
 
-def sent(registration: Registration, receiver: Receiver) -> Result:
+def accepted(body: object) -> WebhookConfig:
+    """Return the plugin_config of a body that `POST /endpoints` accepts; raise Invalid for any other."""
+    problems = Problems()
+    given = read_body(body, problems)
+    config = problems.collect(lambda: parse(given.get("plugin_config"), allowed_networks=ALL_NETWORKS))
+    read_new(given, problems)
+    problems.raise_if_any()
+    assert config is not None
+    return config
+
+
+def sent(registration: WebhookConfig, receiver: Receiver) -> Result:
     """Return the result of a webhook that this receiver gets, whatever host the URL names."""
     body, headers = wire.request(
         wire.Announcement("vip-1", registration.resource_id, "webhook", "ACTIVATED", 7, 3, "elected", 1),
@@ -135,20 +149,8 @@ def sent(registration: Registration, receiver: Receiver) -> Result:
         return SENDER.post(registration.url, body, headers, not_after=round(time.time() * 1000) + 60_000)
 
 
-@fuzz
-@given(body=bodies)
-def test_an_accepted_registration_can_be_sent_and_a_refusal_has_reasons(
-    body: dict[str, Any], receiver: Receiver, tls_receiver: Receiver
-) -> None:
-    try:
-        registration = parse(body, allowed_networks=ALL_NETWORKS)
-    except Invalid as invalid:
-        event("refused")
-        assert invalid.errors
-        assert all(problems and all(problems) for problems in invalid.errors.values())
-        str(invalid).encode()
-        return
-    event("accepted")
+def delivered(registration: WebhookConfig, receiver: Receiver, tls_receiver: Receiver) -> None:
+    """Send to an accepted registration and compare what arrives with what was registered."""
     where = target(registration.url)
     if where.scheme == "https":
         # The certificate is for another name: to see that, the sender must have come to the end of the handshake.
@@ -173,11 +175,34 @@ def test_an_accepted_registration_can_be_sent_and_a_refusal_has_reasons(
     parse_and_validate_webhook(registration.secret, headers, received, now=1_795_435_200)
 
 
+def test_an_accepted_registration_can_be_sent_and_a_refusal_has_reasons(
+    receiver: Receiver, tls_receiver: Receiver
+) -> None:
+    outcomes: Counter[str] = Counter()
+
+    @fuzz
+    @given(body=bodies)
+    def register(body: dict[str, Any]) -> None:
+        try:
+            registration = accepted(body)
+        except Invalid as invalid:
+            outcomes["refused"] += 1
+            assert invalid.errors
+            assert all(problems and all(problems) for problems in invalid.errors.values())
+            str(invalid).encode()
+        else:
+            outcomes[f"accepted {target(registration.url).scheme}"] += 1
+            delivered(registration, receiver, tls_receiver)
+
+    register()
+    assert outcomes.keys() == {"refused", "accepted http", "accepted https"}, "one kind was never generated"
+
+
 @fuzz
 @given(body=anything)
 def test_any_json_is_refused_with_invalid(body: object) -> None:
     with pytest.raises(Invalid):
-        parse(body)
+        accepted(body)
 
 
 lines = st.one_of(

@@ -30,7 +30,7 @@ LAST_EVENT_AT = 1_795_435_442_000
 
 
 class Context:
-    """A Lambda context with a whole invocation left."""
+    """A Lambda context with a whole invocation left, and an id of its own."""
 
     function_name = "function"
     memory_limit_in_mb = 256
@@ -83,6 +83,8 @@ class Deployment:
     sqs: Any = field(init=False)
     kms: Any = field(init=False)
     awslambda: Lambda = field(default_factory=Lambda)
+    request_id: str = ""
+    """Lambda's id of the last invocation."""
     _started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -113,7 +115,9 @@ class Deployment:
         if not warm or name not in self._started:
             sys.modules.pop(name, None)
         self._started.add(name)
-        return importlib.import_module(name).handler(event, Context())
+        context = Context()
+        self.request_id = context.aws_request_id
+        return importlib.import_module(name).handler(event, context)
 
     def register(self, *endpoint_ids: str, **more: Any) -> None:
         """Registers endpoints under known ids, through the API."""

@@ -13,7 +13,7 @@ from link.election import rules
 from link.election.state import Resource
 from link.store.endpoints import Registrations, from_item
 from link.store.locks import Locks
-from tests.support.functions import Context, Deployment, event
+from tests.support.functions import Deployment, event
 from tests.support.ids import LONDON, PARIS, RESOURCE
 
 STRANGER = "vip-99999999-9999-4999-8999-999999999999"
@@ -213,6 +213,15 @@ def test_failover(deployment: Deployment) -> None:
     assert call(deployment, "failover", body=None) == (204, "")
     assert deployment.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
     assert deployment.messages("wake-up"), "a process has to send it"
+
+
+def test_a_request_id_that_a_caller_chose_suppresses_no_failover(deployment: Deployment) -> None:
+    """Lambda's id tells a repetition: API Gateway's is the caller's, and here it is the same for both calls."""
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner", "status_loser")
+    assert call(deployment, "failover", body=None) == (204, "")
+    assert call(deployment, "failover", id=LONDON, body=None) == (204, "")
+    assert deployment.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
 
 
 @pytest.mark.parametrize(
