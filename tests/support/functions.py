@@ -35,10 +35,9 @@ class Context:
     function_name = "function"
     memory_limit_in_mb = 256
     invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:function"
-    last_request_id = ""
 
     def __init__(self) -> None:
-        Context.last_request_id = self.aws_request_id = str(uuid.uuid4())
+        self.aws_request_id = str(uuid.uuid4())
 
     def get_remaining_time_in_millis(self) -> int:
         return 30_000

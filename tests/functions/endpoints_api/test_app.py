@@ -808,7 +808,7 @@ def test_the_audit_says_which_operator_failed_over_under_an_id_that_no_caller_ca
     chosen_by_the_caller["requestContext"]["requestId"] = "chosen"
 
     assert deployment.invoke("endpoints_api", chosen_by_the_caller)["statusCode"] == 204
-    of_the_invocation = Context.last_request_id
+    of_the_invocation = deployment.request_id
 
     _, body = call(deployment, "transitions")
     assert body["transitions"][0]["cause"] == {

@@ -36,8 +36,18 @@ RETRYING = "Retrying with backoff, at most 10 minutes apart."
     ("result", "failure", "category", "next_step"),
     [
         (Result(ResultKind.ANSWERED, "status_500", 500), "answered status_500", "status_5xx", "Check the receiver."),
-        (Result(ResultKind.NOT_SENT, "timeout"), "not_sent timeout", "timeout", "Check the receiver's DNS name, port and TLS."),
-        (Result(ResultKind.MAYBE_RECEIVED, "timeout"), "maybe_received timeout", "timeout", "The receiver may get it twice."),
+        (
+            Result(ResultKind.NOT_SENT, "timeout"),
+            "not_sent timeout",
+            "timeout",
+            "Check the receiver's DNS name, port and TLS.",
+        ),
+        (
+            Result(ResultKind.MAYBE_RECEIVED, "timeout"),
+            "maybe_received timeout",
+            "timeout",
+            "The receiver may get it twice.",
+        ),
         (
             Result(ResultKind.REFUSED, "address_refused"),
             "refused address_refused",
