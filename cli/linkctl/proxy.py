@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import json
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, quote, urlencode
 
 from linkctl.api import Deployment
 from linkctl.errors import Unreachable
 
 MAX_BODY_BYTES = 1 << 20
 LOOPBACK = {"127.0.0.1", "localhost", "[::1]"}
+
+
+def signable(path: str) -> str:
+    """Return the path with its query escaped as AWS signs it: a blank is %20 and not +. The bytes stay the same."""
+    path, _, query = path.partition("?")
+    pairs = parse_qsl(query, keep_blank_values=True, encoding="latin-1")
+    return f"{path}?{urlencode(pairs, quote_via=quote, encoding='latin-1')}" if pairs else path
 
 
 def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
@@ -31,12 +39,16 @@ def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
             if not length.isascii() or not length.isdigit() or int(length) > MAX_BODY_BYTES:
                 self._answer(413, b'{"error": "the proxy needs a Content-Length of at most 1 MiB"}')
                 return
+            if not self.path.startswith("/"):
+                # Joined to the deployment's URL, "@other.example" would name another host.
+                self._answer(400, b'{"error": "the path of a request to the proxy begins with /"}')
+                return
             body = self.rfile.read(int(length))
             headers = {"Content-Type": "application/json"}
             if (key := self.headers.get("Idempotency-Key")) is not None:
                 headers["Idempotency-Key"] = key
             try:
-                answer = deployment.forward(self.command, deployment.url + self.path, body, headers)
+                answer = deployment.forward(self.command, deployment.url + signable(self.path), body, headers)
             except Unreachable as error:
                 self._answer(502, json.dumps({"error": str(error)}).encode())
                 return

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import re
+import socket
 import sys
 import threading
 import time
@@ -473,6 +474,28 @@ def test_the_proxy_signs_unsigned_requests(running: Deployment, proxied: str) ->
     assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 204
     assert running.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
     assert ask(f"{proxied}/endpoints/{PARIS}/failover", "POST", b"")[0] == 409
+
+
+@pytest.mark.parametrize(
+    ("path", "signed"),
+    [
+        ("/resources", "/resources"),
+        ("/resources?limit=5&after=a+b", "/resources?limit=5&after=a%20b"),
+        ("/resources?after=%28%E2%94%BB%29%2B", "/resources?after=%28%E2%94%BB%29%2B"),
+        ("/resources?after=%41(%ff)", "/resources?after=A%28%FF%29"),
+        ("/resources?after=", "/resources?after="),
+    ],
+)
+def test_the_proxy_escapes_a_query_as_aws_signs_it(path: str, signed: str) -> None:
+    assert proxy.signable(path) == signed
+
+
+@pytest.mark.parametrize("target", ["@other.example/x", "http://other.example/x"])
+def test_the_proxy_signs_nothing_for_another_host(proxied: str, target: str) -> None:
+    host, port = proxied.removeprefix("http://").split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+        assert connection.makefile("rb").readline().split()[1] == b"400"
 
 
 def test_the_proxy_forwards_the_idempotency_key(running: Deployment, proxied: str) -> None:
