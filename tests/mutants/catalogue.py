@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from link.election import deliveries, rules, wake_up
-from link.election.deliveries import Delivery, Outcome, due
+from link.election.deliveries import Begun, Delivery, Outcome, due
 from link.election.result import Result, ResultKind
 from link.election.state import NEVER, Endpoint, Reason, Resource, Status
 from link.plugins.webhook import factory, sealed
@@ -199,16 +199,16 @@ _attempt = Reconciler._attempt
 _standbys_under_way: list[tuple[Reconciler, str]] = []
 
 
-def attempt_one_after_the_other(self: Reconciler, d: Delivery) -> Outcome:
+def attempt_one_after_the_other(self: Reconciler, d: Delivery, tell: Callable[[Begun], None]) -> Outcome:
     """The order of STANDBY and ACTIVATED is kept by the process that sends both, and by nothing that is stored."""
     mine = (self, d.resource_id)
     if d.status is Status.ACTIVATED:
         while mine in _standbys_under_way:
             self._clock.pause(0.005)
-        return _attempt(self, d)
+        return _attempt(self, d, tell)
     _standbys_under_way.append(mine)
     try:
-        return _attempt(self, d)
+        return _attempt(self, d, tell)
     finally:
         _standbys_under_way.remove(mine)
 

@@ -6,6 +6,7 @@ Exit 1 when a promise was broken, with the trace of the first history that broke
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
 import itertools
 import os
@@ -17,7 +18,15 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import TypeVar
 
 from tests.simulation.cloud import simulated
-from tests.simulation.histories import SCENARIOS, Plan, Told, planned, plans, random_history
+from tests.simulation.histories import (
+    SCENARIOS,
+    Plan,
+    Told,
+    handover_history,
+    planned,
+    plans,
+    random_history,
+)
 
 CHUNK = 50
 Work = TypeVar("Work")
@@ -57,12 +66,12 @@ class Sum:
         )
 
 
-def seeds(chunk: Iterable[int]) -> Sum:
+def seeds(chunk: Iterable[int], history: Callable[[int], Told] = random_history) -> Sum:
     """The histories of some seeds."""
     result = Sum()
     with simulated():
         for seed in chunk:
-            result.add(seed, random_history(seed))
+            result.add(seed, history(seed))
     gc.collect()
     return result
 
@@ -118,24 +127,24 @@ def scopes(depth: int) -> Iterator[tuple[str, list[Plan], bool]]:
             yield scenario, [plan], depth > 1
 
 
-def trace(name: object) -> list[str]:
+def trace(name: object, history: Callable[..., Told] = random_history) -> list[str]:
     """The readable trace of a history."""
     with simulated():
         if isinstance(name, tuple):
             told, _ = planned(name[0], name[1], traced=True)
         else:
-            told = random_history(int(str(name)), traced=True)
+            told = history(int(str(name)), traced=True)
     return told.trace or []
 
 
-def report(result: Sum, began: float) -> int:
+def report(result: Sum, began: float, history: Callable[..., Told] = random_history) -> int:
     seconds = time.monotonic() - began
     print(f"{result}; {seconds:.0f} s, {result.histories / seconds:,.0f} a second")
     for name, broken in result.broken[:10]:
         print(f"  {name}: {broken}")
     if result.broken:
         print(f"\nThe trace of {result.broken[0][0]}:")
-        print("\n".join(trace(result.broken[0][0])))
+        print("\n".join(trace(result.broken[0][0], history)))
     return 1 if result.broken else 0
 
 
@@ -143,6 +152,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5_000, metavar="N", help="random histories to play")
     parser.add_argument("--from", type=int, default=0, dest="start", metavar="SEED", help="the first seed")
+    parser.add_argument("--handovers", action="store_true", help="play only handovers, with changes right beside them")
     parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
     parser.add_argument("--seed", type=int, help="play one history and print its trace")
     parser.add_argument(
@@ -150,12 +160,15 @@ def main() -> int:
     )
     args = parser.parse_args()
     began = time.monotonic()
+    history = handover_history if args.handovers else random_history
     if args.seed is not None:
-        print("\n".join(trace(args.seed)))
+        print("\n".join(trace(args.seed, history)))
         return 0
     if args.scopes:
         return report(everywhere(scopes(args.scopes), scope, first=args.first), began)
-    return report(everywhere(chunks(range(args.start, args.start + args.seeds)), seeds, first=args.first), began)
+    numbers = chunks(range(args.start, args.start + args.seeds))
+    result = everywhere(numbers, functools.partial(seeds, history=history), first=args.first)
+    return report(result, began, history)
 
 
 if __name__ == "__main__":

@@ -30,15 +30,15 @@ from unittest import mock
 import greenlet  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from link import deployment, reconcile, settings, sweep
+from link import deployment, key_rotation, reconcile, settings, sweep
 from link.chance import Chance
 from link.clock import Clock
 from link.deployment import ControlPlane
-from link.election.deliveries import Outcome
+from link.election.deliveries import Begun, Outcome
 from link.election.result import Result
 from link.election.state import NEVER, Status
 from link.errors import Conflict, Contended, NotFound, Rejected
-from link.key_rotation import KeyRotation
+from link.key_rotation import KeyRotation, Unfinished
 from link.plugins.webhook.sender import Sender
 from link.reconcile import Reconciler, Sends
 from link.reports import Report
@@ -143,7 +143,7 @@ class Cloud(Time):
     `watch` whatever sees each call, write and request; without them it is the store in memory, and all promises.
     """
 
-    survived: tuple[type[Exception], ...] = (ClientError, BotoCoreError, Contended)
+    survived: tuple[type[Exception], ...] = (ClientError, BotoCoreError, Contended, Unfinished)
     """What an invocation may end with: the platform repeats it. Anything else is a fault of the code."""
     clock: Clock | None = None
     """The clock of every process, in place of one for each."""
@@ -189,7 +189,7 @@ class Cloud(Time):
         self.serving = True
         self._heap: list[tuple[int, int, Any, int]] = []
         self._serial = itertools.count()
-        self._idle: dict[str, list[Process]] = {"handlers": [], "api": [], "refresh": []}
+        self._idle: dict[str, list[Process]] = {"handlers": [], "api": [], "refresh": [], "key_rotation": []}
         self.running: list[Process] = []
         self._waiting: list[Callable[[], None]] = []
         self.current: Task = None  # type: ignore[assignment]
@@ -388,6 +388,7 @@ class Cloud(Time):
                 self.note(f"{process.name}: its time is over")
                 self.faults["out of time"] += 1
                 self.last_fault = self.now
+                self.promises.faulted(process, "out of time")
                 self.kill(process)
 
         def seen_again() -> None:
@@ -439,6 +440,15 @@ class Cloud(Time):
 
         if times:
             self.invoke("handlers", work, lambda: self.wake_up(message, times - 1))
+
+    def rotate_key(self) -> None:
+        """A key rotation."""
+
+        def work(process: Process) -> None:
+            self.note("rotates the key")
+            process.key_rotation.run(functools.partial(self._seconds_left, process))
+
+        self.invoke("key_rotation", work, self.rotate_key)
 
     def _seconds_left(self, process: Process) -> float:
         return -1.0 if process.dead else (process.ends_at - self.now) / 1000
@@ -554,6 +564,7 @@ class Edge:
         cloud.last_fault = cloud.now
         cloud.note(f"{what}: {fault}")
         cloud.promises.calling(process, arguments)
+        cloud.promises.faulted(process, "pause before a call" if fault == "pause" else fault)
         if fault == "crash before":
             cloud.kill(process)
             raise Crash
@@ -641,17 +652,13 @@ class VirtualSends(Sends):
 
     def __init__(self) -> None:
         self._cloud = _clouds[0]
-        self._outcomes: list[Outcome] = []
+        self._said: list[Begun | Outcome] = []
         self._waiting: Task | None = None
         self.under_way = 0
 
     def start(self, attempt: Callable[[], Outcome]) -> None:
         def run() -> None:
-            outcome = attempt()
-            self._outcomes.append(outcome)
-            if self._waiting is not None:
-                self._cloud._resume(self._waiting)
-                self._waiting = None
+            self._say(attempt())
 
         self.under_way += 1
         if self._cloud.current is None:
@@ -659,14 +666,23 @@ class VirtualSends(Sends):
         else:
             self._cloud.start(self._cloud.current.process, run)
 
-    def wait(self, seconds: float) -> list[Outcome]:
-        if not self._outcomes and seconds > 0:
+    def begin(self, attempt: Begun) -> None:
+        self._say(attempt)
+
+    def _say(self, word: Begun | Outcome) -> None:
+        self._said.append(word)
+        if self._waiting is not None:
+            self._cloud._resume(self._waiting)
+            self._waiting = None
+
+    def wait(self, seconds: float) -> list[Begun | Outcome]:
+        if not self._said and seconds > 0:
             self._waiting = self._cloud.current
             self._cloud.sleep(round(seconds * 1000) + 1)
             self._waiting = None
-        outcomes, self._outcomes = self._outcomes, []
-        self.under_way -= len(outcomes)
-        return outcomes
+        said, self._said = self._said, []
+        self.under_way -= sum(isinstance(word, Outcome) for word in said)
+        return said
 
 
 # The sender's edge: its clock, the resolver and the socket.
@@ -800,6 +816,7 @@ def _connected(infos: Any, deadline: object) -> Any:
         cloud.faults[f"{fault} at post"] += 1
         cloud.last_fault = cloud.now
         cloud.note(f"post: {fault}")
+        cloud.promises.faulted(process, fault)
         if fault == "crash before":
             cloud.kill(process)
             raise Crash
@@ -832,6 +849,7 @@ def simulated() -> Iterator[None]:
         mock.patch.object(reconcile, "logger", quiet),
         mock.patch.object(reconcile, "metric", quiet.metric),
         mock.patch.object(sweep, "logger", quiet),
+        mock.patch.object(key_rotation, "logger", quiet),
     ):
         yield
 

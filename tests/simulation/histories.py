@@ -140,6 +140,9 @@ class Story:
         if endpoint_id is not None:
             self.cloud.operator(lambda control: control.commands.change(endpoint_id, body, "change"))
 
+    def rotate_key(self) -> None:
+        self.cloud.rotate_key()
+
     def redeliver(self, name: str) -> None:
         endpoint_id = self.hosts[name].id
         if endpoint_id is not None:
@@ -238,6 +241,8 @@ def random_history(seed: int, *, traced: bool = False) -> Told:
                 _heartbeats(story, draw, name)
         if seed % 5 == 2:
             _commands(story, random.Random(seed), names, moments)
+        if seed % 10 == 8:
+            _beside_handovers(story, random.Random(seed), names)
         # So that most histories have somebody ready.
         if draw.random() < 0.6:
             _at(story, 500, *(functools.partial(story.report, name, A) for name in names))
@@ -290,6 +295,65 @@ def _commands(story: Story, draw: random.Random, names: list[str], moments: list
             )
         )
         story.cloud.at(sometime(), functools.partial(story.change, draw.choice(names), body))
+
+
+def handover_history(seed: int, *, traced: bool = False) -> Told:
+    """One handover without any fault, and within 100 ms of it what operators do to either side of it."""
+    draw = random.Random(seed)
+    slowest = draw.choice((60, 200))
+    cloud = Cloud(
+        seed=seed,
+        latency=lambda: 1 + int(draw.random() * slowest),
+        call_ms=2 * (1 + slowest),
+        refresh_ms=REFRESH_MS,
+        traced=traced,
+    )
+
+    def tell(story: Story) -> None:
+        names = ["paris", "london"]
+        for name in names:
+            story.host(name, priority=5 * (name == "paris"))
+            story.register(name)
+        _at(story, 2_000, *(functools.partial(story.report, name, A) for name in names))
+        _handover(story, draw, names, 12_000)
+
+    return play(cloud, tell, recovery_ms=RECOVERY_MS, and_refresh=False)
+
+
+def _beside_handovers(story: Story, draw: random.Random, names: list[str]) -> None:
+    """Handovers with something right beside them, in every tenth history, by numbers of its own."""
+    _at(story, 1_000, *(functools.partial(story.report, name, A) for name in names))
+    for at in (5_000, 12_000, 21_000):
+        _handover(story, draw, names, at + int(draw.random() * 5_000))
+
+
+def _handover(story: Story, draw: random.Random, names: list[str], at: int) -> None:
+    """The holder reports FAILING, or is failed over; a change, a redeliver or a key rotation within 100 ms of it."""
+
+    def holder() -> str:
+        i = story.cloud.promises.resource.holder
+        return next((name for name in names if story.hosts[name].id == i), names[0])
+
+    def end() -> None:
+        name = holder()
+        story.report(name, F)
+        story.cloud.at(2_500, lambda: story.report(name, A))
+
+    story.cloud.at(at, draw.choice((end, end, lambda: story.fail_over(holder()))))
+    secret = {"plugin_config": {"secret": f"secret-{at}", "headers": {}}}
+    story.cloud.at(at + int(draw.random() * 200) - 100, lambda: story.change(holder(), secret))
+    for number in range(draw.choice((0, 0, 1, 2))):
+        name = draw.choice(names)
+        headers = {"plugin_config": {"secret": f"secret-{at}", "headers": {"X-Mine": str(number)}}}
+        beside = draw.choice(
+            (
+                functools.partial(story.change, name, headers),
+                functools.partial(story.change, name, {"priority": number}),
+                functools.partial(story.redeliver, name),
+                story.rotate_key,
+            )
+        )
+        story.cloud.at(at + int(draw.random() * 200) - 100, beside)
 
 
 def _heartbeats(story: Story, draw: random.Random, name: str) -> None:

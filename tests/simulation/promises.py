@@ -7,7 +7,7 @@ test only the stored item's form is taken.
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from link.election.state import NEVER, Endpoint, Resource, Status
@@ -23,6 +23,12 @@ ATTEMPT_MS = 5_000
 PROMPT_MS = 2_500
 PROMPT_CALLS = 20
 """Within this and the time of so many calls, without any fault, a lease's end is seen and a status is told."""
+CONNECTING = 1
+"""The calls between the begin of an attempt and its bytes."""
+GONE = ("crash before", "crash after", "pause before a call", "out of time")
+CLAIM_MS = 15_000
+LEAVES_MS = 8_000
+"""How long after its claim a byte of an attempt may leave."""
 SWEEP_MS = 75_000
 """Within this whatever was lost is found: a sweep, and an invocation."""
 
@@ -43,6 +49,27 @@ class Wire:
     sent_at: int
 
 
+@dataclass
+class Claimed:
+    """A STANDBY that was claimed and of which no byte has left yet."""
+
+    process: Process
+    at: int
+    """When, by the clock of the claimer."""
+    since: int
+    excuse_ms: int = NEVER
+    """How long after it a fault that met the claimer lets an ACTIVATED leave, HandoverTimeout aside."""
+
+
+@dataclass
+class Belief:
+    """A receiver that was told ACTIVATED: what its STANDBY has come to."""
+
+    claims: list[Claimed] = field(default_factory=list)
+    left_at: int | None = None
+    """When the first byte of a STANDBY left."""
+
+
 class Promises:
     def __init__(self, cloud: Cloud) -> None:
         self._cloud = cloud
@@ -59,9 +86,10 @@ class Promises:
         self._last: dict[str, Wire] = {}
         self._told: dict[tuple[str, int], tuple[str, int]] = {}
         self._flying: dict[str, tuple[Connection, Wire]] = {}
-        self._believed: dict[str, int | None] = {}
-        """Endpoints whose receiver was told ACTIVATED: when its STANDBY was claimed, by the claimer's clock."""
+        self._believed: dict[str, Belief] = {}
         self._called_at: dict[int, int] = {}
+        self._at_fault: dict[int, int] = {}
+        """The processes whose present call meets a fault, and what it excuses."""
         self._lease_end: dict[str, int | None] = {}
         """Until when an endpoint may be elected on its last report; None: for ever."""
         self._urls: dict[str, str] = {}
@@ -83,6 +111,17 @@ class Promises:
     def calling(self, process: Process, arguments: dict[str, Any]) -> None:
         """No time has passed since the code looked at its clock."""
         self._called_at[id(process)] = self._cloud.now + process.skew
+        self._at_fault.pop(id(process), None)
+
+    def faulted(self, process: Process, fault: str) -> None:
+        """A fault meets a process, in the call that it makes now."""
+        # A process that is gone says nothing more; but for so long its bytes could still have left.
+        excuse_ms = LEAVES_MS if fault in GONE else 0
+        self._at_fault[id(process)] = excuse_ms
+        for belief in self._believed.values():
+            for claim in belief.claims:
+                if claim.process is process and self._cloud.now <= claim.since + CLAIM_MS:
+                    claim.excuse_ms = min(claim.excuse_ms, excuse_ms)
 
     # Every write
 
@@ -124,8 +163,10 @@ class Promises:
                     told = any(c["endpoint_id"]["S"] == i and c["to"]["S"] == e.status for c in changes)
                     self.hold(3, told, "no row in the audit for", i, was.status, "->", e.status)
             claimed = e.claim is not None and (was is None or was.claim is None or was.claim.token != e.claim.token)
-            if claimed and e.status is not Status.ACTIVATED and self._believed.get(i, 0) is None:
-                self._believed[i] = called_at
+            if claimed and e.status is not Status.ACTIVATED and i in self._believed:
+                self._believed[i].claims.append(
+                    Claimed(process, called_at, self._cloud.now, self._at_fault.get(id(process), NEVER))
+                )
         self._in_time(old)
         registration = items.get(settings.endpoints_table)
         if registration is not None:
@@ -184,23 +225,41 @@ class Promises:
             self.hold(
                 2, self.epochs.get(wire.epoch) == i, wire, "but the epoch is that of", self.epochs.get(wire.epoch)
             )
-            self._broken_before(wire, cloud.now + cloud.current.process.skew)
-            self._believed[i] = None
+            self._broken_before(wire, cloud.current.process.skew)
+            self._believed[i] = Belief()
         else:
             self.hold(8, wire.reason != "refresh", wire)
+            if i in self._believed and self._believed[i].left_at is None:
+                self._believed[i].left_at = cloud.now
         self._last[i] = wire
         self._flying[i] = (connection, wire)
         self.requests.append(wire)
 
-    def _broken_before(self, wire: Wire, local_now: int) -> None:
-        for o, claimed_at in self._believed.items():
+    def _broken_before(self, wire: Wire, skew: int) -> None:
+        for o, belief in self._believed.items():
             if o == wire.endpoint_id:
                 continue
-            waited = claimed_at is not None and local_now >= claimed_at + self._cloud.settings.handover_ms
-            self.hold(5, waited, wire, "while the receiver believes", o, "active, its STANDBY claimed at", claimed_at)
+            self.hold(5, self._waited(belief, skew), wire, "while the receiver believes", o, "active:", belief)
             other = self._flying.get(o)
             ended = other is None or other[1].status != "ACTIVATED" or wire.sent_at >= other[1].sent_at + ATTEMPT_MS
             self.hold(5, ended, wire, "while under way:", other)
+
+    def _waited(self, belief: Belief, skew: int) -> bool:
+        """Whether a byte of a STANDBY has left, and HandoverTimeout has passed since its first attempt began.
+
+        Besides, only the windows of docs/guarantees.md are allowed: the difference of two clocks, and a fault that
+        met the claimer between the claim and the bytes. With HandoverTimeout 0 the two may leave side by side.
+        """
+        now, handover_ms = self._cloud.now, self._cloud.settings.handover_ms
+        if handover_ms == 0:
+            return bool(belief.claims)
+        if belief.left_at is None:
+            return any(
+                now + skew >= c.at + handover_ms + (0 if c.process.skew != skew else c.excuse_ms) for c in belief.claims
+            )
+        if self._cloud.faults or len(self._cloud.skews) > 1:
+            return any(now + skew >= c.at + handover_ms for c in belief.claims)
+        return now >= belief.left_at + handover_ms - CONNECTING * self._cloud.call_ms
 
     def arrived(self, connection: Connection, taken: bool) -> None:
         """The receiver has read a request, and keeps its rule if it took it in."""

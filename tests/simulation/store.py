@@ -69,6 +69,14 @@ class Store:
         self._written(puts)
         return {}
 
+    def update_item(self, **update: Any) -> Item:
+        if self._met(update) is not None:
+            raise refused("ConditionalCheckFailedException", "UpdateItem")
+        put = self._updated(update)
+        self._put(put)
+        self._written({put["TableName"]: put["Item"]})
+        return {}
+
     def _updated(self, update: Item) -> Item:
         """The put that an update comes to: `SET #a = :a, … REMOVE #b, …` is all that is written."""
         name, names = update["TableName"], update["ExpressionAttributeNames"]
@@ -142,6 +150,8 @@ class Paginator:
 class Keys:
     """KMS: a ciphertext opens for the context it was made for."""
 
+    _renewed = 0
+
     def encrypt(self, KeyId: str, Plaintext: bytes, EncryptionContext: dict[str, str]) -> Item:
         sealed = {"context": EncryptionContext, "plaintext": Plaintext.hex()}
         return {"CiphertextBlob": json.dumps(sealed).encode()}
@@ -151,3 +161,9 @@ class Keys:
         if sealed["context"] != EncryptionContext:
             raise refused("InvalidCiphertextException", "Decrypt")
         return {"Plaintext": bytes.fromhex(sealed["plaintext"])}
+
+    def re_encrypt(self, CiphertextBlob: bytes, SourceEncryptionContext: dict[str, str], **_: Any) -> Item:
+        plaintext = self.decrypt("", CiphertextBlob, SourceEncryptionContext)["Plaintext"]
+        self._renewed += 1
+        renewed = {"context": SourceEncryptionContext, "plaintext": plaintext.hex(), "renewed": self._renewed}
+        return {"CiphertextBlob": json.dumps(renewed).encode()}

@@ -11,14 +11,14 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from link import reports
 from link.chance import Chance
 from link.clock import Clock
 from link.election import rules
-from link.election.deliveries import Delivery, Outcome, outcome
+from link.election.deliveries import Begun, Delivery, Outcome, begun, outcome
 from link.election.result import NEXT_STEPS, Result, ResultKind
 from link.election.state import Reason, Resource, Status
 from link.election.wake_up import Claiming, Then, next_due, next_move, settle
@@ -40,7 +40,7 @@ class Sends:
     """The deliveries under way in one invocation, each in a thread of its own. Each ends by itself."""
 
     def __init__(self) -> None:
-        self._arrived: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._arrived: queue.SimpleQueue[Begun | Outcome] = queue.SimpleQueue()
         self.under_way = 0
 
     def start(self, attempt: Callable[[], Outcome]) -> None:
@@ -48,16 +48,20 @@ class Sends:
         self.under_way += 1
         threading.Thread(target=lambda: self._arrived.put(attempt()), daemon=True).start()
 
-    def wait(self, seconds: float) -> list[Outcome]:
-        """The outcomes that have arrived; waits for the first one, at most `seconds`."""
-        outcomes = []
+    def begin(self, attempt: Begun) -> None:
+        """An attempt says that it begins."""
+        self._arrived.put(attempt)
+
+    def wait(self, seconds: float) -> list[Begun | Outcome]:
+        """What the attempts have said; waits for the first word, at most `seconds`."""
+        arrived = []
         try:
-            outcomes.append(self._arrived.get(timeout=max(0.0, seconds)))
+            arrived.append(self._arrived.get(timeout=max(0.0, seconds)))
             while True:
-                outcomes.append(self._arrived.get_nowait())
+                arrived.append(self._arrived.get_nowait())
         except queue.Empty:
-            self.under_way -= len(outcomes)
-            return outcomes
+            self.under_way -= sum(isinstance(one, Outcome) for one in arrived)
+            return arrived
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,44 +160,48 @@ class Reconciler:
             metric("UndeliveredSeconds", (self._clock.now() - min(pending_since)) / 1000, unit=MetricUnit.Seconds)
 
     def _run(self, resource_id: str, trigger: Trigger, seconds_left: Callable[[], float], sends: Sends) -> Resource:
-        report, outcomes = trigger.report, list[Outcome]()
+        report, said = trigger.report, list[Begun | Outcome]()
         resource: Resource | None = None
         responsible = trigger.woken_for is not None
         while True:
             may_claim = seconds_left() >= CLAIM_SECONDS_LEFT
-            committed = self._step(resource_id, trigger, report, outcomes, may_claim, resource)
-            report, resource = None, committed.after
+            committed = self._step(resource_id, trigger, report, said, may_claim, resource)
+            report, said, resource = None, [], committed.after
             for delivery in committed.claimed:
-                sends.start(lambda delivery=delivery: self._attempt(delivery))  # type: ignore[misc]
-            now = self._clock.now()
-            move = next_move(
-                due=next_due(resource, self._refresh_ms(resource)),
-                due_at=resource.due_at,
-                now=now,
-                needs_wake_up=committed.needs_wake_up,
-                woken_for=trigger.woken_for,
-                sending=sends.under_way > 0,
-                may_claim=may_claim,
-                responsible=responsible,
-                seconds_left=seconds_left(),
-            )
-            responsible = move.responsible
-            if move.wake_up and resource.due_at is not None:
-                self._put_wake_up(resource_id, resource.due_at, now)
-            if move.then is Then.STOP:
-                return resource
-            outcomes = sends.wait(move.seconds) if move.then is Then.WAIT else self._sleep(move.seconds)
-
-    def _sleep(self, seconds: float) -> list[Outcome]:
-        self._clock.pause(seconds)
-        return []
+                sends.start(lambda delivery=delivery: self._attempt(delivery, sends.begin))  # type: ignore[misc]
+            needs_wake_up = committed.needs_wake_up
+            while not any(isinstance(one, Outcome) for one in said):
+                now = self._clock.now()
+                move = next_move(
+                    due=next_due(self._with(resource, said, now), self._refresh_ms(resource)),
+                    due_at=resource.due_at,
+                    now=now,
+                    needs_wake_up=needs_wake_up,
+                    woken_for=trigger.woken_for,
+                    sending=sends.under_way > 0,
+                    may_claim=may_claim,
+                    responsible=responsible,
+                    seconds_left=seconds_left(),
+                )
+                responsible, needs_wake_up = move.responsible, False
+                if move.wake_up and resource.due_at is not None:
+                    self._put_wake_up(resource_id, resource.due_at, now)
+                if move.then is Then.STOP:
+                    return resource
+                if move.then is Then.SLEEP:
+                    self._clock.pause(move.seconds)
+                    break
+                # That an attempt begins is not worth a write: the next one has it.
+                if not (arrived := sends.wait(move.seconds)):
+                    break
+                said += arrived
 
     def _step(
         self,
         resource_id: str,
         trigger: Trigger,
         report: Report | None,
-        outcomes: list[Outcome],
+        said: list[Begun | Outcome],
         may_claim: bool,
         known: Resource | None,
     ) -> Committed:
@@ -204,8 +212,7 @@ class Reconciler:
             if report is not None:
                 self._check_plugin(resource, report)
                 resource = rules.report(resource, report.endpoint_id, report.status, report.at, now)
-            for one in outcomes:
-                resource = outcome(resource, one, now, self._chance.jitter())
+            resource = self._with(resource, said, now)
             claiming = Claiming(nonce, self._chance.jitter(), self._handover_ms) if may_claim else None
             refresh_ms = self._refresh_ms(resource)
             return Step(*settle(resource, now, refresh_ms=refresh_ms, carried=trigger.woken_for, claiming=claiming))
@@ -220,15 +227,29 @@ class Reconciler:
                 metric("ReportsIgnored")
         return committed
 
+    def _with(self, resource: Resource, said: list[Begun | Outcome], now: int) -> Resource:
+        """The resource with what its attempts have said."""
+        for one in said:
+            if isinstance(one, Begun):
+                resource = begun(resource, one, self._handover_ms)
+            else:
+                resource = outcome(resource, one, now, self._chance.jitter())
+        return resource
+
     def _check_plugin(self, resource: Resource, report: Report) -> None:
         plugin = self._plugins.name(resource.plugin)
         if report.plugin not in (None, plugin) and report.endpoint_id in resource.endpoints:
             raise Rejected("plugin_mismatch", f"{report.endpoint_id} is registered with plugin {plugin!r}")
 
-    def _attempt(self, d: Delivery) -> Outcome:
+    def _attempt(self, d: Delivery, tell: Callable[[Begun], None]) -> Outcome:
         """Makes one delivery. Any fault in it is a failed attempt with its reason: nothing is raised."""
+
+        def begin() -> None:
+            if d.status is Status.STANDBY:
+                tell(Begun(d.endpoint_id, d.token, self._clock.now()))
+
         try:
-            result = self._send(d)
+            result = self._send(replace(d, begin=begin))
         except Exception as error:
             # Without its text: a library may have put a header's value there.
             where = traceback.extract_tb(error.__traceback__)[-1]
@@ -257,6 +278,9 @@ class Reconciler:
         metric("Webhooks", result=result.kind, reason=result.category)
         if result.kind is ResultKind.REFUSED:
             metric("ReceiversRefused")
+        if result.kind is not ResultKind.TOO_LATE:
+            # The same again, unless the plugin said nothing or did not come so far.
+            begin()
         return Outcome(d.endpoint_id, d.token, d.sequence, d.status, result)
 
     def _send(self, d: Delivery) -> Result:

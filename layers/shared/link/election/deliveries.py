@@ -5,7 +5,8 @@ In the order and the words of docs/protocol.md, "Deliveries".
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 
 from link.election.result import Result, ResultKind
 from link.election.state import NEVER, Claim, Endpoint, Reason, Resource, Status
@@ -14,6 +15,8 @@ CLAIM_MS = 15_000
 """Attempt (5 s) + reading and decrypting before it + margin: see `SEND_MS`."""
 SEND_MS = 5_000 + 2_000
 """A byte leaves at least this long before the claim's end: the attempt's own 5 s and 2 s of clock skew."""
+LEAVES_MS = CLAIM_MS - SEND_MS
+"""So long after its claim no byte of an attempt leaves any more."""
 MAX_BACKOFF_MS = 600_000
 UNSENT_PAUSE_MS = 1_000
 
@@ -52,7 +55,8 @@ def claim_due(
         if e.wire is Status.ACTIVATED:
             believed_until: int | None = NEVER
         elif e.believed_until == NEVER:
-            believed_until = now + handover_ms
+            # The attempt lowers it when it begins: see `begun`.
+            believed_until = now + (LEAVES_MS + handover_ms if handover_ms else 0)
         else:
             believed_until = e.believed_until
         e = replace(
@@ -87,6 +91,8 @@ class Delivery:
     attempt: int
     refreshed_at: int | None
     """delivered_at of the 2xx that this attempt repeats; None when it is not a refresh."""
+    begin: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
+    """A plugin calls this just before it connects. Otherwise the attempt counts as begun when it has ended."""
 
 
 def deliveries(resource: Resource, token: str) -> list[Delivery]:
@@ -123,6 +129,28 @@ def _delivery(resource: Resource, endpoint_id: str, e: Endpoint, *, attempt: int
 
 
 @dataclass(frozen=True, slots=True)
+class Begun:
+    """A claimed delivery's attempt began at `at`: from now on its bytes may leave."""
+
+    endpoint_id: str
+    token: str
+    at: int
+
+
+def begun(resource: Resource, b: Begun, handover_ms: int) -> Resource:
+    """Lets the next holder's wait begin when the attempt of a STANDBY begins. Once or more often, in any order.
+
+    ● Not when the attempt is claimed: it may end without a byte sent, or leave late.
+    """
+    e = resource.endpoints.get(b.endpoint_id)
+    if e is None or e.claim is None or e.claim.token != b.token or e.wire is Status.ACTIVATED:
+        return resource
+    if e.believed_until is None:
+        return resource
+    return resource.having(b.endpoint_id, replace(e, believed_until=min(e.believed_until, b.at + handover_ms)))
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
     """How one claimed delivery ended. `status` is the one that was sent."""
 
@@ -144,6 +172,9 @@ def outcome(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource
     if o.result.kind is ResultKind.TOO_LATE:
         if current:
             e = replace(e, attempt=e.attempt - 1, next_attempt_at=now + UNSENT_PAUSE_MS)
+        if o.status is Status.STANDBY and e.believed_until is not None and e.attempt == 0:
+            # No STANDBY has been attempted yet.
+            e = replace(e, believed_until=NEVER)
     elif o.result.kind is ResultKind.DELIVERED:
         e = replace(e, delivered_sequence=max(e.delivered_sequence, o.sequence))
         if o.status is Status.STANDBY:

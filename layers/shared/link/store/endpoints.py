@@ -11,9 +11,12 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from botocore.exceptions import ClientError
+
 from link.errors import NotFound
 from link.registration import Registration
 from link.settings import Settings
+from link.store.aws import error_code
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -96,7 +99,9 @@ class Registrations:
         write = self.update(before, after)["Update"]
         try:
             self._dynamodb.update_item(**write)
-        except self._dynamodb.exceptions.ConditionalCheckFailedException:
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
             return False
         return True
 

@@ -180,6 +180,7 @@ class WebhookPlugin:
             return Result(ResultKind.UNREADABLE, f"secret_unreadable_{error_code(error)}")
         announcement = self._announcement(delivery)
         body, headers = wire.request(announcement, secrets, sealed.headers, timestamp=now // 1000)
+        delivery.begin()
         return self._post(self._webhook.url, body, headers, not_after=delivery.until - SEND_MS)
 
     def _announcement(self, delivery: Delivery) -> wire.Announcement:
