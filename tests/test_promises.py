@@ -175,6 +175,23 @@ def test_promise_5_break_before_make() -> None:
     activated = next(r.at for r in later if r.status == "ACTIVATED")
     assert 1_000 <= activated - standby <= 1_100
 
+    # An attempt that ends before it begins, because the registration changes after its claim, does not count.
+    def fails(world: World, paris: str) -> None:
+        world.report(paris, "FAILING")
+        world.settle(5_000)
+
+    probe, paris, _ = running()
+    before = len(probe.points)
+    fails(probe, paris)
+    reading = before + probe.points[before:].index("dynamodb.transact_write_items after")
+    world, paris, _ = running()
+    changed = {"plugin_config": {"secret": "another", "headers": {}}}
+    world.meanwhile[reading] = lambda: world.control.commands.change(paris, changed, "request")
+    world.receiver.refuses = lambda *_: False
+    fails(world, paris)
+    assert not world.meanwhile
+    assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
+
     # The same when its answer is on its way for longer than the sender waits.
     world, paris, _ = running()
     world.receiver.answers_after_ms = 6_000
@@ -226,6 +243,19 @@ def test_promise_7_liveness() -> None:
     world.queue.messages.clear()
     world.settle(30_000 + 60_000)
     assert world.holder() == "london", "the sweep finds it though every message was lost"
+
+    # Two hosts that fail again and again get the lock less often, but one that stays up gets it after five seconds.
+    world = World(in_memory=True)
+    hosts = two(world)
+    for turn in range(120):
+        world.report(hosts[turn % 2], "FAILING")
+        world.report(hosts[1 - turn % 2], "ACTIVATED")
+        world.settle(1_000)
+    last_minute = [r for r in world.receiver.requests if r.at > world.clock.now() - 60_000]
+    assert len(last_minute) <= 15, "150 without damping"
+    assert world.holder() is None
+    world.settle(5_000)
+    assert world.holder() == "paris"
 
 
 def test_promise_8_refresh() -> None:

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from moto import mock_aws
 
 from link import reconcile
-from link.election.deliveries import Delivery, Outcome
+from link.election.deliveries import Begun, Delivery, Outcome
 from link.election.result import Result, ResultKind
 from link.election.state import Status
 from link.errors import Rejected
@@ -87,11 +87,11 @@ def test_with_less_than_12_s_left_nothing_is_claimed_and_a_wake_up_is_put(world:
 def test_a_wake_up_that_cannot_be_put_is_logged_not_raised(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise THROTTLED
 
-    monkeypatch.setattr("link.store.queues.Queues.wake_up", refuse)
     paris = world.register("paris")
+    monkeypatch.setattr(type(world.queue), "send_message", refuse)
     world.report(paris, "ACTIVATED")
     assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
     (line,) = [record for record in caplog.records if record.message == "wake_up.failed"]
@@ -153,7 +153,7 @@ class Watched(InlineSends):
 
     waits: list[float]
 
-    def wait(self, seconds: float) -> list[Outcome]:
+    def wait(self, seconds: float) -> list[Begun | Outcome]:
         self.waits.append(seconds)
         return super().wait(seconds)
 
@@ -239,6 +239,20 @@ def test_an_attempt_is_begun_with_twelve_seconds_left(quick: Quick, seconds_left
     assert bool(quick.receiver.requests) is claimed
 
 
+def test_a_standby_that_begins_to_be_sent_shortens_the_wait_without_a_write(quick: Quick) -> None:
+    paris, london = quick.register("paris"), quick.register("london")
+    apply(quick, paris, "ACTIVATED")
+    apply(quick, london, "ACTIVATED")
+    Watched.waits.clear()
+    quick.calls.clear()
+    quick.receiver.answers_after_ms = 2_500
+    quick.report(paris, "FAILING")
+    # 9 s from the claim, until its attempt has begun; then a second, until the ACTIVATED is claimed; then the answer.
+    assert Watched.waits[:2] == [9.0, 1.0]
+    assert [r.status for r in quick.receiver.requests][-2:] == ["STANDBY", "ACTIVATED"]
+    assert quick.calls["put_item"] == 3, "the claim of the ACTIVATED and the two outcomes"
+
+
 def test_it_waits_for_an_outcome_until_something_else_is_due(quick: Quick) -> None:
     apply(quick, quick.register("paris"), "ACTIVATED")
     # The claim ends 15 s after the commit; the POST took 20 ms of them.
@@ -255,7 +269,7 @@ def test_out_of_time_it_waits_for_the_attempt_alone(
     def slow(self: Watched, attempt: Callable[[], Outcome]) -> None:
         start(self, attempt)
         # The first wait ends without an outcome, and the time is over.
-        outcomes, self._outcomes = self._outcomes, []
+        outcomes, self._said = self._said, []
         monkeypatch.setattr(Watched, "wait", lambda self, seconds: late(self, seconds, outcomes))
 
     def late(self: Watched, seconds: float, outcomes: list[Outcome]) -> list[Outcome]:

@@ -71,6 +71,7 @@ def test_a_missing_variable_is_named_with_the_place_to_set_it(name: str) -> None
         ("MAX_ENDPOINTS", "-1", "whole number"),
         ("ALLOWED_NETWORKS", "10.0.0.1/8", "host bits"),
         ("REQUIRE_HTTPS", "yes", "neither true nor false"),
+        ("FLAP_DAMPING", "off", "neither true nor false"),
     ],
 )
 def test_a_wrong_value_is_named(name: str, value: str, message: str) -> None:
@@ -84,7 +85,7 @@ def test_settings_that_contradict_each_other_are_refused() -> None:
 
 
 def test_every_problem_is_in_one_message() -> None:
-    with pytest.raises(SettingsError, match=r"REQUIRE_HTTPS.*LOCKS_TABLE.*HANDOVER_TIMEOUT"):
+    with pytest.raises(SettingsError, match=r"LOCKS_TABLE.*HANDOVER_TIMEOUT.*REQUIRE_HTTPS"):
         load({**ENV, "LOCKS_TABLE": "", "REQUIRE_HTTPS": "1", "HANDOVER_TIMEOUT": "1d"})
 
 

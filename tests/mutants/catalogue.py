@@ -223,7 +223,7 @@ def outcome_not_sent_is_delivered(resource: Resource, o: Outcome, now: int, jitt
     return _outcome(resource, o, now, jitter)
 
 
-def next_due_without_leases(resource: Resource, refresh_ms: int) -> int:
+def next_due_without_leases(resource: Resource, now: int, refresh_ms: int) -> int:
     """The end of a lease wakes up no process."""
     return min([NEVER, *(due(resource, endpoint_id, refresh_ms) for endpoint_id in resource.endpoints)])
 
@@ -232,7 +232,7 @@ def keep_due_at_until_lowered(
     resource: Resource, now: int, *, carried: int | None, refresh_ms: int
 ) -> tuple[Resource, bool]:
     """Once set, due_at stays until something is due sooner."""
-    wanted = wake_up.next_due(resource, refresh_ms)
+    wanted = wake_up.next_due(resource, now, refresh_ms)
     if resource.due_at is not None and resource.due_at <= wanted:
         return resource, False
     return replace(resource, due_at=None if wanted == NEVER else wanted), wanted < now + wake_up.NEAR_MS

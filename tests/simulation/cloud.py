@@ -42,7 +42,7 @@ from link.key_rotation import KeyRotation, Unfinished
 from link.plugins.webhook.sender import Sender
 from link.reconcile import Reconciler, Sends
 from link.reports import Report
-from link.store import locks
+from link.store import locks, queues
 from link.store.lock_item import due_shard
 from link.sweep import Sweep
 from tests.simulation.promises import Broken, Promises
@@ -850,6 +850,7 @@ def simulated() -> Iterator[None]:
         mock.patch.object(reconcile, "metric", quiet.metric),
         mock.patch.object(sweep, "logger", quiet),
         mock.patch.object(key_rotation, "logger", quiet),
+        mock.patch.object(queues, "logger", quiet),
     ):
         yield
 

@@ -241,6 +241,8 @@ def random_history(seed: int, *, traced: bool = False) -> Told:
                 _heartbeats(story, draw, name)
         if seed % 5 == 2:
             _commands(story, random.Random(seed), names, moments)
+        if seed % 20 == 17:
+            _flapping(story, random.Random(seed), names)
         if seed % 10 == 8:
             _beside_handovers(story, random.Random(seed), names)
         # So that most histories have somebody ready.
@@ -325,6 +327,15 @@ def _beside_handovers(story: Story, draw: random.Random, names: list[str]) -> No
     _at(story, 1_000, *(functools.partial(story.report, name, A) for name in names))
     for at in (5_000, 12_000, 21_000):
         _handover(story, draw, names, at + int(draw.random() * 5_000))
+
+
+def _flapping(story: Story, draw: random.Random, names: list[str]) -> None:
+    """Hosts that fail and come back again and again, in every twentieth history, by numbers of its own."""
+    period, until = draw.choice((300, 1_000, 4_000, 9_000)), draw.choice((20_000, 60_000))
+    for number, name in enumerate(names[: draw.choice((1, 2, 2))]):
+        for turn, at in enumerate(range(1_000, until, period)):
+            status = A if (turn + number) % 2 else draw.choice((F, F, F, S))
+            story.cloud.at(at + int(draw.random() * 50), functools.partial(story.report, name, status))
 
 
 def _handover(story: Story, draw: random.Random, names: list[str], at: int) -> None:

@@ -29,6 +29,9 @@ GONE = ("crash before", "crash after", "pause before a call", "out of time")
 CLAIM_MS = 15_000
 LEAVES_MS = 8_000
 """How long after its claim a byte of an attempt may leave."""
+FLAPS, FLAPPING_MS, STEADY_MS = 3, 3 * 1_200_000, 5_000
+"""An endpoint that lost the lock so often, each time within 20 minutes of the last, may have to be ready that long."""
+CLOCKS_MS = 2_000
 SWEEP_MS = 75_000
 """Within this whatever was lost is found: a sweep, and an invocation."""
 
@@ -93,6 +96,9 @@ class Promises:
         self._lease_end: dict[str, int | None] = {}
         """Until when an endpoint may be elected on its last report; None: for ever."""
         self._urls: dict[str, str] = {}
+        self._losses: dict[str, list[int]] = defaultdict(list)
+        """When an endpoint lost the lock by its own report or silence."""
+        self._up_since: dict[str, int] = {}
         self._asked: list[tuple[str, int, int]] = []
         """(endpoint, its sequence, when it was asked for once more)."""
         self._taken: list[Wire] = []
@@ -144,6 +150,7 @@ class Promises:
         kept = not (old.frozen and new.frozen) or new.holder == old.holder or kind == "failover"
         self.hold(1, kept, "frozen, and yet the holder changed from", old.holder, "to", new.holder)
         self.hold(1, not new.frozen or new.holder is not None, "frozen without a holder")
+        were_up = {i for i, e in old.endpoints.items() if self._is_up(i, e, called_at)}
         for i, e in new.endpoints.items():
             self._follow_lease(i, old.endpoints.get(i), e, called_at)
             asked_before = old.endpoints[i].requested_at if i in old.endpoints else 0
@@ -167,6 +174,7 @@ class Promises:
                 self._believed[i].claims.append(
                     Claimed(process, called_at, self._cloud.now, self._at_fault.get(id(process), NEVER))
                 )
+        self._follow_losses(old, new, were_up, called_at)
         self._in_time(old)
         registration = items.get(settings.endpoints_table)
         if registration is not None:
@@ -178,6 +186,26 @@ class Promises:
             command = row["cause"]["M"]["id"]["S"]
             self.hold(3, command not in self.commands, "the command was carried out twice:", command)
             self.commands.add(command)
+
+    def _is_up(self, i: str, e: Endpoint, called_at: int) -> bool:
+        end = self._lease_end.get(i)
+        return e.reported is Status.ACTIVATED and not e.deleting and (end is None or called_at < end)
+
+    def _follow_losses(self, old: Resource, new: Resource, were_up: set[str], called_at: int) -> None:
+        """Without a holder no endpoint is ready, except one that lost the lock again and again and is just back."""
+        lost = new.endpoints.get(old.holder or "")
+        if lost is not None and old.holder != new.holder and lost.reason in ("demoted", "failing", "lease_expired"):
+            self._losses[old.holder or ""].append(called_at)
+        for i, e in new.endpoints.items():
+            if not self._is_up(i, e, called_at):
+                continue
+            if i not in were_up or i == old.holder:
+                self._up_since[i] = called_at
+            waits = self._flaps(i, called_at) and called_at < self._up_since[i] + STEADY_MS + CLOCKS_MS
+            self.hold(7, new.holder is not None or waits, i, "is ready, and nobody holds the lock")
+
+    def _flaps(self, i: str, now: int) -> bool:
+        return len([at for at in self._losses[i] if now - at < FLAPPING_MS]) >= FLAPS
 
     def _lease_is_on(self, new: Resource, called_at: int) -> None:
         i = new.holder or ""
@@ -318,6 +346,9 @@ class Promises:
                 if newest_status is Status.ACTIVATED and i not in ready:
                     # Its lease ended; BOOTING, if it had ended before the report came.
                     wanted = {Status.FAILING, Status.BOOTING}
+                elif newest_status is Status.ACTIVATED and self._flaps(i, cloud.now):
+                    # On hold: it is announced when the hold is over.
+                    wanted.add(Status.FAILING)
                 self.hold(6, e.status in wanted, i, "is", e.status, "and should be", wanted)
         self.hold(3, self.slot == resource.holder, "the receiver believes", self.slot, "holder", resource.holder)
 

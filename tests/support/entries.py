@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from link.election import rules
@@ -41,7 +42,7 @@ def waiting(**values: Any) -> Endpoint:
 
 def frozen(**endpoints: Endpoint) -> Resource:
     """The same item as `resource` makes, frozen."""
-    return rules.freeze(resource(**endpoints), NOW)
+    return replace(resource(**endpoints), frozen=True)
 
 
 def announced(item: Resource) -> dict[str, tuple[str, int, int, str]]:

@@ -92,6 +92,7 @@ class Reconciler:
         self._queues = queues
         self._plugins = plugins
         self._handover_ms = settings.handover_ms
+        self._damping = settings.flap_damping
         self._clock = clock
         self._chance = chance
         self._sends = sends
@@ -155,6 +156,8 @@ class Reconciler:
             metric("ResourcesWithoutHolder")
         if resource.frozen:
             metric("ResourcesFrozen")
+        if on_hold := sum(rules.on_hold(e, self._clock.now()) for e in alive):
+            metric("EndpointsOnHold", on_hold)
         pending_since = [e.pending_since for e in resource.endpoints.values() if e.pending]
         if pending_since:
             metric("UndeliveredSeconds", (self._clock.now() - min(pending_since)) / 1000, unit=MetricUnit.Seconds)
@@ -173,7 +176,7 @@ class Reconciler:
             while not any(isinstance(one, Outcome) for one in said):
                 now = self._clock.now()
                 move = next_move(
-                    due=next_due(self._with(resource, said, now), self._refresh_ms(resource)),
+                    due=next_due(self._with(resource, said, now), now, self._refresh_ms(resource)),
                     due_at=resource.due_at,
                     now=now,
                     needs_wake_up=needs_wake_up,
@@ -185,7 +188,7 @@ class Reconciler:
                 )
                 responsible, needs_wake_up = move.responsible, False
                 if move.wake_up and resource.due_at is not None:
-                    self._put_wake_up(resource_id, resource.due_at, now)
+                    self._queues.wake_up(resource_id, resource.due_at, now)
                 if move.then is Then.STOP:
                     return resource
                 if move.then is Then.SLEEP:
@@ -214,8 +217,16 @@ class Reconciler:
                 resource = rules.report(resource, report.endpoint_id, report.status, report.at, now)
             resource = self._with(resource, said, now)
             claiming = Claiming(nonce, self._chance.jitter(), self._handover_ms) if may_claim else None
-            refresh_ms = self._refresh_ms(resource)
-            return Step(*settle(resource, now, refresh_ms=refresh_ms, carried=trigger.woken_for, claiming=claiming))
+            return Step(
+                *settle(
+                    resource,
+                    now,
+                    refresh_ms=self._refresh_ms(resource),
+                    damping=self._damping,
+                    carried=trigger.woken_for,
+                    claiming=claiming,
+                )
+            )
 
         committed = self._locks.update(resource_id, step, trigger.cause, known=known)
         if report is not None:
@@ -302,13 +313,6 @@ class Reconciler:
             # A key rotation may have replaced the ciphertext since the registration was cached.
             self._registrations.forget(d.endpoint_id)
         return result
-
-    def _put_wake_up(self, resource_id: str, due_at: int, now: int) -> None:
-        try:
-            self._queues.wake_up(resource_id, due_at, now)
-        except FAULTS as error:
-            # Not worth a failed invocation: the sweep finds due_at within a minute.
-            logger.warning("wake_up.failed", resource_id=resource_id, reason=error_code(error))
 
     def _refresh_ms(self, resource: Resource) -> int:
         return self._plugins[self._plugins.name(resource.plugin)].config().refresh_every

@@ -35,6 +35,7 @@ class Settings:
     allowed_networks: tuple[Network, ...] = ()
     require_https: bool = False
     ca_bundle: str = ""
+    flap_damping: bool = True
 
 
 def duration_ms(text: str) -> int:
@@ -68,6 +69,12 @@ def load(env: Mapping[str, str]) -> Settings:
             problems.append(f"{name}: {env[name]} is outside {lowest} ms to {highest} ms")
         return value
 
+    def switch(name: str, default: str) -> bool:
+        value = env.get(name) or default
+        if value not in ("true", "false"):
+            problems.append(f"{name}: {value!r} is neither true nor false")
+        return value == "true"
+
     def networks(name: str) -> tuple[Network, ...]:
         found = []
         for part in filter(None, (part.strip() for part in env.get(name, "").split(","))):
@@ -81,10 +88,6 @@ def load(env: Mapping[str, str]) -> Settings:
     if not re.fullmatch(r"[0-9]{1,9}", maximum):
         problems.append(f"MAX_ENDPOINTS: {maximum!r} is not a whole number, use 0 for no limit")
         maximum = "0"
-    require_https = env.get("REQUIRE_HTTPS") or "false"
-    if require_https not in ("true", "false"):
-        problems.append(f"REQUIRE_HTTPS: {require_https!r} is neither true nor false")
-
     settings = Settings(
         locks_table=text("LOCKS_TABLE"),
         endpoints_table=text("ENDPOINTS_TABLE"),
@@ -98,8 +101,9 @@ def load(env: Mapping[str, str]) -> Settings:
         handover_ms=duration("HANDOVER_TIMEOUT", "1s", 0, 5_000),
         max_endpoints=int(maximum),
         allowed_networks=networks("ALLOWED_NETWORKS"),
-        require_https=require_https == "true",
+        require_https=switch("REQUIRE_HTTPS", "false"),
         ca_bundle=env.get("CA_BUNDLE", ""),
+        flap_damping=switch("FLAP_DAMPING", "true"),
     )
     if settings.handover_ms >= settings.refresh_ms:
         problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")

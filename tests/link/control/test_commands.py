@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from link.election.state import Resource
 from link.errors import Conflict, Invalid, NotFound
@@ -117,6 +119,45 @@ def test_problems_of_endpoint_and_plugin_are_listed_at_once_for_a_change_too(wor
     with pytest.raises(Invalid) as invalid:
         world.control.commands.change(paris, {"priority": 1_001, "plugin_config": {"secret": ""}}, "request")
     assert set(invalid.value.errors) == {"priority", "plugin_config.secret"}
+
+
+def test_a_command_that_is_committed_has_succeeded_and_the_sweep_delivers_it(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ClientError({"Error": {"Code": "ServiceUnavailable", "Message": ""}}, "SendMessage")
+
+    paris, london = world.register("paris"), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    commands = world.control.commands
+    with monkeypatch.context() as away:
+        away.setattr(type(world.queue), "send_message", refuse)
+        commands.failover(paris, "failover")
+        commands.redeliver(paris, "redeliver")
+        commands.delete(paris, "delete")
+        commands.freeze(RESOURCE, True, "freeze")
+        commands.change(london, {"lease_seconds": 60}, "change")
+    assert {record.message for record in caplog.records if record.levelno > logging.INFO} == {"wake_up.failed"}
+    assert (world.holder(), world.resource().frozen) == ("london", True)
+    told = len(world.receiver.requests)
+    world.settle(61_000)
+    assert [(world.name(r.endpoint_id), r.status) for r in world.receiver.requests[told:]] == [
+        ("paris", "STANDBY"),
+        ("london", "ACTIVATED"),
+    ]
+
+
+def test_a_holder_that_has_fallen_silent_is_not_frozen(world: World) -> None:
+    paris, london = world.register("paris", lease_seconds=30), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    world.queue.messages.clear()
+    world.clock.at += 30_000
+    with pytest.raises(Conflict, match=f"the lease of its holder {paris} has ended: freeze the resource after"):
+        world.control.commands.freeze(RESOURCE, True, "request")
+    world.settle(60_000)
+    assert world.control.commands.freeze(RESOURCE, True, "request")["holder"] == london
 
 
 # LinK's words are the API's: functions/endpoints_api puts them before these messages.

@@ -34,6 +34,19 @@ def test_the_outlook_of_a_failover_is_what_the_failover_does(world: World) -> No
     assert [tuple(webhook.values()) for webhook in outlook["webhooks"]] == sent
 
 
+def test_the_outlook_of_a_failover_from_a_silent_holder_is_what_the_failover_does(world: World) -> None:
+    paris, london = world.register("paris", lease_seconds=30), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    world.queue.messages.clear()
+    world.clock.at += 30_000
+    outlook = world.control.queries.outlook(paris)
+    world.operator(lambda: world.control.commands.failover(paris, "request"))
+    assert outlook["holder"] == london == world.resource().holder
+    sent = [(r.endpoint_id, r.status, r.epoch, r.sequence, r.reason) for r in world.receiver.requests[-2:]]
+    assert [tuple(webhook.values()) for webhook in outlook["webhooks"]] == sent
+
+
 def test_an_outlook_is_refused_like_the_failover(world: World) -> None:
     paris = world.register("paris")
     world.report(paris, "ACTIVATED")

@@ -11,8 +11,10 @@ from link.election import rules
 from link.election.deliveries import (
     CLAIM_MS,
     SEND_MS,
+    Begun,
     Delivery,
     backoff,
+    begun,
     claim_due,
     deliveries,
     due,
@@ -20,7 +22,7 @@ from link.election.deliveries import (
     outcome,
 )
 from link.election.result import ResultKind
-from link.election.state import NEVER, Claim, Endpoint, Status
+from link.election.state import NEVER, Claim, Endpoint, Resource, Status
 from tests.support.entries import (
     ACTIVATED,
     FAILING,
@@ -63,14 +65,66 @@ def test_the_new_holder_waits_while_another_may_be_believed_active(until: int) -
 # claim_due
 
 
-def test_a_handover_claims_the_standby_first_and_the_activated_a_second_later() -> None:
-    r = report(resource(paris=holder(), london=waiting()), "paris", FAILING)
-    r = claim(r)
+def handed_over() -> Resource:
+    """Paris failed, and its STANDBY was claimed now."""
+    return claim(report(resource(paris=holder(), london=waiting()), "paris", FAILING))
+
+
+def test_a_handover_claims_the_standby_first_and_the_activated_when_no_standby_can_leave_any_more() -> None:
+    r = handed_over()
     assert r.endpoints["paris"].claim == Claim("t", NOW + 15_000, 2)
-    assert r.endpoints["paris"].believed_until == NOW + 1000
     assert r.endpoints["london"].claim is None
-    assert claim(r, NOW + 999).endpoints["london"].claim is None
-    assert claim(r, NOW + 1000).endpoints["london"].claim == Claim("t", NOW + 16_000, 2)
+    # 15 s of the claim, less the 7 s before its end after which nothing leaves, and HandoverTimeout.
+    assert r.endpoints["paris"].believed_until == NOW + 9_000
+    assert claim(r, NOW + 8_999).endpoints["london"].claim is None
+    assert claim(r, NOW + 9_000).endpoints["london"].claim == Claim("t", NOW + 24_000, 2)
+
+
+def test_the_activated_is_claimed_handover_timeout_after_the_standby_begins_to_be_sent() -> None:
+    r = begun(handed_over(), Begun("paris", "t", NOW + 40), 1_000)
+    assert r.endpoints["paris"].believed_until == NOW + 1_040
+    assert claim(r, NOW + 1_039).endpoints["london"].claim is None
+    assert claim(r, NOW + 1_040).endpoints["london"].claim == Claim("t", NOW + 16_040, 2)
+
+
+def test_an_attempt_that_begins_twice_begins_the_first_time() -> None:
+    r = begun(begun(handed_over(), Begun("paris", "t", NOW + 40), 1_000), Begun("paris", "t", NOW + 5_000), 1_000)
+    assert r.endpoints["paris"].believed_until == NOW + 1_040
+
+
+@pytest.mark.parametrize(
+    "r",
+    [
+        pytest.param(resource(london=waiting()), id="deleted meanwhile"),
+        pytest.param(resource(paris=waiting(believed_until=NEVER)), id="its outcome is recorded"),
+        pytest.param(resource(paris=waiting(believed_until=NEVER, claim=Claim("u", NOW, 2))), id="another's claim"),
+        pytest.param(resource(paris=waiting(claim=Claim("t", NOW, 2))), id="never believed active"),
+        pytest.param(resource(paris=holder(claim=Claim("t", NOW, 2))), id="active again"),
+    ],
+)
+def test_the_begin_of_an_attempt_changes_nothing_else(r: Resource) -> None:
+    assert begun(r, Begun("paris", "t", NOW), 1_000) is r
+
+
+@pytest.mark.parametrize(
+    ("attempts", "believed_until"),
+    [
+        pytest.param(1, NEVER, id="none before: the wait has not begun"),
+        pytest.param(2, NOW + 9_000, id="an earlier one left: the wait goes on"),
+    ],
+)
+def test_a_standby_that_was_too_late_does_not_use_up_the_wait(attempts: int, believed_until: int) -> None:
+    r = handed_over()
+    r = r.having("paris", replace(r.endpoints["paris"], attempt=attempts))
+    r = outcome(r, outcome_of("paris", STANDBY, sequence=2, kind=ResultKind.TOO_LATE), NOW, 0.5)
+    assert r.endpoints["paris"].believed_until == believed_until
+
+
+def test_a_replaced_standby_that_was_too_late_does_not_use_up_the_wait() -> None:
+    r = report(handed_over(), "paris", ACTIVATED, NOW + 1)
+    assert r.endpoints["paris"].sequence == 3, "recovered"
+    r = outcome(r, outcome_of("paris", STANDBY, sequence=2, kind=ResultKind.TOO_LATE), NOW, 0.5)
+    assert r.endpoints["paris"].believed_until == NEVER
 
 
 @pytest.mark.parametrize("order", [("paris", "london"), ("london", "paris")])
@@ -82,7 +136,7 @@ def test_without_a_handover_timeout_both_sides_are_claimed_together(order: tuple
 
 
 @pytest.mark.parametrize(
-    ("handover_ms", "believed_until", "claimed"), [(1_000, NOW + 1_000, {"paris"}), (0, NOW, {"paris", "london"})]
+    ("handover_ms", "believed_until", "claimed"), [(1_000, NOW + 9_000, {"paris"}), (0, NOW, {"paris", "london"})]
 )
 @pytest.mark.parametrize("order", [("paris", "london"), ("london", "paris")])
 def test_the_old_holder_is_claimed_before_the_new_one_in_any_order_of_the_item(

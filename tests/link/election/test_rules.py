@@ -10,7 +10,7 @@ import pytest
 
 from link.election import rules
 from link.election.deliveries import deliveries, due, outcome
-from link.election.state import Claim, Endpoint, Resource, Status
+from link.election.state import Claim, Endpoint, Reason, Resource, Status
 from link.election.wake_up import next_due
 from link.errors import Conflict, NotFound, Rejected
 from tests.support.entries import (
@@ -374,7 +374,7 @@ def test_a_frozen_holders_lease_does_not_end_and_wakes_up_no_function() -> None:
     assert (r.holder, r.endpoints["paris"].status) == ("paris", ACTIVATED)
     for other in ("london", "zurich"):
         assert r.endpoints[other].status is FAILING, "the leases of the others end as always"
-    assert next_due(r, REFRESH_MS) == NOW - 10_000 + REFRESH_MS
+    assert next_due(r, NOW, REFRESH_MS) == NOW - 10_000 + REFRESH_MS
 
 
 def test_freezing_needs_a_holder_and_is_done_once() -> None:
@@ -541,3 +541,115 @@ def test_a_new_status_supersedes_a_request() -> None:
 def test_before_the_first_announcement_there_is_nothing_to_deliver_again() -> None:
     with pytest.raises(Conflict, match="nothing has been announced"):
         redeliver(resource(paris=endpoint()), now=NOW)
+
+
+# hold
+
+
+def lost(times: int, **values: Any) -> Endpoint:
+    """On standby, ready again, and lost the lock so often, the last time 10 s ago."""
+    return waiting(**{"losses": times, "lost_at": NOW - 10_000, "ready_since": NOW - 1, **values})
+
+
+@pytest.mark.parametrize(
+    ("losses", "held_ms"),
+    [(0, 0), (1, 0), (2, 0), (3, 60_000), (4, 120_000), (6, 480_000), (7, 600_000), (99, 600_000)],
+)
+def test_from_the_third_loss_on_each_hold_is_twice_as_long(losses: int, held_ms: int) -> None:
+    e = lost(losses, lost_at=NOW)
+    assert rules.held_until(e) == (NOW + held_ms if held_ms else 0)
+    assert rules.on_hold(e, NOW + held_ms - 1) is (held_ms > 0)
+    assert not rules.on_hold(e, NOW + held_ms)
+
+
+@pytest.mark.parametrize(
+    ("ago_ms", "losses"),
+    [pytest.param(1_200_000, 3, id="within 20 minutes"), pytest.param(1_200_001, 1, id="later: counted from one")],
+)
+def test_losses_within_twenty_minutes_of_each_other_add_up(ago_ms: int, losses: int) -> None:
+    r = report(resource(paris=holder(losses=2, lost_at=NOW - ago_ms)), "paris", FAILING)
+    assert (r.endpoints["paris"].losses, r.endpoints["paris"].lost_at) == (losses, NOW)
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_only_its_own_report_or_silence_counts_as_a_loss(reason: Reason) -> None:
+    counts = reason in ("demoted", "failing", "lease_expired")
+    assert rules.release(resource(paris=holder()), reason, NOW).endpoints["paris"].losses == counts
+
+
+def test_an_endpoint_on_hold_is_passed_over_while_another_is_ready() -> None:
+    r = resource(paris=lost(3, priority=9), london=waiting())
+    assert rules.elect(r, NOW).holder == "london"
+    assert rules.elect(r, NOW + 50_000).holder == "paris", "its hold is over, and its priority is higher"
+
+
+@pytest.mark.parametrize(
+    ("paris", "elected_at"),
+    [
+        pytest.param({"ready_since": NOW - 1}, NOW + 4_999, id="ready again after its loss"),
+        pytest.param({"lost_at": NOW - 2, "ready_since": 0}, NOW + 4_998, id="ready all the time, by this clock"),
+    ],
+)
+def test_an_endpoint_on_hold_is_elected_after_five_seconds_when_no_other_is_ready(
+    paris: dict[str, int], elected_at: int
+) -> None:
+    r = resource(paris=lost(3, **paris), london=waiting(reported=FAILING, status=FAILING))
+    assert next_due(r, NOW, REFRESH_MS) == elected_at
+    assert rules.elect(r, elected_at - 1).holder is None
+    assert rules.elect(r, elected_at).holder == "paris"
+
+
+def test_readiness_counts_from_the_report_that_ends_an_outage_and_only_after_a_loss() -> None:
+    down = lost(3, reported=FAILING, status=FAILING, ready_since=1)
+    up = report(resource(paris=down), "paris", ACTIVATED)
+    assert up.endpoints["paris"].ready_since == NOW
+    again = rules.report(up, "paris", ACTIVATED, NOW + 1, NOW + 1_000)
+    assert again.endpoints["paris"].ready_since == NOW, "a heartbeat does not begin it again"
+    silent = lost(3, lease_seconds=5, lease_expires_at=NOW)
+    assert report(resource(paris=silent), "paris", ACTIVATED).endpoints["paris"].ready_since == NOW
+    never_lost = waiting(reported=FAILING, status=FAILING)
+    assert report(resource(paris=never_lost, london=holder()), "paris", ACTIVATED).endpoints["paris"].ready_since == 0
+
+
+def test_a_recovery_on_hold_is_announced_when_the_hold_is_over() -> None:
+    down = lost(3, reported=FAILING, status=FAILING)
+    r = report(resource(paris=down, london=holder(delivered_at=NOW)), "paris", ACTIVATED)
+    assert announced(r)["paris"] == (FAILING, 1, 1, ""), "nothing is announced on hold"
+    assert next_due(r, NOW, REFRESH_MS) == NOW + 50_000
+    assert rules.elect(r, NOW + 49_999) == r
+    assert announced(rules.elect(r, NOW + 50_000))["paris"] == (STANDBY, 2, 1, "recovered")
+
+
+@pytest.mark.parametrize(
+    "paris",
+    [
+        pytest.param({"reported": FAILING}, id="it is not ready"),
+        pytest.param({"lease_expires_at": NOW + 49_999}, id="its lease ends before"),
+        pytest.param({"deleting": True}, id="it is being deleted"),
+        pytest.param({"status": STANDBY}, id="there is nothing to announce"),
+        pytest.param({"losses": 2}, id="it is not on hold"),
+    ],
+)
+def test_the_end_of_a_hold_wakes_up_nobody_when_nothing_follows(paris: dict[str, Any]) -> None:
+    r = resource(paris=lost(3, **{"status": FAILING, **paris}), london=holder())
+    assert rules.hold_ends(r, NOW) == []
+
+
+def test_an_end_that_has_passed_is_due_now() -> None:
+    r = resource(paris=lost(3, status=FAILING), london=holder())
+    assert rules.hold_ends(r, NOW + 70_000) == [NOW + 70_000]
+
+
+def test_a_failover_prefers_who_is_not_on_hold_unless_it_is_told_otherwise() -> None:
+    r = resource(paris=holder(), london=lost(3, priority=9), zurich=waiting())
+    assert rules.failover(r, "paris", NOW, to=None, command="c").holder == "zurich"
+    assert rules.failover(r, "paris", NOW, to="london", command="c").holder == "london"
+    without = resource(paris=holder(), london=lost(3))
+    assert rules.failover(without, "paris", NOW, to=None, command="c").holder == "london"
+
+
+def test_without_damping_losses_are_forgotten() -> None:
+    r = resource(paris=lost(3), london=holder(losses=1, lost_at=NOW))
+    forgotten = rules.forget_losses(r)
+    assert [(e.losses, e.lost_at, e.ready_since) for e in forgotten.endpoints.values()] == [(0, 0, 0)] * 2
+    assert rules.forget_losses(forgotten) is forgotten

@@ -32,8 +32,8 @@ def test_the_end_of_a_candidates_lease_is_due_and_no_other_lease() -> None:
         rome=waiting(status=FAILING, lease_expires_at=NOW + 1_000),
         oslo=waiting(reported=STANDBY, lease_expires_at=NOW + 2_000),
     )
-    assert next_due(r, REFRESH_MS) == NOW + 20_000
-    assert next_due(resource(), REFRESH_MS) == NEVER
+    assert next_due(r, NOW, REFRESH_MS) == NOW + 20_000
+    assert next_due(resource(), NOW, REFRESH_MS) == NEVER
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ CLAIMING = Claiming(token="t", jitter=0.5, handover_ms=1_000)
 def settled(
     item: Resource, *, carried: int | None = None, claiming: Claiming | None = CLAIMING
 ) -> tuple[Resource, bool]:
-    return settle(item, NOW, refresh_ms=REFRESH_MS, carried=carried, claiming=claiming)
+    return settle(item, NOW, refresh_ms=REFRESH_MS, damping=True, carried=carried, claiming=claiming)
 
 
 READY = endpoint(reported=ACTIVATED)
@@ -108,8 +108,8 @@ PENDING = waiting(sequence=2, next_attempt_at=NOW)
             id="keeps a deleted entry whose status is pending, and claims it",
         ),
         pytest.param(
-            resource(paris=holder(lease_expires_at=NOW), london=waiting()), CLAIMING, ["paris"], NOW + 1_000, True,
-            id="ends a lease, claims the STANDBY, and comes back when the handover is over",
+            resource(paris=holder(lease_expires_at=NOW), london=waiting()), CLAIMING, ["paris"], NOW + 9_000, True,
+            id="ends a lease, claims the STANDBY, and comes back if that never begins to be sent",
         ),
         pytest.param(
             resource(paris=holder(claim=Claim("theirs", NOW + 9_000, 1), delivered_sequence=0)), CLAIMING, [],
@@ -323,3 +323,10 @@ def test_the_next_move_is_that_of_version_0_1_in_every_situation() -> None:
                 assert actual == expected, situation
                 tried += 1
     assert tried > 10_000
+
+
+@pytest.mark.parametrize(("damping", "losses"), [(True, 3), (False, 0)])
+def test_a_step_without_damping_keeps_no_losses(damping: bool, losses: int) -> None:
+    item = resource(paris=holder(lease_expires_at=NOW, losses=2, lost_at=NOW - 1))
+    after, _ = settle(item, NOW, refresh_ms=REFRESH_MS, damping=damping)
+    assert after.endpoints["paris"].losses == losses

@@ -20,6 +20,7 @@ FULL = Endpoint(
     lease_expires_at=NOW + 1, status=STANDBY, epoch=3, sequence=4, reason="demoted", announced_at=NOW,
     delivered_sequence=3, delivered_at=NOW, attempt=2, next_attempt_at=NEVER, failure_kind="not_sent",
     failure_reason="dns", claim=Claim("token", NOW, 4), believed_until=NEVER, requested_at=NOW, deleting=True,
+    losses=3, lost_at=NOW, ready_since=NOW + 1,
 )  # fmt: skip
 FULL_ENTRY: dict[str, Any] = {
     "j": {"N": "1795435200000"},
@@ -46,6 +47,9 @@ FULL_ENTRY: dict[str, Any] = {
     "b": {"N": "9007199254740991"},
     "aa": {"N": "1795435200000"},
     "d": {"BOOL": True},
+    "n": {"N": "3"},
+    "lo": {"N": "1795435200000"},
+    "rd": {"N": "1795435200001"},
 }
 ITEM: dict[str, Any] = {
     "resource_id": {"S": "ip ü"},

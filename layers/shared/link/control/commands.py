@@ -212,7 +212,7 @@ class Commands:
             now = self._clock.now()
             resource = command(resource, now)
             refresh_ms = self._plugins[self._plugins.name(resource.plugin)].config().refresh_every
-            return Step(*settle(resource, now, refresh_ms=refresh_ms))
+            return Step(*settle(resource, now, refresh_ms=refresh_ms, damping=self._settings.flap_damping))
 
         committed = self._locks.update(resource_id, step, cause, registration=row)
         due_at = committed.after.due_at

@@ -73,7 +73,7 @@ class Queries:
 
     def outlook(self, endpoint_id: str, *, to: str | None = None) -> dict[str, Any]:
         """What a failover would do now, as its dry run: the next holder and the webhooks. Raises as it would."""
-        before = rules.elect(self._locks.read(self._registrations.existing(endpoint_id).resource_id), self._clock.now())
+        before = self._locks.read(self._registrations.existing(endpoint_id).resource_id)
         after = rules.failover(before, endpoint_id, self._clock.now(), to=to, command="dry-run")
         return views.outlook(before, after)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from link.election import rules
 from link.election.result import NEXT_STEPS, ResultKind
 from link.election.state import Endpoint, Resource, Status
 from link.plugins.seam import Plugins
@@ -78,6 +79,7 @@ def resource(item: Resource, now: int) -> dict[str, Any]:
             "reported_at": e.reported_at or None,
             "lease_seconds": e.lease_seconds,
             "lease_expires_at": e.lease_expires_at,
+            "held_until": rules.held_until(e) if rules.on_hold(e, now) else None,
             "priority": e.priority,
             "joined_at": e.joined,
         }

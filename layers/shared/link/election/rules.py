@@ -17,6 +17,16 @@ MAX_FUTURE_MS = 60_000
 MAX_COMMANDS = 3
 """Request ids kept per item, so that a retried failover is recognised even after two others."""
 MAX_ENDPOINTS_PER_RESOURCE = 64
+LOSSES = 3
+"""From this loss on an endpoint is put on hold: a failure and a repeated one are handled as fast as ever."""
+LOSSES_KEPT_MS = 1_200_000
+"""Twice the longest hold, so that an endpoint that fails right after it goes on counting."""
+HOLD_MS = 60_000
+"""The first hold: two hosts that flap get the lock twice a minute together, and each further hold is doubled."""
+MAX_HOLD_MS = 600_000
+"""As far apart as deliveries are retried."""
+STEADY_MS = 5_000
+"""How long an endpoint on hold must be ready to be elected when no other is: one that flaps each second never is."""
 
 _RANK = {Status.ACTIVATED: 0, Status.STANDBY: 1, Status.FAILING: 2}
 
@@ -42,9 +52,11 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
         )
     if not supersedes(e, status, at):
         return resource
+    ready_since = now if e.losses and not e.ready(now) else e.ready_since
     e = replace(e, reported=status, reported_at=at)
     if status is Status.ACTIVATED:
-        e = replace(e, lease_expires_at=_lease_end(lease_start(at, now), e.lease_seconds))
+        end = _lease_end(lease_start(at, now), e.lease_seconds)
+        e = replace(e, lease_expires_at=end, ready_since=ready_since)
     resource = resource.having(endpoint_id, e)
 
     if status is Status.ACTIVATED:
@@ -54,7 +66,7 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
             # The holder is ACTIVATED, so neither branch is for the holder.
             if e.status is Status.BOOTING:
                 e = announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now)
-            elif e.status is Status.FAILING:
+            elif e.status is Status.FAILING and not on_hold(e, now):
                 e = announce(e, Status.STANDBY, Reason.RECOVERED, resource.epoch, now)
         return resource.having(endpoint_id, e)
 
@@ -110,7 +122,30 @@ def release(resource: Resource, reason: Reason, now: int) -> Resource:
     # A frozen holder may have reported FAILING without consequence so far.
     fails = reason in (Reason.FAILING, Reason.LEASE_EXPIRED) or old.reported is Status.FAILING
     status = Status.FAILING if fails else Status.STANDBY
-    return replace(resource.having(old_id, announce(old, status, reason, old.epoch, now)), holder=None)
+    released = announce(old, status, reason, old.epoch, now)
+    if reason in (Reason.DEMOTED, Reason.FAILING, Reason.LEASE_EXPIRED):
+        losses = 1 + (old.losses if now - old.lost_at <= LOSSES_KEPT_MS else 0)
+        released = replace(released, losses=losses, lost_at=now)
+    return replace(resource.having(old_id, released), holder=None)
+
+
+def held_until(e: Endpoint) -> int:
+    """Until when an endpoint that lost the lock again and again is on hold; 0 when it is not."""
+    if e.losses < LOSSES:
+        return 0
+    return e.lost_at + min(MAX_HOLD_MS, HOLD_MS << min(e.losses - LOSSES, 10))
+
+
+def on_hold(e: Endpoint, now: int) -> bool:
+    """Whether it is passed over while another endpoint is ready."""
+    return now < held_until(e)
+
+
+def forget_losses(resource: Resource) -> Resource:
+    """Without damping: nobody is ever put on hold."""
+    for endpoint_id, e in resource.endpoints.items():
+        resource = resource.having(endpoint_id, replace(e, losses=0, lost_at=0, ready_since=0))
+    return resource
 
 
 def elect(resource: Resource, now: int) -> Resource:
@@ -122,10 +157,41 @@ def elect(resource: Resource, now: int) -> Resource:
                 resource = release(resource, Reason.LEASE_EXPIRED, now)
             else:
                 resource = resource.having(endpoint_id, replace(e, status=Status.FAILING))
-    if resource.holder is not None:
-        return resource
-    ready = [endpoint_id for endpoint_id, e in resource.endpoints.items() if e.ready(now)]
-    return _grant(resource, ready, Reason.ELECTED, now)
+    if resource.holder is None:
+        resource = _grant(resource, _electable(resource, now), Reason.ELECTED, now)
+    for endpoint_id, e in resource.endpoints.items():
+        # What its report would have announced without the hold.
+        if e.status is Status.FAILING and e.losses >= LOSSES and e.ready(now) and not on_hold(e, now):
+            e = announce(e, Status.STANDBY, Reason.RECOVERED, resource.epoch, now)
+            resource = resource.having(endpoint_id, e)
+    return resource
+
+
+def _electable(resource: Resource, now: int) -> list[str]:
+    """The ready endpoints that are not on hold; if there is none, those that have been ready for a while."""
+    ready = {endpoint_id: e for endpoint_id, e in resource.endpoints.items() if e.ready(now)}
+    free = [endpoint_id for endpoint_id, e in ready.items() if not on_hold(e, now)]
+    # ● Or a resource would have no holder although a host is up.
+    return free or [endpoint_id for endpoint_id, e in ready.items() if now >= _steady_at(e)]
+
+
+def _steady_at(e: Endpoint) -> int:
+    return max(e.lost_at, e.ready_since) + STEADY_MS
+
+
+def hold_ends(resource: Resource, now: int) -> list[int]:
+    """When an endpoint on hold can be elected or announced, if it is ready then."""
+    ends = []
+    for e in resource.endpoints.values():
+        end = held_until(e)
+        if resource.holder is None:
+            end = min(end, _steady_at(e))
+        elif e.status is not Status.FAILING:
+            continue
+        end = max(end, now)
+        if e.losses >= LOSSES and e.ready(end):
+            ends.append(end)
+    return ends
 
 
 def lease_ends(resource: Resource) -> list[tuple[str, int]]:
@@ -186,6 +252,7 @@ def failover(resource: Resource, endpoint_id: str, now: int, *, to: str | None, 
         others = [to]
     if not others:
         raise Conflict("no other nodes are listening for this endpoint")
+    others = [i for i in others if not on_hold(resource.endpoints[i], now)] or others
     resource = release(resource, Reason.FAILOVER, now)
     commands = (command, *resource.commands)[:MAX_COMMANDS]
     return replace(_grant(resource, others, Reason.FAILOVER, now), commands=commands)
@@ -225,9 +292,14 @@ def delete(resource: Resource, endpoint_id: str, now: int, *, force: bool = Fals
 
 
 def freeze(resource: Resource, now: int) -> Resource:
-    """Keeps the holder from now on; Conflict when there is none."""
+    """Keeps the holder from now on; Conflict when there is none, or when its lease has ended."""
     if resource.holder is None:
         raise Conflict("no endpoint holds this resource: there is nothing to keep as it is")
+    if elect(resource, now).holder != resource.holder:
+        raise Conflict(
+            f"the lease of its holder {resource.holder} has ended: freeze the resource after the next election, "
+            "which follows within a minute"
+        )
     return replace(resource, frozen=True)
 
 

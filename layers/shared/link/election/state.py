@@ -84,6 +84,13 @@ class Endpoint:
     """When an operator requested its status again, until that is delivered; 0: no request."""
     deleting: bool = False
 
+    losses: int = 0
+    """How often in a row it lost the lock by its own report or silence; see "hold" in docs/protocol.md."""
+    lost_at: int = 0
+    """When it last did."""
+    ready_since: int = 0
+    """Since when it is ready again after a loss; 0 without losses."""
+
     @property
     def wire(self) -> Status:
         """The status that is sent to its receiver."""

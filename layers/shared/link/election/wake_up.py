@@ -18,10 +18,11 @@ WAIT_IN_PLACE_MS = 1_000
 """SQS delays are whole seconds: an invocation that is woken up to a second early waits for the rest."""
 
 
-def next_due(resource: Resource, refresh_ms: int) -> int:
+def next_due(resource: Resource, now: int, refresh_ms: int) -> int:
     """The next moment at which something has to be done; NEVER if nothing has to."""
     sends = (due(resource, endpoint_id, refresh_ms) for endpoint_id in resource.endpoints)
-    return min([NEVER, *sends, *(end for _, end in rules.lease_ends(resource))])
+    lease_ends = (end for _, end in rules.lease_ends(resource))
+    return min([NEVER, *sends, *lease_ends, *rules.hold_ends(resource, now)])
 
 
 def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms: int) -> tuple[Resource, bool]:
@@ -29,7 +30,7 @@ def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms
 
     ● due_at itself is the bookkeeping: only a message that carries its very value may raise it, once.
     """
-    wanted = next_due(resource, refresh_ms)
+    wanted = next_due(resource, now, refresh_ms)
     present = resource.due_at
     if present is None or present <= now or present == carried or present > wanted:
         resource = replace(resource, due_at=None if wanted == NEVER else wanted)
@@ -47,13 +48,22 @@ class Claiming:
 
 
 def settle(
-    resource: Resource, now: int, *, refresh_ms: int, carried: int | None = None, claiming: Claiming | None = None
+    resource: Resource,
+    now: int,
+    *,
+    refresh_ms: int,
+    damping: bool,
+    carried: int | None = None,
+    claiming: Claiming | None = None,
 ) -> tuple[Resource, bool]:
     """Ends every step: elects, drops what is delivered, claims what is due (if `claiming`) and keeps due_at.
 
-    Returns the item to commit, and whether its committer has to put a wake-up message.
+    Returns the item to commit, and whether its committer has to put a wake-up message. Without `damping` no endpoint
+    is put on hold.
     """
     resource = rules.drop_delivered(rules.elect(resource, now))
+    if not damping:
+        resource = rules.forget_losses(resource)
     if claiming is not None:
         resource = claim_due(
             resource,

@@ -42,6 +42,9 @@ _SHORT = {
     "believed_until": "b",
     "requested_at": "aa",
     "deleting": "d",
+    "losses": "n",
+    "lost_at": "lo",
+    "ready_since": "rd",
 }
 
 

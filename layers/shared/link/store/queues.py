@@ -8,6 +8,8 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
 from link.settings import Settings
+from link.store.aws import FAULTS, error_code
+from link.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -31,8 +33,14 @@ class Queues:
         self._rejected_url = settings.rejected_events_queue_url
 
     def wake_up(self, resource_id: str, due_at: int, now: int) -> None:
-        """Has `reconcile` run for the resource when it is due, up to a second early."""
-        self._sqs.send_message(QueueUrl=self._wake_up_url, **wake_up_message(resource_id, due_at, now))
+        """Has `reconcile` run for the resource when it is due, up to a second early.
+
+        A failure is only logged: what was committed is done, and the sweep finds due_at within a minute.
+        """
+        try:
+            self._sqs.send_message(QueueUrl=self._wake_up_url, **wake_up_message(resource_id, due_at, now))
+        except FAULTS as error:
+            logger.warning("wake_up.failed", resource_id=resource_id, reason=error_code(error))
 
     def wake_up_all(
         self, due: Iterable[tuple[str, int]], now: Callable[[], int], at_once: Callable[..., Iterable[int]] = map
