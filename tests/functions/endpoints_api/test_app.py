@@ -1,4 +1,4 @@
-"""The API, route by route, as LinK answers it and with what is added to it."""
+"""The API, route by route: LinK's answers, and what this project adds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRANGER = "vip-99999999-9999-4999-8999-999999999999"
 
 
 def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
-    """(status, JSON body or '') of an API call out of events/; its `id` and `body` can be changed."""
+    """Make the API call in events/api_<name>.json with the changes; return its status and its JSON body or ''."""
     request = event(f"api_{name}")
     if "id" in changes:
         request["path"] = request["path"].replace(PARIS, changes["id"])
@@ -39,7 +39,7 @@ def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
 
 
 def endpoint(id: str, status: str, **more: Any) -> dict[str, Any]:
-    """LinK's object, with ours added."""
+    """LinK's members of an endpoint, and ours."""
     linked = {"id": id, "status": status, "healthcheck_interval": 0, "plugin": "webhook"}
     return {
         **linked,
@@ -216,7 +216,7 @@ def test_failover(deployment: Deployment) -> None:
 
 
 def test_a_request_id_that_a_caller_chose_suppresses_no_failover(deployment: Deployment) -> None:
-    """Lambda's id tells a repetition: API Gateway's is the caller's, and here it is the same for both calls."""
+    """Lambda's id identifies a repeated call. API Gateway's id, which a caller can choose, is the same in both."""
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     assert call(deployment, "failover", body=None) == (204, "")
@@ -288,7 +288,7 @@ def test_the_holder_of_a_frozen_resource_is_not_deleted(deployment: Deployment) 
 
 
 @pytest.mark.parametrize("name", ["change", "redeliver"])
-def test_calls_that_link_does_not_have_carry_no_words_of_it(deployment: Deployment, name: str) -> None:
+def test_calls_that_link_does_not_have_are_refused_without_links_words(deployment: Deployment, name: str) -> None:
     assert call(deployment, name, id=STRANGER) == (404, {"error": "Endpoint not found"})
 
 
@@ -303,7 +303,7 @@ def test_an_unknown_route(deployment: Deployment) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"error": "404 page not found"})
 
 
-# What LinK does not show
+# Views that LinK does not have
 
 
 def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
@@ -473,7 +473,7 @@ def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
     assert paged == rows
 
 
-def test_the_audit_of_an_unknown_resource_is_empty_and_of_none_an_error(deployment: Deployment) -> None:
+def test_the_audit_of_an_unknown_resource_is_empty_and_needs_a_resource_id(deployment: Deployment) -> None:
     assert call(deployment, "transitions", query={"resource_id": "unknown"}) == (200, {"transitions": []})
     status, body = call(deployment, "transitions", query=None)
     assert status == 400 and "resource_id is missing" in body["error"]
@@ -722,7 +722,7 @@ def test_a_repeated_create_registers_once(deployment: Deployment) -> None:
     status, first = call(deployment, "create", headers=key)
     assert (status, call(deployment, "create", headers=key)) == (201, (201, first))
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
-    # Afterwards it is a new registration: sequences of an id never start again.
+    # After a delete, the same key registers a new endpoint: the sequence of an id never starts again.
     assert call(deployment, "delete", id=first["endpoint"]["id"])[0] == 204
     status, second = call(deployment, "create", headers=key)
     assert status == 201 and second["endpoint"]["id"] != first["endpoint"]["id"]
