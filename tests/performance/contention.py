@@ -27,7 +27,7 @@ ENDPOINTS = 32
 
 
 def crowded_tables() -> Any:
-    """Return the tables' items of a resource with many endpoints, paris active."""
+    """Return the stored items of a resource with many endpoints, of which paris is active."""
     items = situation.tables(situation.Status.ACTIVATED)
     resource = from_item(items[SETTINGS.locks_table])
     paris = resource.endpoints[PARIS]
