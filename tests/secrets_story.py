@@ -55,7 +55,7 @@ class Story:
         except Exception:
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
 
-    def told(self) -> int:
+    def delivered(self) -> int:
         return len(self.deployment.receiver.requests)
 
 
@@ -65,7 +65,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     # Success.
     story.register(PARIS, receiver.url)
     story.report("status_winner")
-    assert story.told() == 1
+    assert story.delivered() == 1
     assert receiver.requests[0].header("Authorization").encode("latin-1").decode() == HEADER
 
     # Refused registrations: 422, 400, 409.

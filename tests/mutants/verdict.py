@@ -42,7 +42,7 @@ def judge(mutant: Mutant, *, search: bool = False) -> Verdict:
     with applied(mutant):
         failure = check(mutant.caught_by, search=search)
     if failure is None:
-        return Verdict(False, f"stays green: {mutant.caught_by}")
+        return Verdict(False, f"passes with the mutant: {mutant.caught_by}")
     return Verdict(failure.broken, failure.how if failure.broken else f"fails for another reason: {failure.how}")
 
 

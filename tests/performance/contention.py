@@ -1,6 +1,6 @@
 """`python -m tests.performance.contention NUMBER`: NUMBER concurrent reports for one resource; the last line is JSON.
 
-Each report is an event in a thread of its own; all threads start together. As in production, a refused write is
+Each report is an event in its own thread; all threads start together. As in production, a refused write is
 repeated until DynamoDB accepts it.
 """
 

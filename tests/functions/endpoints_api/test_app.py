@@ -58,7 +58,7 @@ def undated(view: dict[str, Any]) -> dict[str, Any]:
     return {**view, "delivery": {k: v for k, v in view["delivery"].items() if not k.endswith("_at")}}
 
 
-def told(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
+def last_status(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
     return {"status": status, "epoch": epoch, "sequence": sequence, "reason": reason}
 
 
@@ -142,8 +142,8 @@ def test_too_many_endpoints(deployment: Deployment, monkeypatch: pytest.MonkeyPa
 def test_show_and_list(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
-    paris = endpoint(PARIS, "ACTIVATED", delivery=told("ACTIVATED", 1, 1, "elected"))
-    london = endpoint(LONDON, "STANDBY", delivery=told("STANDBY", 1, 1, "joined"))
+    paris = endpoint(PARIS, "ACTIVATED", delivery=last_status("ACTIVATED", 1, 1, "elected"))
+    london = endpoint(LONDON, "STANDBY", delivery=last_status("STANDBY", 1, 1, "joined"))
     status, body = call(deployment, "show")
     assert (status, undated(body["endpoint"])) == (200, paris)
     status, body = call(deployment, "list")
@@ -175,7 +175,7 @@ def test_deleting_the_holder_notifies_its_receiver_and_then_removes_everything(d
     assert call(deployment, "show") == (404, {"error": "Endpoint not found"})
     assert call(deployment, "delete")[0] == 404
     (left,) = call(deployment, "list")[1]["endpoints"]
-    assert undated(left) == endpoint(LONDON, "ACTIVATED", delivery=told("ACTIVATED", 2, 2, "elected"))
+    assert undated(left) == endpoint(LONDON, "ACTIVATED", delivery=last_status("ACTIVATED", 2, 2, "elected"))
     before = len(deployment.receiver.requests)
     deployment.invoke("reconcile", event("wake_up"))
     assert [request.brief() for request in deployment.receiver.requests[before:]] == [
@@ -535,7 +535,7 @@ def test_a_preview_has_everything_but_what_is_secret(deployment: Deployment) -> 
     }  # fmt: skip
     assert request["headers"]["X-Link-Webhook-Reason"] == "refresh"
     assert request["headers"]["webhook-id"].startswith(f"{PARIS}_1_1_")
-    assert call(deployment, "preview", id=LONDON)[0] == 409, "a standby that was told so is never told again"
+    assert call(deployment, "preview", id=LONDON)[0] == 409, "a delivered STANDBY is never sent again"
     assert config["secret"] not in json.dumps(body)
 
 
@@ -663,7 +663,7 @@ def test_redeliver_sends_the_same_status_again(deployment: Deployment) -> None:
         (LONDON, "STANDBY", 1, 1, "joined"),
     ]
     first, again = deployment.receiver.requests[0], next(r for r in told_again if r.brief()[0] == PARIS)
-    assert first.header("webhook-id") == again.header("webhook-id"), "one message, told twice"
+    assert first.header("webhook-id") == again.header("webhook-id"), "one message, sent twice"
 
 
 @pytest.mark.parametrize(
@@ -777,7 +777,7 @@ def test_a_key_rotation_is_started_without_any_input_and_shows_its_progress(depl
         pass
     assert call(deployment, "key_rotation", query=query)[1]["key_rotation"]["encrypted_since"] == 0
     ciphertext = deployment.registration(PARIS)["ciphertext"]
-    assert deployment.invoke("key_rotation", {"url": "whatever it is told"}) == {"endpoints": 2}
+    assert deployment.invoke("key_rotation", {"url": "ignored"}) == {"endpoints": 2}
     after = call(deployment, "key_rotation", query=query)[1]["key_rotation"]
     assert (after["endpoints"], after["encrypted_since"], after["since"]) == (2, 2, since)
     assert after["oldest_encrypted_at"] >= since

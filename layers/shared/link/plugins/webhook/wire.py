@@ -70,7 +70,7 @@ def sign_standard(secrets: Sequence[str], message_id: str, timestamp: int, body:
 
 
 def message_id(endpoint_id: str, epoch: int, sequence: int, refreshed_at: int | None = None) -> str:
-    """The `webhook-id`. Attempts of one announcement share it; a refresh is a message with an id of its own.
+    """The `webhook-id`. Attempts of one announcement share it; a refresh has its own id.
 
     >>> message_id("vip-1", 7, 3), message_id("vip-1", 7, 3, 1700000000123)
     ('vip-1_7_3', 'vip-1_7_3_1700000000123')
