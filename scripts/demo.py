@@ -234,7 +234,7 @@ class Director:
             raise RuntimeError(f"EventBridge did not accept the event of {host}: {answer['Entries']}")
 
     def expect(self, *briefs: tuple[str, str, int, int, str], together: bool = False) -> None:
-        """Expect more webhooks and wait until they arrive. Their order counts unless they come `together`."""
+        """Expect more webhooks and wait until they arrive, in this order unless `together`."""
         self.story.expected += [set(briefs)] if together else [{brief} for brief in briefs]
         wanted = {(self.ids[host], status, str(epoch), str(n), why) for host, status, epoch, n, why in briefs}
 
