@@ -207,7 +207,7 @@ def test_promise_6_convergence() -> None:
 
 
 def test_promise_7_liveness() -> None:
-    """There is a holder at once after an event, a second after a lease's end, and a sweep after any loss."""
+    """There is a holder at once after an event, within 1 s after a lease's end, and within a sweep after any loss."""
     world = World()
     paris, london = world.register("paris", lease_seconds=30), world.register("london")
     world.report(paris, "ACTIVATED")
