@@ -47,7 +47,7 @@ class Arrival:
 
 @dataclass
 class Announcement:
-    """The content of a webhook, once verified."""
+    """The content of a verified webhook."""
 
     at: float
     host: str
@@ -126,7 +126,7 @@ def verify(arrival: Arrival, secrets: dict[str, str], hosts: dict[str, str]) -> 
 
 @dataclass
 class Story:
-    """Who took part, and the webhooks that must arrive."""
+    """The hosts that took part, and the webhooks that must arrive."""
 
     hosts: dict[str, str] = field(default_factory=dict)
     """From endpoint id to host."""
@@ -234,7 +234,7 @@ class Director:
             raise RuntimeError(f"EventBridge did not accept the event of {host}: {answer['Entries']}")
 
     def expect(self, *briefs: tuple[str, str, int, int, str], together: bool = False) -> None:
-        """Add webhooks to the expected ones, in this order unless `together`, and wait until they arrive."""
+        """Expect more webhooks and wait until they arrive, in this order unless `together`."""
         self.story.expected += [set(briefs)] if together else [{brief} for brief in briefs]
         wanted = {(self.ids[host], status, str(epoch), str(n), why) for host, status, epoch, n, why in briefs}
 

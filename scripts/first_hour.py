@@ -35,7 +35,7 @@ LINES = 1_000
 
 
 class Failed(Exception):
-    """A step did not see what it should have seen."""
+    """A step found something wrong. `then` says what to do."""
 
     def __init__(self, seen: str, then: str) -> None:
         super().__init__(seen)
@@ -254,7 +254,7 @@ def log_lines_are_whole(account: Account) -> str:
 
 
 def endpoints_are_elected(account: Account) -> str:
-    """Two endpoints with the shortest lease report for some time; both are deleted again, whatever happens."""
+    """Register two endpoints with the shortest lease, report for some time, and delete both in any case."""
     resource, endpoints = f"first-hour-{secrets.token_hex(4)}", list[str]()
     try:
         for host in ("paris", "london"):

@@ -1,6 +1,6 @@
-"""Run by test_secrets.py in a process of its own: everything that can go wrong while secrets are about.
+"""Run by test_secrets.py in its own process: plays what can go wrong while secrets are in use.
 
-Prints what the functions print; writes what lies in tables and queues, and what the API answered, to argv[1].
+Prints what the functions print. Writes the contents of tables and queues, and the answers of the API, to argv[1].
 """
 
 from __future__ import annotations
@@ -49,13 +49,13 @@ class Story:
         self.deployment.register(endpoint_id, plugin_config=body["plugin_config"])
 
     def report(self, name: str) -> None:
-        """A status event; what the function raises goes to the log, as Lambda does it, and its message comes back."""
+        """Send a status event. What the function raises goes to the log, as in Lambda."""
         try:
             self.answers.append(self.deployment.invoke("endpoint_status", event(name)))
         except Exception:
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
 
-    def told(self) -> int:
+    def delivered(self) -> int:
         return len(self.deployment.receiver.requests)
 
 
@@ -65,7 +65,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     # Success.
     story.register(PARIS, receiver.url)
     story.report("status_winner")
-    assert story.told() == 1
+    assert story.delivered() == 1
     assert receiver.requests[0].header("Authorization").encode("latin-1").decode() == HEADER
 
     # Refused registrations: 422, 400, 409.
@@ -76,7 +76,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     assert story.api("create", json.dumps(BODY)[:-2])["statusCode"] == 400
     assert story.api("create", json.dumps(SECRET))["statusCode"] == 422
 
-    # Changes of it: refused, refused by what is stored, done with two secrets for a while, and encrypted again.
+    # Changes: refused as invalid, refused because of what is stored, accepted with two secrets; then a key rotation.
     config = {"secret": SECRET, "headers": {"Authorization": HEADER}}
     assert story.api("change", {"plugin_config": {**config, "headers": {"Host": HEADER}}})["statusCode"] == 422
     assert story.api("change", {"plugin_config": {"secret": SECRET}})["statusCode"] == 422
@@ -99,7 +99,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
         except Unfinished:
             sys.excepthook(*sys.exc_info())  # type: ignore[arg-type]
 
-    # KMS says no.
+    # KMS refuses.
     def denied(self: Any, ciphertext: bytes, bound_to: dict[str, str]) -> None:
         error = {"Code": "AccessDeniedException", "Message": "not authorized to perform kms:Decrypt"}
         raise ClientError({"Error": error}, "Decrypt")  # type: ignore[arg-type]
@@ -107,7 +107,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     with patch.context() as denying:
         denying.setattr("link.store.vault.Vault.decrypt", denied)
         story.report("status_failing")
-    # The sender crashes, with all it knows in its message.
+    # The sender crashes, with all that it knows in the error's text.
 
     def crash(self: Sender, url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
         raise ValueError(f"{headers} {SECRET} {HEADER}")
@@ -115,7 +115,7 @@ def play(story: Story, patch: pytest.MonkeyPatch) -> None:
     with patch.context() as crashing:
         crashing.setattr(Sender, "post", crash)
         story.report("status_recovering")
-    # TLS to a receiver that has none.
+    # TLS to a receiver without TLS.
     story.register(LONDON, receiver.url.replace("http:", "https:"))
     story.report("status_loser")
 

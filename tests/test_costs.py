@@ -1,4 +1,4 @@
-"""What each path costs, counted on the wire from the event until all is quiet, every invocation included."""
+"""The calls of each path, counted on the wire from the event until nothing is left to do, in all invocations."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def aws():
 
 
 def running(**lease: int) -> tuple[World, str, str]:
-    """paris active, london standing by, all quiet, a process without memory."""
+    """paris is active, london on standby, nothing is due, and the process is new."""
     world = World()
     paris, london = world.register("paris", **lease), world.register("london", **lease)
     world.report(paris, "ACTIVATED")
@@ -109,7 +109,7 @@ PATHS: dict[str, Callable[[], tuple[World, Callable[[], object]]]] = {
 
 
 def spent(world: World, happens: Callable[[], object]) -> tuple[int, ...]:
-    """What happened on the wire, by COLUMNS; the sweep's queries and its wake-ups apart."""
+    """The numbers of calls, in the order of COLUMNS, without the queries and wake-ups of the sweep."""
     world.wire.clear()
     before = len(world.receiver.requests)
     messages = world.calls["send_message"]
@@ -119,7 +119,7 @@ def spent(world: World, happens: Callable[[], object]) -> tuple[int, ...]:
     wire["SendMessage"] = world.calls["send_message"] - messages
     wire["POSTs"] = len(world.receiver.requests) - before
     others = set(wire) - {*COLUMNS, "GetItem", "PutItem", "TransactWriteItems", "Query"}
-    assert not others, f"calls nobody accounted for: {others}"
+    assert not others, f"calls that no column counts: {others}"
     return tuple(wire[column] for column in COLUMNS)
 
 
@@ -134,7 +134,7 @@ def test_the_readme_says_the_same(path: str) -> None:
     assert row in README.read_text()
 
 
-def test_kms_is_asked_once_per_endpoint_process_and_fifteen_minutes() -> None:
+def test_a_process_decrypts_the_secret_of_an_endpoint_once() -> None:
     world, paris, london = running()
     world.wire.clear()
     for _ in range(3):

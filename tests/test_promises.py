@@ -28,7 +28,7 @@ def two(world: World) -> tuple[str, str]:
 
 
 def running(**settings: int) -> tuple[World, str, str]:
-    """paris active, london standing by, everything told."""
+    """paris is active, london on standby, everything is delivered."""
     world = World(**settings)
     paris, london = two(world)
     world.report(paris, "ACTIVATED")
@@ -38,7 +38,7 @@ def running(**settings: int) -> tuple[World, str, str]:
 
 
 def race(scenario, rival, *, in_memory: bool = True) -> Iterator[World]:
-    """The world after `scenario`, once for every point in it, with `rival` happening at that point."""
+    """Yield the world after `scenario`, once per point in it: `rival` happens at that point."""
     probe = World(in_memory=in_memory)
     scenario(probe, two(probe))
     first = len(probe.points)
@@ -80,12 +80,12 @@ def test_promise_1_one_holder() -> None:
 
 
 def _same_commit(world: World, active: set[str]) -> bool:
-    """Within one commit the order of the changes says nothing."""
+    """Whether one commit made all these changes: then their order means nothing."""
     return any(active <= {c["endpoint_id"] for c in changes} for changes in world.changes())
 
 
 def test_promise_2_fencing() -> None:
-    """Every grant of the lock has an epoch of its own in every race, and deleting everything does not reset it."""
+    """Every grant of the lock has its own epoch in every race, and deleting all endpoints does not reset the epoch."""
     # First on moto, which evaluates the write's condition itself.
     on_moto = race(one_reports, other_reports, in_memory=False)
     for world in itertools.chain(on_moto, race(one_reports, other_takes_over)):
@@ -105,7 +105,7 @@ def test_promise_2_fencing() -> None:
 
 
 def test_promise_3_nothing_is_lost() -> None:
-    """A receiver that is down gets what it missed, the STANDBY too; a superseded status is not repeated."""
+    """A receiver that was down gets what it missed, the STANDBY too; a superseded status is not sent again."""
     world, paris, _ = running()
     world.receiver.always = Result(ResultKind.NOT_SENT, "connect")
     world.report(paris, "FAILING")
@@ -119,7 +119,7 @@ def test_promise_3_nothing_is_lost() -> None:
 
 
 def test_promise_4_order() -> None:
-    """One attempt at a time per endpoint, and nothing older after something newer."""
+    """An endpoint has one attempt at a time, and no older status is sent after a newer one."""
     probe = World()
     probe.report(two(probe)[0], "ACTIVATED")
     sending = probe.points.index("post before")
@@ -138,19 +138,19 @@ def test_promise_4_order() -> None:
     world.settle(20_000)
     assert [(r.status, r.sequence) for r in world.receiver.requests] == [("ACTIVATED", 1), ("STANDBY", 2)]
 
-    # A sender that was stopped anywhere between its claim and its bytes stays silent, while another one speaks.
+    # A sender that was stopped between its claim and its bytes sends nothing, because another one has sent.
     claimed = max(n for n in range(sending) if probe.points[n] == "dynamodb.transact_write_items after")
     assert sending - claimed >= 4, "it reads the registration and decrypts the secret"
     for stopped in range(claimed, sending + 1):
         world = World(in_memory=True)
         paris, _ = two(world)
 
-        def another_speaks(world: World = world, paris: str = paris) -> None:
+        def another_sends(world: World = world, paris: str = paris) -> None:
             world.settle(16_000)
             world.report(paris, "FAILING")
             assert [r.status for r in world.receiver.requests][-1:] == ["STANDBY"]
 
-        world.meanwhile[stopped] = another_speaks
+        world.meanwhile[stopped] = another_sends
         world.report(paris, "ACTIVATED")
         world.settle(75_000)
         sequences = [r.sequence for r in world.receiver.requests]
@@ -158,13 +158,13 @@ def test_promise_4_order() -> None:
 
 
 def test_promise_5_break_before_make() -> None:
-    """The new holder's ACTIVATED comes after the old one's STANDBY, or a second after its first attempt."""
+    """The new holder's ACTIVATED comes after the old one's STANDBY, or a second after the STANDBY's first attempt."""
     world, paris, _ = running()
     world.report(paris, "FAILING")
     world.settle(5_000)
     assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
 
-    # Its receiver does not answer: the handover waits a second from the first attempt, and no longer.
+    # The old holder's receiver does not answer: the handover waits for one second after the first attempt.
     world, paris, _ = running()
     world.receiver.always = HANGS
     reported_at = world.clock.now()
@@ -192,7 +192,7 @@ def test_promise_5_break_before_make() -> None:
     assert not world.meanwhile
     assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
 
-    # The same when its answer is on its way for longer than the sender waits.
+    # The same if the answer takes longer than the sender waits.
     world, paris, _ = running()
     world.receiver.answers_after_ms = 6_000
     reported_at = world.clock.now()
@@ -203,7 +203,7 @@ def test_promise_5_break_before_make() -> None:
 
 
 def test_promise_6_convergence() -> None:
-    """Any order, any number of copies: the same reported state and one holder among the ready ones."""
+    """Reports in any order, any number of times, end in the same reported state and one holder among the ready ones."""
     story = [("paris", "ACTIVATED", 1), ("london", "ACTIVATED", 2), ("paris", "FAILING", 3), ("london", "STANDBY", 3)]
     for order in itertools.permutations(story):
         world = World(in_memory=True)
@@ -215,7 +215,7 @@ def test_promise_6_convergence() -> None:
         assert reported == {"paris": "FAILING", "london": "STANDBY"}
         assert world.holder() is None and world.receiver.active() is None
         messages = [r.message_id for r in world.receiver.requests]
-        assert len(messages) == len(set(messages)), "nothing is told twice"
+        assert len(messages) == len(set(messages)), "no message is sent twice"
         world.report(ids["paris"], "ACTIVATED")
         world.report(ids["london"], "ACTIVATED")
         world.settle(75_000)
@@ -224,7 +224,7 @@ def test_promise_6_convergence() -> None:
 
 
 def test_promise_7_liveness() -> None:
-    """A holder at once on an event, within a second of a lease's end, and within a sweep whatever was lost."""
+    """There is a holder at once after an event, within 1 s after a lease's end, and within a sweep after any loss."""
     world = World()
     paris, london = world.register("paris", lease_seconds=30), world.register("london")
     world.report(paris, "ACTIVATED")
@@ -242,7 +242,7 @@ def test_promise_7_liveness() -> None:
     world.report(london, "ACTIVATED")
     world.queue.messages.clear()
     world.settle(30_000 + 60_000)
-    assert world.holder() == "london", "the sweep finds it though every message was lost"
+    assert world.holder() == "london", "the sweep finds it, although every message was lost"
 
     # Two hosts that fail again and again get the lock less often, but one that stays up gets it after five seconds.
     world = World(in_memory=True)
@@ -259,7 +259,7 @@ def test_promise_7_liveness() -> None:
 
 
 def test_promise_8_refresh() -> None:
-    """The holder is told again once per interval, the standby never; a refresh is a message of its own."""
+    """The holder's ACTIVATED is sent again once per interval, a STANDBY never. A refresh has its own message id."""
     world, paris, _ = running(refresh_ms=120_000)
     before = len(world.receiver.requests)
     world.settle(10 * 120_000)
@@ -274,7 +274,7 @@ def test_promise_8_refresh() -> None:
 
 @pytest.mark.parametrize("attack", ["url", "ciphertext of another"])
 def test_promise_9_secrets(attack: str) -> None:
-    """Whoever can write the tables cannot have us send a secret anywhere it was not registered for."""
+    """An attacker who can write the tables cannot make us use a secret for another url or endpoint."""
     world, paris, london = running()
     table, item = tables(world).endpoints, {}
     item = table.get_item(paris)

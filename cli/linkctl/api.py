@@ -1,4 +1,4 @@
-"""A deployment: its API, called with requests that the usual AWS credentials sign, and its event bus."""
+"""A deployment: its API, with requests signed by the usual AWS credentials, and its event bus."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Deployment:
                 allow_redirects=False,
             )
         except requests.RequestException as error:
-            # Only the class: the text of the error repeats the request.
+            # Only the name of its class: the error's text repeats the request.
             raise Unreachable(f"{self.url} cannot be reached: {type(error).__name__}") from None
 
     def report(self, detail: dict[str, Any]) -> None:

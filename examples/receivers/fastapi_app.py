@@ -39,7 +39,7 @@ async def receive(request: Request) -> Response:
         return applied
 
     try:
-        # Store and switch may block, so they do not run in the event loop.
+        # The store and the switch may block, so they do not run in the event loop.
         await run_in_threadpool(believe)
     except WebhookError as error:
         return Response(f"{error}\n", status_code=error.http_status, media_type="text/plain")

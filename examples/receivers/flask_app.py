@@ -28,7 +28,7 @@ def switch_to(endpoint_id: str | None) -> None:
 @app.post("/link")
 def receive() -> Response:
     try:
-        # get_data before anything else reads the body: the signature covers the raw bytes.
+        # Call get_data before anything else reads the body: the signature covers the raw bytes.
         webhook = parse_and_validate_webhook(secrets, list(request.headers.items()), request.get_data())
         applied = apply(store, webhook)
     except WebhookError as error:

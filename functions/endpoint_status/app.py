@@ -1,4 +1,4 @@
-"""Status events: a host reports. Applies each report, elects and sends."""
+"""Status events: applies the report of each host, elects and sends."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from link.telemetry import logger
 RECONCILER = deployment.reconciler()
 
 
-# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+# No event is logged, even if POWERTOOLS_LOGGER_LOG_EVENT is set: the API's events contain secrets.
 @logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """Applies each status event; one that can never succeed is kept in the rejected-events queue and not retried."""
+    """Apply each status event. An event that can never succeed goes to the rejected-events queue, without a retry."""
 
     def apply(record: SQSRecord) -> None:
         RECONCILER.take(record.body, record.message_id, lambda: context.get_remaining_time_in_millis() / 1000)

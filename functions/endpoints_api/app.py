@@ -1,4 +1,4 @@
-"""The API: LinK's routes, answered as LinK does, with IAM in front."""
+"""The API: LinK's routes and answers, and more routes of ours. IAM checks every caller."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ app = APIGatewayRestResolver()
 
 @contextmanager
 def link_says(not_found: str = "", conflict: str = "", **by_code: str) -> Iterator[None]:
-    """Puts LinK's words before the message of a NotFound or a Conflict (or of one with that code)."""
+    """Put LinK's words before the message of a NotFound or a Conflict. `by_code` has other words for some Conflicts."""
     try:
         yield
     except NotFound as error:
@@ -58,7 +58,7 @@ def show(endpoint_id: str) -> Response[str]:
 @app.put("/endpoints/<endpoint_id>")
 @app.patch("/endpoints/<endpoint_id>")
 def change(endpoint_id: str) -> Response[str]:
-    # Without the object around it that the other answers have, as in LinK.
+    # As in LinK, there is no object around this answer, unlike the others.
     return _answer(200, COMMANDS.change(_checked(endpoint_id), _body("invalid JSON"), _request_id(), by=_by()))
 
 
@@ -161,10 +161,10 @@ def unknown(_: Exception) -> Response[str]:
     return _answer(404, {"error": "404 page not found"})
 
 
-# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+# No event is logged, even if POWERTOOLS_LOGGER_LOG_EVENT is set: the API's events contain secrets.
 @logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-    """One call of the API."""
+    """Answer one call of the API."""
     return app.resolve(event, context)
 
 
@@ -181,7 +181,7 @@ def _body(prefix: str) -> Any:
 
 
 def _page(name: str, found: list[dict[str, Any]], more: str | int | None) -> Response[str]:
-    # LinK's clients read the list only.
+    # LinK's clients read the list and ignore `next`.
     return _answer(200, {name: found} | ({} if more is None else {"next": more}))
 
 
@@ -190,7 +190,7 @@ def _query(name: str) -> str | None:
 
 
 def _key(name: str) -> str | None:
-    """A key of a table. A longer one would raise DynamoDB's error, which would not look like the caller's."""
+    """Return a key of a table. DynamoDB would refuse a longer one with an error that looks like a fault of ours."""
     value = _query(name)
     if value is not None and not 1 <= len(value) <= MAX_RESOURCE_ID_CHARACTERS:
         raise BadRequest(f"{name}: {len(value)} characters: use 1 to {MAX_RESOURCE_ID_CHARACTERS}")
@@ -227,7 +227,7 @@ def _checked(endpoint_id: str) -> str:
 
 
 def _request_id() -> str:
-    # Lambda's: a caller can choose API Gateway's by a header, and a command whose id is known changes nothing.
+    # Lambda's id, not API Gateway's, which a caller can set by a header: a failover with a known id does nothing.
     return str(app.lambda_context.aws_request_id)
 
 

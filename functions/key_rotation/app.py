@@ -12,8 +12,8 @@ from link.telemetry import logger
 ROTATION = deployment.key_rotation()
 
 
-# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+# No event is logged, even if POWERTOOLS_LOGGER_LOG_EVENT is set: the API's events contain secrets.
 @logger.inject_lambda_context(log_event=False)
 def handler(event: object, context: LambdaContext) -> dict[str, Any]:
-    """Ignores its event on purpose: the right to start a rotation must not include a say in what it does."""
+    """Ignore the event on purpose: a caller may start a rotation, but must not choose what it does."""
     return ROTATION.run(lambda: context.get_remaining_time_in_millis() / 1000)

@@ -16,10 +16,10 @@ from link.telemetry import logger
 RECONCILER = deployment.reconciler()
 
 
-# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+# No event is logged, even if POWERTOOLS_LOGGER_LOG_EVENT is set: the API's events contain secrets.
 @logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> Any:
-    """Reconciles the resource of each message; a message that cannot be read ends in the dead-letter queue."""
+    """Reconcile the resource of each message. A message that cannot be read ends in the dead-letter queue."""
 
     def wake_up(record: SQSRecord) -> None:
         message = json.loads(record.body)

@@ -1,4 +1,4 @@
-"""The sweep: every minute, wakes up each resource that is due within the next."""
+"""The sweep: every minute, it wakes up each resource that is due within the next minute."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from link.telemetry import logger
 
 SWEEP = deployment.sweep()
 SENDER_THREADS = 8
-"""At 10 ms a call they use all the CPU that the function has."""
+"""With 10 ms for each call, they use all the CPU that the function has."""
 
 
-# Never the event, whatever POWERTOOLS_LOGGER_LOG_EVENT says: a registration has a secret in it.
+# No event is logged, even if POWERTOOLS_LOGGER_LOG_EVENT is set: the API's events contain secrets.
 @logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, int]:
-    """Ignores its event."""
+    """Run the sweep. The event is ignored."""
     with ThreadPoolExecutor(SENDER_THREADS) as pool:
         return {"woken": SWEEP.run(pool.map)}

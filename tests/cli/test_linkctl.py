@@ -424,7 +424,7 @@ def test_errors_have_an_exit_status_and_a_reason(linkctl: Run, arguments: list[s
     assert got == status and text in err and "Traceback" not in err
 
 
-def test_without_credentials_or_a_stack_the_error_has_the_way_out(
+def test_without_credentials_or_a_stack_the_error_says_what_to_do(
     linkctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("LINKCTL_API_URL")

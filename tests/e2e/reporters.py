@@ -1,4 +1,4 @@
-"""Processes that report at the same moment, each with the real code and connections of its own."""
+"""Processes that report at the same moment. Each has the real code and its own connections."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def work(
 
 
 def start(cloud: Cloud, resource_id: str, endpoint_ids: list[str], rounds: int) -> tuple[Any, Any, list[Any]]:
-    """Starts the processes; (barrier of all threads and the judge, queue of reports made, processes)."""
+    """Start the processes. Return the barrier of all threads and the judge, the queue of reports, and the processes."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(len(endpoint_ids) + 1)
     done = context.Queue()

@@ -1,7 +1,7 @@
-"""Contention on a second engine, AWS's own: `make dynamodb-local`, where Java 17 is.
+"""Contention on a second engine, AWS's own: `make prove WHAT=dynamodb-local`, which needs Java 17.
 
-DynamoDB Local listens on every address and has no option for it, so it runs, with the test, in a network namespace
-that has nothing but loopback. Its licence allows downloading it and forbids passing it on.
+DynamoDB Local always listens on every address. So it runs, with the test, in a network namespace that has only
+loopback. Its licence allows downloading it, but not distributing it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.deployed import create_tables, environment, settings
 from tests.support.receiver import LoopbackReceiver
 
 FOLDER = os.environ.get("DYNAMODB_LOCAL", "")
-pytestmark = pytest.mark.skipif(not FOLDER, reason="DynamoDB Local: make dynamodb-local")
+pytestmark = pytest.mark.skipif(not FOLDER, reason="DynamoDB Local: make prove WHAT=dynamodb-local")
 TABLES = settings()
 ENVIRONMENT = {**environment(), "ALLOWED_NETWORKS": "127.0.0.0/8"}
 
@@ -49,7 +49,7 @@ class Nowhere:
 
 @dataclass
 class Engine:
-    """DynamoDB Local in the place of the local cloud; keys and queues are in memory."""
+    """DynamoDB Local instead of the local cloud; keys and queues are in memory."""
 
     endpoint_url: str
     outputs: dict[str, str] = field(

@@ -1,4 +1,4 @@
-"""Run by test_kill.py: handles one report and kills its own process, for real, at a chosen moment."""
+"""Run by test_kill.py: handles one report, and kills its own process with SIGKILL at a chosen moment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def die() -> None:
 
 
 class Killer:
-    """A DynamoDB client that kills the process before its second write: the outcome is never written down."""
+    """A DynamoDB client that kills the process before its second write: the outcome is never stored."""
 
     def __init__(self, client: Any) -> None:
         self._client = client

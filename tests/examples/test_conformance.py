@@ -47,5 +47,5 @@ def test_the_file_is_up_to_date_with_the_sender() -> None:
 def test_every_error_code_has_a_case() -> None:
     codes = {case["verdict"] for case in WRITTEN["cases"]}
     named = str(WebhookError.__doc__).partition("one of ")[2].partition(".")[0].replace("\n", " ")
-    # These two cannot be decided from one request: one needs a lookup, the other one an earlier webhook.
+    # No single request leads to these two: one needs a lookup, the other one an earlier webhook.
     assert {code.strip() for code in named.split(",")} == codes - {"accepted"} | {"unknown_resource", "epoch_missing"}

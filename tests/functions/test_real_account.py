@@ -13,7 +13,7 @@ FINDINGS = [f"B{n}" for n in range(1, 4)] + [f"M{n}" for n in range(1, 12)] + [f
 
 
 def rows() -> dict[str, list[str]]:
-    """Return the columns severity, finding, what we do and tests by the finding's number."""
+    """Return four columns by the number of the finding: severity, finding, what we do, tests."""
     cells = [re.split(r" *\| *", line.strip("|\n ")) for line in PAGE.read_text().splitlines() if line.startswith("| ")]
     return {number: [*rest, ""][:4] for number, *rest in cells if re.fullmatch(r"[BMm][0-9]+", number)}
 

@@ -1,4 +1,4 @@
-"""The loop around the pure step. What the whole promises is tested in tests/test_promises.py."""
+"""The loop around the pure step. tests/test_promises.py tests what the whole system promises."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_a_registration_that_is_gone_is_a_failed_attempt(world: World) -> None:
 
 
 def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A commit that fails while a delivery is under way: the invocation waits for it before it ends."""
+    """If an error ends the loop while a delivery is under way, the invocation still waits for the delivery."""
     paris = world.register("paris")
     ended = threading.Event()
 
@@ -145,11 +145,11 @@ def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pyt
     assert ended.is_set()
 
 
-# How long it waits, what it counts and what it logs
+# How long the loop waits, what it counts and what it logs
 
 
 class Watched(InlineSends):
-    """Sends that remember how long the loop would have waited for them."""
+    """Sends that record how long the loop would have waited for them."""
 
     waits: list[float]
 
@@ -159,7 +159,7 @@ class Watched(InlineSends):
 
 
 class Quick(World):
-    """A world in memory that remembers its pauses, its waits and its metrics."""
+    """A world in memory that records its pauses, its waits and its metrics."""
 
     pauses: list[float]
     metrics: list[tuple[str, float, dict[str, Any]]]
@@ -171,11 +171,11 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> Quick:
     world.pauses, world.metrics, Watched.waits = [], [], []
     pause = world.clock.pause
 
-    def remembered(seconds: float) -> None:
+    def recorded(seconds: float) -> None:
         world.pauses.append(seconds)
         pause(seconds)
 
-    monkeypatch.setattr(world.clock, "pause", remembered)
+    monkeypatch.setattr(world.clock, "pause", recorded)
     monkeypatch.setattr(world.reconciler, "_sends", Watched)
     monkeypatch.setattr(
         reconcile,
@@ -260,7 +260,7 @@ def test_it_waits_for_an_outcome_until_something_else_is_due(quick: Quick) -> No
 
 
 @pytest.mark.parametrize(("seconds_left", "waited"), [(11.0, 11.0), (0.5, 1.0), (-60.0, 1.0)])
-def test_out_of_time_it_waits_for_the_attempt_alone(
+def test_when_the_time_is_over_it_waits_only_for_the_attempt(
     quick: Quick, monkeypatch: pytest.MonkeyPatch, seconds_left: float, waited: float
 ) -> None:
     left = [30.0, seconds_left]
@@ -301,7 +301,7 @@ def test_what_became_due_during_the_commit_is_not_waited_for(quick: Quick, monke
     wake(quick, due_at)
     assert quick.pauses[0] == 0
     assert quick.resource().endpoints[paris].status is Status.FAILING
-    assert due_at not in [message["due_at"] for _, _, message in quick.queue.messages], "it was there itself"
+    assert due_at not in [message["due_at"] for _, _, message in quick.queue.messages], "it did so itself"
 
 
 def test_a_lease_that_ended_during_the_commit_is_not_waited_for_beside_an_attempt(
@@ -360,10 +360,10 @@ def test_a_time_that_is_over_is_not_waited_for(seconds: float, timeout: float) -
     assert timeouts == [timeout]
 
 
-def test_a_plugin_gets_a_change_and_a_repetition_by_different_methods(
+def test_a_change_and_a_refresh_call_different_methods_of_the_plugin(
     quick: Quick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """LinK's seam: activate and deactivate for a change, ensure for what is repeated."""
+    """As in LinK: activate and deactivate for a change, ensure for a refresh."""
     called: list[str] = []
 
     def watch(name: str) -> None:
@@ -406,7 +406,7 @@ def test_what_is_undelivered_is_counted_in_seconds_since_its_announcement(quick:
     quick.clock.at = announced - 50
     wake(quick, 0)
     behind = [one[1] for one in quick.metrics if one[0] == "UndeliveredSeconds"]
-    assert behind == [-0.05], "by a clock that is behind the one that announced it"
+    assert behind == [-0.05], "this clock is behind the one of the announcement"
 
 
 def test_a_resource_without_a_holder_is_counted_from_the_first_report_on(quick: Quick) -> None:
@@ -455,7 +455,7 @@ def test_a_crash_in_an_attempt_is_logged_with_its_place_and_not_its_text(
 
 
 def line_of(function: Callable[..., object]) -> int:
-    """Number of the line after the `def`."""
+    """The number of the line after the `def`."""
     return function.__code__.co_firstlineno + 1
 
 
@@ -484,7 +484,7 @@ def test_a_report_leaves_what_is_due_soon_to_the_message_that_was_put_for_it(qui
 
 
 def test_an_attempt_for_a_deleted_endpoint_is_waited_for_until_it_ends(world: World) -> None:
-    """Nothing is due any more, and a wait needs an end: a timeout of NEVER is more than the platform takes."""
+    """Nothing is due any more, but the wait needs a limit: Python does not accept a timeout of NEVER."""
     paris, london = world.register("paris"), world.register("london")
     world.report(paris, "ACTIVATED")
     world.report(london, "ACTIVATED")
@@ -544,7 +544,7 @@ def test_a_frozen_resource_is_counted_in_every_invocation(quick: Quick, frozen: 
 
 
 def row_at(world: World, endpoint_id: str, revision: int) -> None:
-    """Gives the registration, not the entry, another revision."""
+    """Give another revision to the registration, not to the entry."""
     table = world.settings.endpoints_table
     item = world._dynamodb.get_item(TableName=table, Key={"endpoint_id": {"S": endpoint_id}})["Item"]
     world._dynamodb.put_item(TableName=table, Item={**item, "revision": {"N": str(revision)}})
@@ -578,7 +578,7 @@ def test_a_registration_of_another_revision_is_not_used(
 
 
 def test_a_registration_whose_secret_cannot_be_read_is_read_again(world: World) -> None:
-    """A key rotation changes ciphertexts and not the revision: a process that cached the old one must recover."""
+    """A key rotation changes ciphertexts but no revision: a process that cached the old ciphertext must recover."""
     paris, london = world.register("paris"), world.register("london")
     table, key = world.settings.endpoints_table, {"endpoint_id": {"S": paris}}
     row = world._dynamodb.get_item(TableName=table, Key=key)["Item"]

@@ -35,7 +35,7 @@ def test_only_the_failed_record_is_put_off_and_returned(failing: int) -> None:
 
     def handle(record: SQSRecord) -> None:
         if record.message_id == f"message-{failing}":
-            raise RuntimeError("DynamoDB is away")
+            raise RuntimeError("DynamoDB is down")
 
     answer = side_by_side(batch(1, 2, 3), Context(), handle, lambda *one: put_off.append(one))  # type: ignore[arg-type]
 

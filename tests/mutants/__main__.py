@@ -1,7 +1,7 @@
 """`make prove WHAT=mutants`: apply every mutant of the catalogue; its check must fail as the catalogue says.
 
-Exit 1 when a check stays green, fails for another reason, or fails without the mutant. Each mutant is applied in a
-process of its own, two at a time. `--search` also requires that a rule's history is the first one that finds it.
+Exit 1 when a check passes, fails for another reason, or fails without the mutant. Each mutant runs in its own process,
+two at a time. `--search` also requires that a rule's history is the first one that finds it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _ANSWERS = {0: True, 1: False}
 
 
 def in_a_process(mutant: Mutant, search: bool) -> Verdict:
-    """The verdict of a process of its own."""
+    """The verdict on a mutant, from its own process."""
     command = [sys.executable, "-m", "tests.mutants", "--judge", mutant.name, *(["--search"] if search else [])]
     try:
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=SECONDS, check=False)
@@ -39,11 +39,11 @@ def in_a_process(mutant: Mutant, search: bool) -> Verdict:
 
 def main(arguments: list[str] | None = None, mutants: tuple[Mutant, ...] = CATALOGUE) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.mutants", description=__doc__)
-    parser.add_argument("names", nargs="*", help="only the mutants of these names, or of names that begin so")
+    parser.add_argument("names", nargs="*", help="only the mutants whose names begin with one of these")
     parser.add_argument("--promises", action="store_true", help="only those that a promise's own test finds")
     parser.add_argument("--rules", action="store_true", help="only those of the rules marked ● in docs/protocol.md")
     parser.add_argument("--search", action="store_true", help="also play every history before the one that finds it")
-    parser.add_argument("--list", action="store_true", help="name the mutants and end")
+    parser.add_argument("--list", action="store_true", help="print the names of the mutants and end")
     parser.add_argument("--judge", metavar="NAME", help=argparse.SUPPRESS)
     args = parser.parse_args(arguments)
     if args.judge is not None:

@@ -40,7 +40,7 @@ def test_a_mutant_that_breaks_its_rule_is_found() -> None:
 
 def test_a_harmless_mutant_is_reported() -> None:
     verdict = judge(with_variant(harmless))
-    assert not verdict.found and verdict.how.startswith("stays green")
+    assert not verdict.found and verdict.how.startswith("passes with the mutant")
 
 
 def test_a_mutant_with_an_error_in_it_is_reported() -> None:
@@ -68,7 +68,7 @@ def test_a_check_that_fails_without_the_mutant_is_reported() -> None:
 SAMPLES = {
     # The variant, what the test asserts, whether the mutant is found, and how.
     "found": ("lambda *_: True", "not supersedes", True, "AssertionError"),
-    "harmless": ("lambda *all: original(*all)", "not supersedes", False, "stays green"),
+    "harmless": ("lambda *all: original(*all)", "not supersedes", False, "passes with the mutant"),
     "an error in the variant": ("lambda: True", "not supersedes", False, "another reason"),
     "red before": ("lambda *_: True", "supersedes", False, "fails without the mutant"),
     "an error in the test": ("lambda *_: True", "no_such_name", False, "fails without the mutant"),
@@ -126,7 +126,7 @@ def test_a_test_has_to_fail_by_its_own_assertion(verdicts: dict[str, tuple[bool,
 def test_the_command_fails_for_one_wrong_mutant(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    verdicts = {"good": Verdict(True, "history 11"), "bad": Verdict(False, "stays green")}
+    verdicts = {"good": Verdict(True, "history 11"), "bad": Verdict(False, "passes with the mutant")}
     monkeypatch.setattr("tests.mutants.__main__.in_a_process", lambda mutant, search: verdicts[mutant.name])
     good, bad = replace(FOUND, name="good"), replace(FOUND, name="bad")
     assert main([], (good,)) == 0

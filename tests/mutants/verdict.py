@@ -28,7 +28,7 @@ class Verdict(NamedTuple):
 
 
 class Failure(NamedTuple):
-    """How a check failed; `broken` when it was a promise that did not hold, and not an error in the code."""
+    """How a check failed. `broken`: a promise or an assertion did not hold, and the code raised no error."""
 
     broken: bool
     how: str
@@ -42,13 +42,13 @@ def judge(mutant: Mutant, *, search: bool = False) -> Verdict:
     with applied(mutant):
         failure = check(mutant.caught_by, search=search)
     if failure is None:
-        return Verdict(False, f"stays green: {mutant.caught_by}")
+        return Verdict(False, f"passes with the mutant: {mutant.caught_by}")
     return Verdict(failure.broken, failure.how if failure.broken else f"fails for another reason: {failure.how}")
 
 
 @contextmanager
 def applied(mutant: Mutant) -> Iterator[None]:
-    """The product with the mutant in it."""
+    """Run the block with the mutant in the product."""
     with ExitStack() as stack:
         for one in mutant.replaced:
             for owner, name in [(one.owner, one.name)] if isinstance(one, Attribute) else places(one):
@@ -57,7 +57,7 @@ def applied(mutant: Mutant) -> Iterator[None]:
 
 
 def places(function: Function) -> list[tuple[Any, str]]:
-    """The modules of the package that have the function, and under which name."""
+    """The modules of the package that have the function, each with the name that it has there."""
     for module in pkgutil.walk_packages(link.__path__, "link."):
         importlib.import_module(module.name)
     modules = [module for name, module in sys.modules.items() if name == "link" or name.startswith("link.")]
@@ -97,7 +97,7 @@ class _Failures:
         if call.excinfo is None:
             self.passed += call.when == "call"
         elif self.first is None and not call.excinfo.errisinstance(pytest.skip.Exception):
-            # An assertion of the product's own would be an error in the code.
+            # An AssertionError from the product itself would be an error in the code.
             where = Path(str(call.excinfo.traceback[-1].path))
             broken = call.when == "call" and call.excinfo.errisinstance(AssertionError) and PRODUCT not in where.parents
             self.first = Failure(broken, f"{item.name}: {call.excinfo.exconly().splitlines()[0][:100]}")

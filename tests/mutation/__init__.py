@@ -1,1 +1,1 @@
-"""Do the tests bite? Every small change of the core must turn one of them red."""
+"""Mutation tests: for every small change of the core, at least one test must fail."""

@@ -1,10 +1,10 @@
-"""`make prove WHAT=mutation`: Cosmic Ray's mutants of the core, each given to the tests.
+"""`make prove WHAT=mutation`: run the tests against each of Cosmic Ray's mutants of the core.
 
-`--module store/locks` for one module.
+`--module store/locks` is for one module.
 
-A mutant is the module with one operator, constant or decision changed. The tests run in a fork of a process that
-has imported everything slow already, first the module's own, then those of the whole. Survivors stand with their
-explanation in survivors.toml; exit 1 when one does not, when one that is explained was killed, or below the score.
+A mutant is the module with one operator, constant or decision changed. First the module's own tests run, then those of
+the whole, each in a fork of a process that has already imported the slow packages. survivors.toml explains each
+survivor. Exit 1 if it does not, if an explained mutant was killed, or if the score is too low.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ CORE = ROOT / "layers/shared/link"
 SURVIVORS = Path(__file__).parent / "survivors.toml"
 SCORE = 0.95
 SLOWER, SPARE_SECONDS = 5, 10
-"""A mutant's tests may take this many times what they take without it, and so much more; then it is hanging."""
+"""The limit for a mutant's tests: this many times what they take without the mutant, plus the spare seconds."""
 LAYERS = "tests/link/test_layers.py"
 HISTORIES = "tests/mutation/test_histories.py"
 RULES = [["tests/link/election", LAYERS], [HISTORIES], ["tests/test_model.py"]]
@@ -66,20 +66,20 @@ TESTS = {
         [HISTORIES],
     ],
 }
-"""The quick ones first: most mutants are dead within a second."""
+"""The quick tests come first: they kill most mutants within a second."""
 LEFT_OUT = {
-    "core/VariableInserter",  # These two need to be told what to insert.
+    "core/VariableInserter",  # These two need a setting that says what to insert.
     "core/VariableReplacer",
-    # What we compare by identity are None, booleans and members of an enum: equality is the same.
+    # The code compares only None, booleans and members of an enum by identity: equality gives the same result.
     "core/ReplaceComparisonOperator_Is_Eq",
     "core/ReplaceComparisonOperator_IsNot_NotEq",
-    # And the other way round: of two equal numbers or texts only CPython's caches tell whether they are one object.
+    # Nor can it matter here: whether two equal numbers or texts are one object depends on CPython's caches only.
     *(
         f"core/ReplaceComparisonOperator_{one}_{other}"
         for one in ("Eq", "NotEq", "Lt", "LtE", "Gt", "GtE")
         for other in ("Is", "IsNot")
     ),
-    # They have no order, either: most of these end in a TypeError, which would only make the score look better.
+    # None and members of an enum have no order: most of these raise a TypeError, and the score would only look better.
     *(
         f"core/ReplaceComparisonOperator_{one}_{other}"
         for one in ("Is", "IsNot")
@@ -99,7 +99,7 @@ class Mutant:
 
 
 def mutants(module: str) -> Iterator[Mutant]:
-    """Every mutant of a module that is another program."""
+    """The mutants of a module that differ from it and from each other in what they do."""
     source = (CORE / f"{module}.py").read_text()
     original, seen = meaning(source), set()
     for name in sorted(set(operator_names()) - LEFT_OUT):
@@ -112,14 +112,14 @@ def mutants(module: str) -> Iterator[Mutant]:
                 means = meaning(mutated)
             except SyntaxError:
                 continue
-            # A bare * in a signature is taken for a multiplication.
+            # Cosmic Ray treats a bare * in a signature as a multiplication.
             if means != original and means not in seen and "posonlyargs=[arg" not in means:
                 seen.add(means)
                 yield Mutant(module, name.removeprefix("core/"), occurrence, mutated, difference(source, mutated))
 
 
 def meaning(source: str) -> str:
-    """What a module does: without the annotations, which nobody evaluates."""
+    """The syntax tree of a module without annotations, which have no effect."""
     tree = ast.parse(source)
     for node in ast.walk(tree):
         if isinstance(node, ast.arg):
@@ -138,7 +138,7 @@ def difference(before: str, after: str) -> str:
 
 
 def survives(mutant: Mutant, limits: list[int]) -> bool:
-    """Whether every test stays green; each list of them within its seconds."""
+    """Whether every test passes, each list of tests within its limit of seconds."""
     with tempfile.TemporaryDirectory(prefix="link-mutant-") as folder:
         core = Path(folder) / "link"
         shutil.copytree(CORE, core, ignore=shutil.ignore_patterns("__pycache__"))
@@ -152,17 +152,17 @@ def limits_of(module: str) -> list[int]:
     for tests in TESTS[module]:
         began = time.monotonic()
         if not passes(ROOT / "layers/shared", tests, 600):
-            raise SystemExit(f"{tests}: red without any mutant")
+            raise SystemExit(f"{tests}: fails without a mutant")
         limits.append(SPARE_SECONDS + math.ceil(SLOWER * (time.monotonic() - began)))
     return limits
 
 
 def passes(folder: Path, tests: list[str], limit: int) -> bool:
-    """Whether these tests are green with the core in the folder. Nobody else's state is touched: a fork runs them."""
+    """Whether these tests pass with the core in the folder. They run in a fork, so this process stays as it is."""
     child = os.fork()
     if child == 0:
-        # A mutant that never ends is killed: sooner by its CPU time, which does not depend on what else the machine
-        # does, or, if it only waits, by an alarm.
+        # A mutant that never ends is killed by its CPU time, which does not depend on other load of the machine, or by
+        # an alarm if it only waits.
         resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(2 * limit)
@@ -171,7 +171,7 @@ def passes(folder: Path, tests: list[str], limit: int) -> bool:
         os.dup2(nowhere, 2)
         os.chdir(ROOT)
         sys.dont_write_bytecode = True
-        # It is enough that one example fails.
+        # One failing example is enough.
         os.environ["MODEL_EXAMPLES"] = "60"
         quick = hypothesis.settings(
             phases=[Phase.explicit, Phase.generate], database=None, derandomize=True, deadline=None

@@ -1,4 +1,4 @@
-"""Some seconds of the simulator, for mutants."""
+"""The simulator for some seconds, to find mutants."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`python -m tests.performance.contention NUMBER`: NUMBER concurrent reports for one resource; the last line is JSON.
 
-Each report is an event in a thread of its own; all threads start together. As in production, a refused write is
+Each report is an event in its own thread; all threads start together. As in production, a refused write is
 repeated until DynamoDB accepts it.
 """
 
@@ -27,7 +27,7 @@ ENDPOINTS = 32
 
 
 def crowded_tables() -> Any:
-    """Return the tables' items of a resource with many endpoints, paris active."""
+    """Return the stored items of a resource with many endpoints, of which paris is active."""
     items = situation.tables(situation.Status.ACTIVATED)
     resource = from_item(items[SETTINGS.locks_table])
     paris = resource.endpoints[PARIS]

@@ -38,7 +38,7 @@ def spread(values: list[float]) -> tuple[float, float, float]:
 
 
 def compared(floor: list[float], ours: list[float]) -> dict[str, tuple[float, float, float]]:
-    """Return the spread of both and of their ratio per round: other load slows down both of a round."""
+    """Return the spread of both and of their ratio per round, because other load slows down both in a round."""
     ratios = [one / other for one, other in zip(ours, floor, strict=True)]
     return {"floor": spread(floor), "ours": spread(ours), "ratio": spread(ratios)}
 

@@ -1,4 +1,4 @@
-"""Requests generated from the OpenAPI document, and what every answer has to keep to."""
+"""Requests generated from the OpenAPI document, and the checks for every answer."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ CHECKS = [
 ]
 SLOW = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.filter_too_much]
 Known = tuple[list[str], str]
-"""Ids of endpoints, and the id of a resource, that are there."""
+"""Ids of existing endpoints, and the id of an existing resource."""
 
 
 def known(case: schemathesis.Case[Any], there: Known, choose: Callable[[list[Any]], Any]) -> None:
-    """Ids out of thin air are always 404: most cases ask for what is there."""
+    """Give most cases an id that exists, because the API answers 404 to any other id."""
     if "id" in case.path_parameters and choose([True, True, True, False]):
         case.path_parameters["id"] = choose(there[0])
     if "resource_id" in (case.query or {}) and choose([True, True, False]):
@@ -42,7 +42,7 @@ def try_all(
     answers: Counter[tuple[str, int]],
     **transport: Any,
 ) -> None:
-    """So many requests of one operation; each answer has to be one that the document has."""
+    """Send `examples` requests of one operation, and check each answer against the document."""
 
     @hypothesis.given(case=operation.as_strategy(generation_mode=mode), data=st.data())
     @hypothesis.settings(

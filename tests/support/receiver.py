@@ -1,4 +1,4 @@
-"""A receiver on loopback that remembers every request as it came."""
+"""A receiver on loopback that keeps every request as it arrived."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Received:
-    """One request: headers as the pairs that arrived."""
+    """One request, with its headers in the order of arrival."""
 
     path: str
     headers: list[tuple[str, str]]
@@ -69,7 +69,7 @@ class LoopbackReceiver:
             request_queue_size = 128
 
             def handle_error(self, *_: object) -> None:
-                pass  # A client that hung up does not want the answer.
+                pass  # The client has closed the connection before the answer.
 
         self._server = Server(("127.0.0.1", 0), Handler)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
@@ -81,14 +81,14 @@ class LoopbackReceiver:
         self._server.server_close()
 
     def wait_for(self, condition: Callable[[list[Received]], bool], seconds: float = 120) -> None:
-        """Returns as soon as the requests fulfil the condition; fails after `seconds`."""
+        """Return as soon as the requests fulfil the condition; fail after `seconds`."""
         with self.changed:
             fulfilled = self.changed.wait_for(lambda: condition(self.requests), seconds)
         assert fulfilled, f"after {seconds} s only {[r.brief() for r in self.requests]} had arrived"
 
 
 def create_slots_table(dynamodb: Any) -> None:
-    """Creates the table in which a receiver keeps what it remembers, as docs/receiving.md has it."""
+    """Create the table in which a receiver keeps its slots, as docs/receiving.md describes it."""
     dynamodb.create_table(
         TableName="slots",
         AttributeDefinitions=[{"AttributeName": "resource_id", "AttributeType": "S"}],

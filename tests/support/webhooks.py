@@ -49,6 +49,6 @@ def announced(endpoint_id: str, status: str, epoch: int, sequence: int) -> Annou
 
 
 def verified(endpoint_id: str, status: str, epoch: int, sequence: int) -> Webhook:
-    """That announcement, as a receiver reads it."""
+    """One announcement of the resource, as a receiver reads it."""
     body, headers = sent(announced(endpoint_id, status, epoch, sequence))
     return received(headers, body)

@@ -1,4 +1,4 @@
-"""`linkctl endpoints`: registrations, and what their receivers know."""
+"""`linkctl endpoints`: registrations and their deliveries."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def create(
         body["host"] = host
     if lease_seconds is not None:
         body["lease_seconds"] = lease_seconds
-    # The same key for both attempts: if only the answer was lost, the second one does not register again.
+    # Both calls have the same key: if only the answer was lost, the second call does not register again.
     key = idempotency_key or str(uuid.uuid4())
     run = Invocation.of(ctx)
     try:

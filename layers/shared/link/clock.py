@@ -1,4 +1,4 @@
-"""The clock of a process: wall time for everything that two processes compare, and pauses."""
+"""The clock of a process. Times that two processes compare are wall time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Clock:
         return time.time_ns() // 1_000_000
 
     def monotonic(self) -> float:
-        """Seconds since some moment; never set back, so that deadlines within a process hold."""
+        """Seconds since an arbitrary moment. This time never goes back, so deadlines within a process hold."""
         return time.monotonic()
 
     def pause(self, seconds: float) -> None:
-        """Waits."""
+        """Wait."""
         time.sleep(seconds)

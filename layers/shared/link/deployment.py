@@ -1,8 +1,8 @@
 """Builds a process: one function per role. Nothing is built by importing this module.
 
-`functions/*/app.py` call them once, when Lambda starts the process; tests and the simulator call the same functions
-with clients, clock, chance and sender of their own. A role's modules are imported when it is built, so that no
-function's cold start pays for another's.
+`functions/*/app.py` call these functions once, when Lambda starts the process. Tests and the simulator call them with
+clients, clock, chance and sender of their own. A role's modules are imported when the role is built, so that a cold
+start loads only what its own function needs.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def control_plane(
     known = plugins(configured, client, clock)
 
     def start_key_rotation() -> None:
-        # Its client is made when it is needed, about once a year.
+        # This client is made when a rotation starts, about once a year.
         client("lambda").invoke(FunctionName=configured.key_rotation_function, InvocationType="Event")
 
     return ControlPlane(

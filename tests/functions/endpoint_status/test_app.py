@@ -1,4 +1,4 @@
-"""Every status event in events/, through the handler."""
+"""The handler gets every status event in events/."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_failed_host_that_recovers_is_on_standby(deployment: Deployment) -> No
     assert sent(deployment)[-1] == (PARIS, "STANDBY", 2, 3, "recovered")
 
 
-def test_a_late_event_changes_nothing_and_leaves_a_line_and_a_metric(
+def test_a_late_event_changes_nothing_and_is_logged_and_counted(
     deployment: Deployment, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     deployment.register(PARIS, LONDON)
@@ -96,7 +96,7 @@ def test_another_plugin_is_rejected(deployment: Deployment) -> None:
     assert kept["reason"] == "plugin_mismatch"
 
 
-def test_without_a_resource_id_the_registrations_counts(deployment: Deployment) -> None:
+def test_without_a_resource_id_the_registration_names_the_resource(deployment: Deployment) -> None:
     deployment.register(PARIS)
     batch = event("status_winner")
     body = json.loads(batch["Records"][0]["body"])
@@ -121,12 +121,12 @@ def test_a_temporary_fault_returns_only_its_own_message(
     deployment.register(PARIS, LONDON)
     batch = event("status_winner")
     batch["Records"] += event("status_loser")["Records"]
-    sound = Reconciler.receive
+    receive = Reconciler.receive
 
     def faulty(self: Reconciler, report: object, seconds_left: object) -> None:
         if getattr(report, "endpoint_id", "") == LONDON:
             raise TimeoutError("DynamoDB did not answer")
-        sound(self, report, seconds_left)  # type: ignore[arg-type]
+        receive(self, report, seconds_left)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Reconciler, "receive", faulty)
     failed = batch["Records"][1]["messageId"]

@@ -1,4 +1,4 @@
-"""The API, route by route, as LinK answers it and with what is added to it."""
+"""The API, route by route: LinK's answers, and what this project adds."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STRANGER = "vip-99999999-9999-4999-8999-999999999999"
 
 
 def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
-    """(status, JSON body or '') of an API call out of events/; its `id` and `body` can be changed."""
+    """Make the API call in events/api_<name>.json with the changes; return its status and its JSON body or ''."""
     request = event(f"api_{name}")
     if "id" in changes:
         request["path"] = request["path"].replace(PARIS, changes["id"])
@@ -39,7 +39,7 @@ def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
 
 
 def endpoint(id: str, status: str, **more: Any) -> dict[str, Any]:
-    """LinK's object, with ours added."""
+    """LinK's members of an endpoint, and ours."""
     linked = {"id": id, "status": status, "healthcheck_interval": 0, "plugin": "webhook"}
     return {
         **linked,
@@ -58,7 +58,7 @@ def undated(view: dict[str, Any]) -> dict[str, Any]:
     return {**view, "delivery": {k: v for k, v in view["delivery"].items() if not k.endswith("_at")}}
 
 
-def told(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
+def last_status(status: str, epoch: int, sequence: int, reason: str) -> dict[str, Any]:
     return {"status": status, "epoch": epoch, "sequence": sequence, "reason": reason}
 
 
@@ -142,8 +142,8 @@ def test_too_many_endpoints(deployment: Deployment, monkeypatch: pytest.MonkeyPa
 def test_show_and_list(deployment: Deployment) -> None:
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
-    paris = endpoint(PARIS, "ACTIVATED", delivery=told("ACTIVATED", 1, 1, "elected"))
-    london = endpoint(LONDON, "STANDBY", delivery=told("STANDBY", 1, 1, "joined"))
+    paris = endpoint(PARIS, "ACTIVATED", delivery=last_status("ACTIVATED", 1, 1, "elected"))
+    london = endpoint(LONDON, "STANDBY", delivery=last_status("STANDBY", 1, 1, "joined"))
     status, body = call(deployment, "show")
     assert (status, undated(body["endpoint"])) == (200, paris)
     status, body = call(deployment, "list")
@@ -175,7 +175,7 @@ def test_deleting_the_holder_notifies_its_receiver_and_then_removes_everything(d
     assert call(deployment, "show") == (404, {"error": "Endpoint not found"})
     assert call(deployment, "delete")[0] == 404
     (left,) = call(deployment, "list")[1]["endpoints"]
-    assert undated(left) == endpoint(LONDON, "ACTIVATED", delivery=told("ACTIVATED", 2, 2, "elected"))
+    assert undated(left) == endpoint(LONDON, "ACTIVATED", delivery=last_status("ACTIVATED", 2, 2, "elected"))
     before = len(deployment.receiver.requests)
     deployment.invoke("reconcile", event("wake_up"))
     assert [request.brief() for request in deployment.receiver.requests[before:]] == [
@@ -216,7 +216,7 @@ def test_failover(deployment: Deployment) -> None:
 
 
 def test_a_request_id_that_a_caller_chose_suppresses_no_failover(deployment: Deployment) -> None:
-    """Lambda's id tells a repetition: API Gateway's is the caller's, and here it is the same for both calls."""
+    """Lambda's id identifies a repeated call. API Gateway's id, which a caller can choose, is the same in both."""
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner", "status_loser")
     assert call(deployment, "failover", body=None) == (204, "")
@@ -288,7 +288,7 @@ def test_the_holder_of_a_frozen_resource_is_not_deleted(deployment: Deployment) 
 
 
 @pytest.mark.parametrize("name", ["change", "redeliver"])
-def test_calls_that_link_does_not_have_carry_no_words_of_it(deployment: Deployment, name: str) -> None:
+def test_calls_that_link_does_not_have_are_refused_without_links_words(deployment: Deployment, name: str) -> None:
     assert call(deployment, name, id=STRANGER) == (404, {"error": "Endpoint not found"})
 
 
@@ -303,7 +303,7 @@ def test_an_unknown_route(deployment: Deployment) -> None:
     assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"error": "404 page not found"})
 
 
-# What LinK does not show
+# Views that LinK does not have
 
 
 def test_hosts_are_those_that_compete(deployment: Deployment) -> None:
@@ -473,7 +473,7 @@ def test_the_audit_newest_first_and_paged(deployment: Deployment) -> None:
     assert paged == rows
 
 
-def test_the_audit_of_an_unknown_resource_is_empty_and_of_none_an_error(deployment: Deployment) -> None:
+def test_the_audit_of_an_unknown_resource_is_empty_and_needs_a_resource_id(deployment: Deployment) -> None:
     assert call(deployment, "transitions", query={"resource_id": "unknown"}) == (200, {"transitions": []})
     status, body = call(deployment, "transitions", query=None)
     assert status == 400 and "resource_id is missing" in body["error"]
@@ -535,7 +535,7 @@ def test_a_preview_has_everything_but_what_is_secret(deployment: Deployment) -> 
     }  # fmt: skip
     assert request["headers"]["X-Link-Webhook-Reason"] == "refresh"
     assert request["headers"]["webhook-id"].startswith(f"{PARIS}_1_1_")
-    assert call(deployment, "preview", id=LONDON)[0] == 409, "a standby that was told so is never told again"
+    assert call(deployment, "preview", id=LONDON)[0] == 409, "a delivered STANDBY is never sent again"
     assert config["secret"] not in json.dumps(body)
 
 
@@ -663,7 +663,7 @@ def test_redeliver_sends_the_same_status_again(deployment: Deployment) -> None:
         (LONDON, "STANDBY", 1, 1, "joined"),
     ]
     first, again = deployment.receiver.requests[0], next(r for r in told_again if r.brief()[0] == PARIS)
-    assert first.header("webhook-id") == again.header("webhook-id"), "one message, told twice"
+    assert first.header("webhook-id") == again.header("webhook-id"), "one message, sent twice"
 
 
 @pytest.mark.parametrize(
@@ -722,7 +722,7 @@ def test_a_repeated_create_registers_once(deployment: Deployment) -> None:
     status, first = call(deployment, "create", headers=key)
     assert (status, call(deployment, "create", headers=key)) == (201, (201, first))
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
-    # Afterwards it is a new registration: sequences of an id never start again.
+    # After a delete, the same key registers a new endpoint: the sequence of an id never starts again.
     assert call(deployment, "delete", id=first["endpoint"]["id"])[0] == 204
     status, second = call(deployment, "create", headers=key)
     assert status == 201 and second["endpoint"]["id"] != first["endpoint"]["id"]
@@ -777,7 +777,7 @@ def test_a_key_rotation_is_started_without_any_input_and_shows_its_progress(depl
         pass
     assert call(deployment, "key_rotation", query=query)[1]["key_rotation"]["encrypted_since"] == 0
     ciphertext = deployment.registration(PARIS)["ciphertext"]
-    assert deployment.invoke("key_rotation", {"url": "whatever it is told"}) == {"endpoints": 2}
+    assert deployment.invoke("key_rotation", {"url": "ignored"}) == {"endpoints": 2}
     after = call(deployment, "key_rotation", query=query)[1]["key_rotation"]
     assert (after["endpoints"], after["encrypted_since"], after["since"]) == (2, 2, since)
     assert after["oldest_encrypted_at"] >= since

@@ -1,4 +1,4 @@
-"""The OpenAPI document is what the code does: generated from it, and every answer to generated requests fits it."""
+"""The OpenAPI document is generated from the code, and every answer to a generated request conforms to it."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_it_has_the_routes_of_the_function() -> None:
 
 
 def gateway(deployment: Deployment) -> Callable[..., Iterable[bytes]]:
-    """The function behind what API Gateway makes of a request."""
+    """A WSGI application that calls the function with the event that API Gateway would make."""
 
     def application(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] == "/openapi.json":

@@ -1,4 +1,4 @@
-"""A key rotation, through the handler."""
+"""The handler runs a key rotation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wake-ups, through the handler."""
+"""The handler gets wake-ups."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sweep, through the handler."""
+"""The handler runs the sweep."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ def test_a_sweep_wakes_up_what_is_due_within_a_minute(deployment: Deployment) ->
     deployment.invoke("endpoint_status", event("status_winner"))
     before = delayed(deployment)
     assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 1}
-    assert delayed(deployment) == before + 1, "the same message as the commit's own, for the same moment"
+    assert delayed(deployment) == before + 1, "the commit has put the same message, for the same moment"
 
 
 def delayed(deployment: Deployment) -> int:
-    """The number of wake-ups that wait for their moment."""
+    """The number of wake-ups that are delayed."""
     name = "ApproximateNumberOfMessagesDelayed"
     answer = deployment.sqs.get_queue_attributes(QueueUrl=QUEUE_URL + "wake-up", AttributeNames=[name])
     return int(answer["Attributes"][name])

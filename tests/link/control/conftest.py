@@ -7,5 +7,5 @@ from tests.world import World
 
 @pytest.fixture
 def world(aws: None) -> World:
-    """A deployment on virtual time, empty."""
+    """An empty deployment on virtual time."""
     return World()

@@ -1,4 +1,4 @@
-"""Commands without HTTP. The API's tests try them route by route, the promises' tests with everything around them."""
+"""Commands without HTTP. tests/functions tests them through the API, tests/test_promises.py with deliveries."""
 
 from __future__ import annotations
 
@@ -64,14 +64,14 @@ def test_every_problem_of_endpoint_and_plugin_is_listed_at_once(world: World) ->
         *(pytest.param(body, id=f"body {body!r}") for body in (None, [], "x", 7, True)),
     ],
 )
-def test_without_a_known_plugin_nothing_else_can_be_judged(world: World, body: object) -> None:
+def test_without_a_known_plugin_nothing_else_is_validated(world: World, body: object) -> None:
     with pytest.raises(Invalid) as invalid:
         world.control.commands.create(body, "request")
     assert invalid.value.errors == {"plugin": ["plugin not found"]}
 
 
 def test_a_create_whose_repetition_was_faster_stores_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even if something else is due at that moment, so that there is something to write."""
+    """Not even if something else is due at that moment, which a commit would write."""
     paris = world.register("paris", lease_seconds=60)
     world.report(paris, "ACTIVATED")
     first = world.control.commands.create(BODY, "one", "token")
@@ -160,7 +160,7 @@ def test_a_holder_that_has_fallen_silent_is_not_frozen(world: World) -> None:
     assert world.control.commands.freeze(RESOURCE, True, "request")["holder"] == london
 
 
-# LinK's words are the API's: functions/endpoints_api puts them before these messages.
+# functions/endpoints_api puts LinK's words before these messages.
 
 
 def test_a_refused_command_says_why_without_links_words(world: World) -> None:

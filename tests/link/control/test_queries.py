@@ -1,4 +1,4 @@
-"""Queries look and change nothing."""
+"""Queries read and change nothing."""
 
 from __future__ import annotations
 

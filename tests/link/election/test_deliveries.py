@@ -174,7 +174,7 @@ def test_bytes_leave_seven_seconds_before_the_end_of_a_claim_of_fifteen() -> Non
     assert (CLAIM_MS, SEND_MS) == (15_000, 7_000)
 
 
-def test_an_activated_is_believed_from_its_claim_on() -> None:
+def test_claiming_an_activated_sets_believed_until() -> None:
     r = claim(rules.elect(resource(paris=endpoint(reported=ACTIVATED)), NOW))
     assert r.endpoints["paris"].believed_until == NEVER
 
@@ -240,7 +240,7 @@ def test_the_next_delivery_without_a_claim(e: Endpoint, expected: tuple[Status, 
 
 
 def after(e: Endpoint, kind: ResultKind, *, status: Status = STANDBY, sequence: int = 2, **more: Any) -> Endpoint:
-    """The entry when its attempt has ended like this."""
+    """The entry after its attempt ended like this."""
     ended = outcome_of("paris", status, sequence=sequence, kind=kind, reason="why", **more)
     return outcome(resource(paris=e), ended, NOW, 1.0).endpoints["paris"]
 
@@ -258,7 +258,7 @@ def test_a_2xx_forgets_the_failure_before_it() -> None:
     assert (e.failure_kind, e.failure_reason) == ("", "")
 
 
-def test_a_2xx_for_an_activated_leaves_it_believed() -> None:
+def test_a_2xx_for_an_activated_does_not_end_believed_until() -> None:
     e = after(holder(sequence=2, claim=Claim("t", NOW, 2)), ResultKind.DELIVERED, status=ACTIVATED)
     assert (e.pending, e.believed_until) == (False, NEVER)
 

@@ -1,4 +1,4 @@
-"""What a report, a lease's end or an operator's command changes. No store, no clock."""
+"""What a report, the end of a lease or an operator's command changes. There is no store and no clock."""
 
 from __future__ import annotations
 
@@ -93,11 +93,11 @@ def test_a_heartbeat_changes_only_what_was_reported_and_the_lease() -> None:
         pytest.param(ACTIVATED, NOW + 1, True, id="newer"),
         pytest.param(STANDBY, NOW - 1, False, id="older"),
         pytest.param(STANDBY, NOW, False, id="the same again"),
-        pytest.param(FAILING, NOW, True, id="same moment, graver"),
-        pytest.param(ACTIVATED, NOW, False, id="same moment, milder"),
+        pytest.param(FAILING, NOW, True, id="same moment, more severe"),
+        pytest.param(ACTIVATED, NOW, False, id="same moment, less severe"),
     ],
 )
-def test_only_a_newer_or_graver_report_is_accepted(status: Status, at: int, accepted: bool) -> None:
+def test_only_a_newer_or_more_severe_report_is_accepted(status: Status, at: int, accepted: bool) -> None:
     before = resource(paris=endpoint(status=STANDBY, reported=STANDBY, reported_at=NOW))
     after = rules.report(before, "paris", status, at, NOW + 1)
     assert (after != before) is accepted
@@ -303,7 +303,7 @@ def test_the_endpoints_of_a_resource_have_one_plugin(there: dict[str, Endpoint],
 # delete
 
 
-def test_the_holders_receiver_is_told_before_it_is_deleted() -> None:
+def test_a_deleted_holder_stays_until_its_standby_is_delivered() -> None:
     r = rules.delete(resource(paris=holder(), london=waiting()), "paris", NOW)
     assert announced(r) == {"paris": (STANDBY, 2, 1, "deleted"), "london": (ACTIVATED, 2, 2, "elected")}
     assert rules.drop_delivered(r) == r
@@ -311,14 +311,14 @@ def test_the_holders_receiver_is_told_before_it_is_deleted() -> None:
     assert rules.drop_delivered(delivered).endpoints.keys() == {"london"}
 
 
-def test_an_endpoint_that_its_receiver_may_believe_active_stays_until_its_standby_is_delivered() -> None:
+def test_a_deleted_endpoint_with_believed_until_stays_until_its_standby_is_delivered() -> None:
     demoted = holder(status=STANDBY, sequence=2)
     r = rules.delete(resource(paris=demoted, london=waiting()), "paris", NOW)
     assert r.endpoints["paris"].deleting and r.endpoints["paris"].sequence == 2
 
 
 @pytest.mark.parametrize("e", [endpoint(), waiting(), waiting(status=FAILING, sequence=2)])
-def test_an_endpoint_that_its_receiver_does_not_believe_active_is_removed_at_once(e: Endpoint) -> None:
+def test_a_deleted_endpoint_without_believed_until_is_removed_at_once(e: Endpoint) -> None:
     assert rules.delete(resource(paris=e), "paris", NOW).endpoints == {}
 
 
@@ -364,7 +364,7 @@ def test_a_frozen_holder_stays_whatever_it_reports(status: Status) -> None:
     r = report(frozen(paris=holder(), london=waiting()), "paris", status)
     assert (r.holder, r.epoch, r.endpoints["paris"].status) == ("paris", 1, ACTIVATED)
     assert r.endpoints["paris"].reported is status
-    assert not r.endpoints["paris"].pending, "no receiver is told anything"
+    assert not r.endpoints["paris"].pending, "no receiver gets a webhook"
 
 
 def test_a_frozen_holders_lease_does_not_end_and_wakes_up_no_function() -> None:
@@ -427,7 +427,7 @@ def test_the_frozen_holder_cannot_be_deleted_and_the_others_can(force: bool, oth
 
 
 def change(item: Resource, name: str = "paris", **changes: Any) -> Endpoint:
-    """The entry after a change of just that."""
+    """The entry after a change of only the given fields."""
     e = item.endpoints[name]
     as_it_is = {"revision": e.revision, "priority": e.priority, "lease_seconds": e.lease_seconds}
     return rules.change(item, name, NOW, **{**as_it_is, **changes}).endpoints[name]
@@ -474,7 +474,7 @@ def test_the_next_report_removes_the_end_of_a_lease_that_was_taken_away() -> Non
     "e",
     [
         pytest.param(holder(), id="the holder"),
-        pytest.param(holder(believed_until=None), id="a holder whose receiver was not told yet"),
+        pytest.param(holder(believed_until=None), id="a holder with no attempt yet"),
         pytest.param(waiting(sequence=2), id="pending"),
         pytest.param(waiting(requested_at=NOW), id="requested again"),
         pytest.param(waiting(believed_until=NOW - 1), id="believed active"),
@@ -509,7 +509,7 @@ def test_a_requested_status_is_pending_at_once_and_stays_the_same() -> None:
 
 def test_an_attempt_from_before_the_request_does_not_settle_it() -> None:
     r = redeliver(claim(resource(paris=holder(delivered_sequence=0))), now=NOW + 1)
-    assert due(r, "paris", REFRESH_MS) == NOW + 15_000, "its claim still keeps others away"
+    assert due(r, "paris", REFRESH_MS) == NOW + 15_000, "its claim still stops other senders"
     e = outcome(r, outcome_of("paris", ACTIVATED), NOW + 2, 0.0).endpoints["paris"]
     assert (e.delivered_sequence, e.pending, e.next_attempt_at, e.claim) == (1, True, NOW + 2, None)
 

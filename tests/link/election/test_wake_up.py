@@ -49,7 +49,7 @@ def test_the_end_of_a_candidates_lease_is_due_and_no_other_lease() -> None:
         pytest.param(NOW + 30_000, None, NOW + 30_000, False, id="right already: its setter has put the message"),
     ],
 )
-def test_due_at_is_the_bookkeeping(due_at: int | None, carried: int | None, after: int, needs_wake_up: bool) -> None:
+def test_due_at_records_the_wake_up(due_at: int | None, carried: int | None, after: int, needs_wake_up: bool) -> None:
     r = replace(resource(paris=waiting(sequence=2, next_attempt_at=NOW + 30_000)), due_at=due_at)
     kept, needs = keep_due_at(r, NOW, carried=carried, refresh_ms=REFRESH_MS)
     assert (kept.due_at, needs) == (after, needs_wake_up)
@@ -97,7 +97,7 @@ PENDING = waiting(sequence=2, next_attempt_at=NOW)
         ),
         pytest.param(
             resource(paris=READY), None, [], NOW, True,
-            id="may not claim: elects, and has its wake-up put for what is due now",
+            id="may not claim: elects, and requires a wake-up for what is due now",
         ),
         pytest.param(
             resource(paris=holder(), london=LEAVING), CLAIMING, [], NOW - 10_000 + REFRESH_MS, False,
@@ -144,7 +144,7 @@ def test_a_due_at_that_is_too_early_is_raised(carried: int | None, due_at: int) 
     assert after.due_at == due_at
 
 
-def test_a_settled_item_is_settled() -> None:
+def test_settling_an_item_again_changes_nothing() -> None:
     for e in (READY, LEAVING, PENDING, holder(), waiting(lease_expires_at=NOW)):
         once, _ = settled(resource(paris=e))
         assert settled(once)[0] == once
@@ -164,7 +164,7 @@ def move(
     responsible: bool = False,
     seconds_left: float = 29.5,
 ) -> Move:
-    """The move of an invocation for a report, after a commit that left nothing to do; with some of it changed."""
+    """The next move after a report's commit that left nothing to do; each argument changes this situation."""
     return next_move(
         due=due,
         due_at=due_at,
@@ -224,12 +224,12 @@ PUTS, PUTS_NONE = True, False
         pytest.param(
             {"due": SOON, "due_at": SOON},
             Move(PUTS_NONE, Then.STOP, 0, False),
-            id="due soon, but its message is another's: stops",
+            id="due soon, but another invocation put its message: stops",
         ),
         pytest.param(
             {"due": SOON, "due_at": SOON, "responsible": True},
             Move(PUTS_NONE, Then.SLEEP, 0.4, True),
-            id="due soon, and its message was ours: sleeps",
+            id="due soon, and this invocation put or got its message: sleeps",
         ),
         pytest.param(
             {"due": NOW - 30, "due_at": NOW - 30, "responsible": True},
@@ -282,7 +282,7 @@ def loop_of_version_0_1(
     stays: bool,
     seconds_left: float,
 ) -> Move:
-    """What the loop of version 0.1 did after a commit, told as one round: an independent reference."""
+    """What the loop of version 0.1 did after a commit, written as one round: an independent reference."""
     message_put = False
     if needs_wake_up and due_at is not None:
         message_put = not may_claim or woken_for != due_at or due_at - NOW > 1_000
@@ -305,7 +305,7 @@ def test_the_next_move_is_that_of_version_0_1_in_every_situation() -> None:
     for due, due_at, needs, sending, may_claim, stays in itertools.product(
         [*moments, NEVER], [*moments, None], either, either, either, either
     ):
-        # For nothing, for just this, for something else.
+        # Not woken, woken for this due_at, woken for another one.
         for woken_for in dict.fromkeys((None, due_at, NOW + 7)):
             for seconds_left in (-60.0, 1.0, 11.9, 30.0):
                 expected = loop_of_version_0_1(due, due_at, needs, woken_for, sending, may_claim, stays, seconds_left)

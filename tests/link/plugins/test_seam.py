@@ -1,4 +1,4 @@
-"""The seam, shown by a second plugin: it is complete here, and no other line in the repository knows it."""
+"""The seam, shown by a second plugin, `log`. This file has all of it: the product has no line about it."""
 
 from __future__ import annotations
 
@@ -85,20 +85,20 @@ class Log:
         return Result(ResultKind.DELIVERED)
 
 
-# A deployment that has it beside the webhook
+# A deployment that has `log` beside the webhook
 
 BESIDE = next(name for name in (f"ip-{n}" for n in range(1_000)) if due_shard(name) == due_shard(RESOURCE))
-"""A resource of the webhook's, in the shard that the world sweeps."""
+"""A resource for the webhook, in the shard that the world sweeps."""
 SECRET = "berlin-secret-0123456789abcdef01"
 
 
 class Deployed(World):
-    """A world whose deployment registers the log plugin after the webhook. Sites of the log: paris and london."""
+    """A world whose deployment registers `log` after the webhook. paris and london use `log`, berlin the webhook."""
 
     lines: list[tuple[str, str, Delivery]]
 
     def log(self, site: str, *, prefix: str = "", token: str | None = None, **more: Any) -> str:
-        """Registers a site with the log plugin; returns its id."""
+        """Register a site with `log`; return its id."""
         body = {"plugin": "log", "plugin_config": {"resource_id": RESOURCE, "prefix": prefix or site}, **more}
         endpoint_id: str = self.control.commands.create({"host": site, **body}, f"register-{site}", token)["id"]
         self.names[endpoint_id] = site
@@ -106,7 +106,7 @@ class Deployed(World):
         return endpoint_id
 
     def webhook(self, resource_id: str = BESIDE) -> str:
-        """Registers berlin with the webhook; returns its id."""
+        """Register berlin with the webhook; return its id."""
         config = {"url": "http://receiver.example.com/hook", "resource_id": resource_id, "secret": SECRET}
         body = {"plugin": "webhook", "plugin_config": config, "host": "berlin"}
         endpoint_id: str = self.control.commands.create(body, "register-berlin")["id"]
@@ -114,7 +114,7 @@ class Deployed(World):
         return endpoint_id
 
     def reported(self, endpoint_id: str, status: str = "ACTIVATED", **detail: Any) -> None:
-        """A host's report, applied at once."""
+        """Apply a host's report at once."""
         event = self.event(endpoint_id, status)
         event["detail"] |= detail
         self.reconciler.receive(parse(event), lambda: 30.0)
@@ -151,7 +151,7 @@ def deployed(deploy: Callable[..., Deployed]) -> Deployed:
 
 @pytest.fixture
 def on_moto(deploy: Callable[..., Deployed]) -> Iterator[Deployed]:
-    """The same on moto's tables, which take every condition and every way to scan."""
+    """The same on moto's tables, which evaluate every condition and can be scanned in every way."""
     with mock_aws():
         yield deploy()
 

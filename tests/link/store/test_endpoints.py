@@ -1,4 +1,4 @@
-"""The endpoints table: how a registration is stored, read, changed and remembered."""
+"""The endpoints table: how a registration is stored, read, changed and cached."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ CHANGING_ROW = {**ROW, "previous_ciphertext": {"B": b"before"}, "previous_until"
 
 
 class Table:
-    """The endpoints table, counting its reads."""
+    """The endpoints table; it counts its reads."""
 
     def __init__(self) -> None:
         self.client = boto3.client("dynamodb", region_name="eu-west-1")
@@ -97,7 +97,7 @@ def test_a_row_comes_back_as_it_was_written(table: Table, registrations: Registr
         assert registrations.get(PARIS) == registration
 
 
-def test_a_ciphertext_of_a_row_from_before_key_rotations_is_as_old_as_the_row() -> None:
+def test_without_encrypted_at_a_ciphertext_is_as_old_as_its_registration() -> None:
     row = {name: value for name, value in ROW.items() if name != "encrypted_at"}
     assert StoredWebhook.of(from_item({**row, "created_at": {"N": "7"}})).encrypted_at == 7
 
@@ -216,7 +216,7 @@ def test_scan_count_and_pages_hold_every_registration_once(table: Table, registr
         pytest.param(CHANGING, replace(REGISTERED, revision=2, lease_seconds=None), id="fewer attributes"),
     ],
 )
-def test_an_update_writes_just_the_change_unless_the_ciphertext_is_another(
+def test_an_update_writes_only_the_change_and_needs_the_ciphertext_that_was_read(
     before: Registration, after: Registration, table: Table, registrations: Registrations
 ) -> None:
     table.put(before)
@@ -246,7 +246,7 @@ def test_a_key_rotation_never_creates_a_row(registrations: Registrations) -> Non
     assert registrations.count() == 0
 
 
-def test_a_renewed_ciphertext_replaces_only_the_one_that_it_was_made_of(
+def test_a_renewed_ciphertext_replaces_only_the_one_that_it_was_made_from(
     table: Table, registrations: Registrations
 ) -> None:
     table.put(REGISTERED)

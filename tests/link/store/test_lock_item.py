@@ -1,4 +1,4 @@
-"""The stored form of the lock item: short names, no default values, readable by and from version 0.1."""
+"""The stored form of the lock item: short names, no default values. Items of version 0.1 can be read."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ STORED = Resource(
 )
 
 
-def test_the_stored_form_is_that_of_version_0_1_but_for_the_failure() -> None:
+def test_the_stored_form_is_that_of_version_0_1_except_for_the_failure() -> None:
     shard = {"due_shard": {"N": str(due_shard("ip ü"))}}
     assert to_item(STORED) == {**ITEM, **shard}
     assert from_item(ITEM) == STORED
@@ -129,7 +129,7 @@ def test_an_attribute_of_a_newer_version_is_ignored() -> None:
 @pytest.mark.parametrize(
     "before", [resource(paris=holder(), london=waiting()), frozen(paris=holder(), london=waiting())]
 )
-def test_an_item_that_was_read_is_decided_on_like_the_one_that_was_written(before: Resource) -> None:
+def test_a_decision_on_a_stored_item_is_the_same_as_before_it_was_stored(before: Resource) -> None:
     read = from_item(json.loads(json.dumps(to_item(before))))
     assert read == before
     decided = [rules.failover(one, "paris", NOW, to=None, command="request-1") for one in (before, read)]

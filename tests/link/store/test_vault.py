@@ -1,4 +1,4 @@
-"""Encryption under a context, on moto's KMS, which enforces the context."""
+"""Encryption for a context, on moto's KMS, which enforces the context."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ CONTEXT = {"purpose": "a purpose", "endpoint_id": "vip-1", "resource_id": "ip"}
 
 
 class CountingKms:
-    """KMS, counting what it decrypts."""
+    """KMS; it counts its decrypts."""
 
     def __init__(self, kms: Any) -> None:
         self.kms = kms

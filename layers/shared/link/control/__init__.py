@@ -1,1 +1,1 @@
-"""The API without HTTP: commands change something, queries look, views say how a thing is shown as JSON."""
+"""The API without HTTP: commands change something, queries read, views turn what they found into JSON."""

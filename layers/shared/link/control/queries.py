@@ -1,8 +1,8 @@
-"""Queries: what operators look at. Nothing is written and nothing is decrypted.
+"""Queries: what operators look at. They neither write nor decrypt.
 
-AWS calls: one endpoint, hosts, preview and a failover's outlook 2 GetItem; a list 1 Scan a MiB and 1 BatchGetItem per
-100 resources; one resource 1 GetItem, all of them 1 Scan a MiB; transitions 1 Query; progress of a key rotation 1
-Scan a MiB.
+AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem. List of endpoints: 1 Scan per MiB and 1
+BatchGetItem per 100 resources. One resource: 1 GetItem. List of resources: 1 Scan per MiB. Transitions: 1 Query.
+Progress of a key rotation: 1 Scan per MiB.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Queries:
         return self._views(sorted(self._registrations.scan(), key=lambda one: (one.created_at, one.endpoint_id)))
 
     def page(self, limit: int, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Up to `limit` endpoints in no order, fewer while some are being deleted, and the id to go on after."""
+        """Up to `limit` endpoints in no order, without those being deleted, and the id to continue after."""
         found, more = self._registrations.page(limit, after)
         return self._views(found), more
 
@@ -57,7 +57,7 @@ class Queries:
         return views.endpoint(self._plugins, registration, entry)
 
     def hosts(self, endpoint_id: str) -> list[dict[str, Any]]:
-        """The hosts that compete with this endpoint, itself included; one registered without a host by its id."""
+        """The hosts of all endpoints of its resource. An endpoint without a host is shown by its id."""
         _, resource, _ = self._endpoint(endpoint_id)
         return [{"hostname": e.host or i} for i, e in sorted(resource.endpoints.items()) if not e.deleting]
 
@@ -72,7 +72,7 @@ class Queries:
         return self._plugins[registration.plugin].create(registration).preview(delivery)
 
     def outlook(self, endpoint_id: str, *, to: str | None = None) -> dict[str, Any]:
-        """What a failover would do now, as its dry run: the next holder and the webhooks. Raises as it would."""
+        """The next holder and the webhooks if the failover ran now. Raises what the failover would raise."""
         before = self._locks.read(self._registrations.existing(endpoint_id).resource_id)
         after = rules.failover(before, endpoint_id, self._clock.now(), to=to, command="dry-run")
         return views.outlook(before, after)
@@ -85,7 +85,7 @@ class Queries:
         return views.resource(resource, self._clock.now())
 
     def resources(self, limit: int | None, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Summaries of up to `limit` resources in no order (None: of all), and the id to go on after."""
+        """Summaries of up to `limit` resources (None: of all) in no order, and the id to continue after."""
         found: list[Resource] = []
         while True:
             page, after = self._locks.page(limit or PAGE_SIZE, after)
@@ -94,12 +94,12 @@ class Queries:
                 return [views.summary(resource) for resource in found], after
 
     def transitions(self, resource_id: str, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
-        """The audit of a resource, newest first, and the version to go on before."""
+        """The audit of a resource, newest first, and the version to continue before."""
         found = [views.transition(item) for item in self._locks.transitions(resource_id, limit, before)]
         return found, found[-1]["version"] if len(found) == limit else None
 
     def key_rotation(self, since: int) -> dict[str, int | None]:
-        """The progress of key rotations: how many endpoints were encrypted at `since` (Unix ms) or later."""
+        """The progress of a key rotation: how many endpoints were encrypted at `since` (Unix ms) or later."""
         encrypted_at = [at for _, at, _ in encrypted(self._registrations, self._plugins)]
         return {
             "now": self._clock.now(),

@@ -1,1 +1,1 @@
-"""What tells the outside world about an election: the seam under LinK's names, and a folder for each plugin."""
+"""Plugins tell the outside world about an election. `seam` is their interface; each plugin has a folder."""

@@ -1,6 +1,6 @@
-"""The plugin seam, under LinK's names. Everything that knows the webhook is in `link.plugins.webhook`.
+"""The seam: the interface of plugins, under LinK's names. Only `link.plugins.webhook` knows the webhook.
 
-A deployment hands its plugins to whoever needs them as one `Plugins` object: see `link.deployment`.
+`link.deployment` makes one `Plugins` object and gives it to every object that needs plugins.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Plugin(Protocol):
     """Tells the outside world about one endpoint."""
 
     def election_key(self) -> str:
-        """What its endpoints compete for, for display, e.g. `webhook/resource-123`."""
+        """The name of what the endpoint competes for, as operators see it, e.g. `webhook/resource-123`."""
 
     def activate(self, delivery: Delivery) -> Result:
         """Tells that the endpoint became active."""
@@ -66,7 +66,7 @@ class Plugin(Protocol):
         """What one of these three would send, as JSON; nothing is sent or decrypted."""
 
     def view(self) -> Mapping[str, Any]:
-        """The members of the API's view of the endpoint that are the plugin's; nothing secret."""
+        """The plugin's members of the JSON that the API shows of the endpoint; nothing secret."""
 
 
 _Config = TypeVar("_Config", bound=PluginConfig)
@@ -85,10 +85,10 @@ class Factory(Protocol[_Config]):
         """The form to store: secrets encrypted."""
 
     def change(self, stored: Registration, body: object, now: int) -> Replacement:
-        """The form to store after a PATCH with this plugin_config; raises Invalid, or Conflict with what is stored."""
+        """The form to store after a PATCH with this plugin_config; raises Invalid or Conflict."""
 
     def same(self, stored: Registration, config: _Config) -> bool:
-        """Whether a repeated request means what is stored, as far as that can be seen without decrypting."""
+        """Whether a repeated request is for what is stored, as far as can be seen without decrypting."""
 
     def create(self, stored: Registration) -> Plugin:
         """The plugin of a stored registration."""
@@ -99,7 +99,7 @@ class Encrypted(Protocol):
     """A factory whose stored form has ciphertexts: a key rotation renews them."""
 
     def encrypted_at(self, stored: Registration) -> int:
-        """When the oldest one was made or renewed. Unix milliseconds."""
+        """When the oldest ciphertext was made or renewed. Unix milliseconds."""
 
     def renew(self, stored: Registration, now: int) -> StorablePluginConfig:
         """The form to store with every ciphertext renewed."""
@@ -126,7 +126,7 @@ class Plugins:
         return "" if name == self._default else name
 
     def name(self, stored_name: str) -> str:
-        """The name that a lock item means."""
+        """The inverse of `stored_name`."""
         return stored_name or self._default
 
     @property

@@ -1,4 +1,4 @@
-"""AWS clients whose deadlines fit into a claim, and what their errors are called in a log line."""
+"""AWS clients whose deadlines fit into a claim, and the word for their errors in a log line."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FAULTS = (ClientError, BotoCoreError)
 """What a call of AWS can raise."""
 
 _CONFIG = Config(
-    # Three tries of at most 3 s each. botocore's own defaults would wait four times 60 s.
+    # Three tries of at most 3 s each. botocore's defaults are 60 s for each of three tries, or four for DynamoDB.
     connect_timeout=1,
     read_timeout=2,
     retries={"mode": "standard", "total_max_attempts": 3},
     max_pool_connections=50,
-    # A quarter of a call's CPU. AWS validates parameters, too, and so do the tests' clients.
+    # Validation takes a quarter of a call's CPU. AWS validates parameters, too, and so do the tests' clients.
     parameter_validation=False,
     # CloudTrail shows it.
     user_agent=f"link-webhook/{VERSION}",
@@ -34,6 +34,6 @@ def client(service: str) -> Any:
 
 def error_code(error: Exception) -> str:
     """One word for an AWS error, without anything of the request."""
-    # A timeout has the attribute, too, and its value is None.
+    # A timeout also has the attribute, but its value is None.
     response: Mapping[str, Any] = getattr(error, "response", None) or {}
     return str(response.get("Error", {}).get("Code") or type(error).__name__)

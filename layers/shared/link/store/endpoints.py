@@ -1,7 +1,7 @@
-"""The table of endpoints: one row per registration.
+"""The table of endpoints: one item per registration.
 
-Rows are written and deleted only together with their lock entry, by `Locks.commit`; except by a key rotation, which
-writes ciphertexts alone. AWS calls: `get` 1 GetItem, `at_revision` 0 or 1, `scan` and `count` 1 Scan a MiB,
+`Locks.commit` writes and deletes an item, always together with the entry of its endpoint. Only a key rotation writes
+ciphertexts alone. AWS calls: `get` 1 GetItem, `at_revision` 0 or 1, `scan` and `count` 1 Scan per MiB, `page` 1 Scan,
 `reencrypt` 1 UpdateItem.
 """
 
@@ -28,7 +28,7 @@ Item = dict[str, Any]
 
 
 class Registrations:
-    """Reads registrations. A cached one is used only at the requested revision."""
+    """Reads registrations. A cached one is used only if it has the requested revision."""
 
     def __init__(self, dynamodb: DynamoDBClient, settings: Settings) -> None:
         self._dynamodb = dynamodb
@@ -50,7 +50,7 @@ class Registrations:
         return registration
 
     def at_revision(self, endpoint_id: str, revision: int) -> Registration | None:
-        """The registration at the revision of its lock entry, or the one that is there instead; None: deleted."""
+        """The registration at this revision, or the stored one if it has another revision; None if it is deleted."""
         known = self._cache.get(endpoint_id)
         if known is None or known.revision != revision:
             known = self.get(endpoint_id)
@@ -62,7 +62,7 @@ class Registrations:
         return known
 
     def forget(self, endpoint_id: str) -> None:
-        """Has the next `at_revision` read the table: a key rotation changes a row and not its revision."""
+        """Remove it from the cache: a key rotation changes a registration, but not its revision."""
         self._cache.pop(endpoint_id, None)
 
     def put(self, registration: Registration) -> TransactWriteItemTypeDef:
@@ -70,7 +70,7 @@ class Registrations:
         return {"Put": {"TableName": self._table, "Item": to_item(registration)}}
 
     def update(self, before: Registration, after: Registration) -> TransactWriteItemTypeDef:
-        """The write of a changed one. Refused when a key rotation replaced a ciphertext since `before` was read."""
+        """The write of a changed registration. It fails if a key rotation has changed a ciphertext of `before`."""
         old, new = to_item(before), to_item(after)
         changed = [name for name in new if new[name] != old.get(name)]
         gone = [name for name in old if name not in new]
@@ -95,7 +95,7 @@ class Registrations:
         }
 
     def reencrypt(self, before: Registration, after: Registration) -> bool:
-        """Writes the ciphertexts of a key rotation, unless they changed since `before` was read. 1 UpdateItem."""
+        """Write the ciphertexts of a key rotation; False if they have changed since `before` was read."""
         write = self.update(before, after)["Update"]
         try:
             self._dynamodb.update_item(**write)
@@ -106,26 +106,26 @@ class Registrations:
         return True
 
     def scan(self) -> Iterator[Registration]:
-        """Every registration, those being deleted included."""
+        """Every registration, also of endpoints that are being deleted."""
         for page in self._dynamodb.get_paginator("scan").paginate(TableName=self._table):
             for item in page["Items"]:
                 yield from_item(item)
 
     def page(self, limit: int, after: str | None) -> tuple[list[Registration], str | None]:
-        """Up to `limit` registrations in no order, and the id to go on after; None at the end. 1 Scan."""
+        """Up to `limit` registrations in no order, and the id to continue after; None at the end."""
         start: Item = {} if after is None else {"ExclusiveStartKey": {"endpoint_id": {"S": after}}}
         answer = self._dynamodb.scan(TableName=self._table, Limit=limit, **start)
         last = answer.get("LastEvaluatedKey")
         return [from_item(item) for item in answer["Items"]], last["endpoint_id"]["S"] if last else None
 
     def count(self) -> int:
-        """The number of rows."""
+        """The number of registrations."""
         pages = self._dynamodb.get_paginator("scan").paginate(TableName=self._table, Select="COUNT")
         return sum(page["Count"] for page in pages)
 
 
 def to_item(registration: Registration) -> Item:
-    """The row as stored: the registration's own attributes, and its plugin's beside them."""
+    """The stored form: the registration's own attributes, and its plugin's beside them."""
     r = registration
     item: Item = {
         "endpoint_id": {"S": r.endpoint_id},
@@ -144,7 +144,7 @@ def to_item(registration: Registration) -> Item:
 
 
 def from_item(item: Item) -> Registration:
-    """The registration of a stored row. Attributes that are not its own are its plugin's."""
+    """The registration of a stored item. Attributes that are not its own are its plugin's."""
     return Registration(
         endpoint_id=item["endpoint_id"]["S"],
         revision=int(item["revision"]["N"]),

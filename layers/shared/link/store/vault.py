@@ -1,4 +1,4 @@
-"""Secrets, encrypted by KMS and bound to the one context that they belong to.
+"""Secrets, encrypted by KMS and bound to one encryption context.
 
 AWS calls: `encrypt` 1 Encrypt; `decrypt` 1 Decrypt per ciphertext, process and 15 minutes; `reencrypt` 1 ReEncrypt.
 """
@@ -23,7 +23,7 @@ MAX_CACHED = 1_000
 
 
 class Vault:
-    """Encrypts for one context and decrypts for no other. CloudTrail shows a context in clear."""
+    """Encrypts for a context, and decrypts only for the same one. CloudTrail shows contexts as plain text."""
 
     def __init__(self, kms: KMSClient, settings: Settings, clock: Clock) -> None:
         self._kms = kms
@@ -32,15 +32,15 @@ class Vault:
         self._opened: dict[bytes, tuple[int, bytes]] = {}
 
     def encrypt(self, plaintext: bytes, context: Mapping[str, str]) -> bytes:
-        """The ciphertext of at most `MAX_PLAINTEXT_BYTES`."""
+        """The ciphertext of a plaintext of at most `MAX_PLAINTEXT_BYTES`."""
         answer = self._kms.encrypt(KeyId=self._key, Plaintext=plaintext, EncryptionContext=context)
         return answer["CiphertextBlob"]
 
     def decrypt(self, ciphertext: bytes, context: Mapping[str, str]) -> bytes:
-        """What `encrypt` was given; raises ClientError when it was given another context."""
+        """The plaintext; raises ClientError if it was encrypted for another context."""
         key = hashlib.sha256(json.dumps(context, sort_keys=True).encode() + ciphertext).digest()
         opened = self._opened.get(key)
-        # Wall time: a frozen process must not keep a plaintext for longer than documented.
+        # Wall time, because Lambda may freeze the process: it must not keep a plaintext for longer than documented.
         if opened is not None and 0 <= self._clock.now() - opened[0] < CACHE_MS:
             return opened[1]
         answer = self._kms.decrypt(KeyId=self._key, CiphertextBlob=ciphertext, EncryptionContext=context)
@@ -50,7 +50,7 @@ class Vault:
         return answer["Plaintext"]
 
     def reencrypt(self, ciphertext: bytes, context: Mapping[str, str]) -> bytes:
-        """The same under the key's newest material and in the same context: it cannot be bound to another one."""
+        """The ciphertext under the key's newest material. The context stays, so this binds it to no other one."""
         answer = self._kms.re_encrypt(
             CiphertextBlob=ciphertext,
             SourceKeyId=self._key,

@@ -69,7 +69,7 @@ class Deployed:
         return self.factory.create(stored)
 
     def unsealed(self, ciphertext: object, url: str = URL) -> Sealed:
-        """What a ciphertext of paris hides."""
+        """The secret and headers in a ciphertext of paris."""
         assert isinstance(ciphertext, bytes)
         return unseal(self.vault, ciphertext, context(PARIS, "ip ü", url))
 
@@ -196,7 +196,7 @@ def changed(deployed: Deployed, stored: Registration, **given: Any) -> StorableP
     return deployed.factory.change(stored, given, NOW).config
 
 
-def test_a_new_url_comes_with_a_secret_of_its_own_and_the_old_ones_end(deployed: Deployed) -> None:
+def test_a_new_url_has_its_own_secret_and_the_old_secrets_end(deployed: Deployed) -> None:
     given = {"url": "https://new.example/", "secret": "new", "headers": {"X-Site": "london"}}
     replacement = deployed.factory.change(ROTATING, given, NOW)
     ciphertext = replacement.config["ciphertext"]
@@ -239,7 +239,7 @@ def test_while_two_secrets_sign_a_third_is_refused(deployed: Deployed) -> None:
 @pytest.mark.parametrize(
     "given", [pytest.param({"previous_secret_until": NOW + DAY_MS}, id="the same call again"), pytest.param({}, id="-")]
 )
-def test_a_new_secret_leaves_the_one_before_its_time(deployed: Deployed, given: dict[str, Any]) -> None:
+def test_a_third_secret_does_not_change_the_end_of_the_first(deployed: Deployed, given: dict[str, Any]) -> None:
     webhook = stored_webhook(changed(deployed, ROTATING, secret="third", **given))
     assert deployed.unsealed(webhook.ciphertext).secret == "third"
     assert (webhook.previous_ciphertext, webhook.previous_until) == (b"before", NOW + DAY_MS)

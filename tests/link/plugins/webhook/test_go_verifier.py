@@ -1,7 +1,7 @@
-"""LinK's verifier for receivers, written in Go, accepts whatever the sender sends: its rules, one by one.
+"""LinK's verifier for receivers, written in Go, accepts whatever the sender sends. `go_accepts` has its rules.
 
-Source: ParseAndValidateWebhook of Scalingo/link v3.3.0 as it was observed: it needs a secret, a body that is JSON with
-texts in the four fields, both headers, a signature in hex, and the HMAC-SHA256 over `<timestamp>.<body>`.
+Source: ParseAndValidateWebhook of Scalingo/link v3.3.0, as we observed it. It needs a secret, a JSON body with strings
+in the four fields, both headers, a signature in hex, and the HMAC-SHA256 over `<timestamp>.<body>`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tests.support.webhooks import RECORDED, announced, sent
 
 FIELDS = {"endpoint_id", "resource_id", "plugin", "status"}
 SECRETS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
-"""A lone surrogate has no UTF-8 form, so no Go program can hold it; registering makes it U+FFFD."""
+"""Without lone surrogates: they have no UTF-8 form, and registering replaces them by U+FFFD."""
 
 
 def go_accepts(secret: str, headers: dict[str, str], body: bytes) -> dict[str, str] | None:

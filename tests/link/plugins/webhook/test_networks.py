@@ -1,4 +1,4 @@
-"""Which addresses may be called, in whatever spelling."""
+"""Which addresses may be called, in every spelling."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ CARRIERS = {
 
 
 @pytest.mark.parametrize("text", [pytest.param(text, id=f"{text} {what}") for text, what in FORBIDDEN.items()])
-def test_a_forbidden_address_is_opened_only_by_its_own_block(text: str) -> None:
+def test_a_forbidden_address_is_permitted_only_by_its_own_block(text: str) -> None:
     everything = [ip_network("0.0.0.0/0"), ip_network("::/0")]
     address = ip_address(text)
     block = refusing_block(address, everything)
@@ -60,7 +60,7 @@ def test_a_forbidden_address_is_opened_only_by_its_own_block(text: str) -> None:
 
 
 @pytest.mark.parametrize(("text", "block"), PRIVATE.items())
-def test_a_private_address_is_opened_by_any_network_around_it(text: str, block: str) -> None:
+def test_a_private_address_is_permitted_by_any_network_around_it(text: str, block: str) -> None:
     address = ip_address(text)
     assert refusing_block(address, []) == ip_network(block)
     assert refusing_block(address, [ip_network("192.0.2.128/25")]) == ip_network(block)
@@ -71,7 +71,7 @@ def test_a_private_address_is_opened_by_any_network_around_it(text: str, block: 
 @pytest.mark.parametrize(
     "text", ["8.8.8.8", "192.0.1.1", "172.32.0.1", "100.128.0.1", "2606:4700::1111", "2a05:d018::1"]
 )
-def test_a_public_address_needs_no_opening(text: str) -> None:
+def test_a_public_address_needs_no_permission(text: str) -> None:
     assert refusing_block(ip_address(text), []) is None
 
 
@@ -87,7 +87,7 @@ def test_an_ipv6_address_is_judged_by_the_ipv4_address_it_carries(carrier: str) 
     assert refusing_block(ip_address(carrying("8.8.8.8")), []) is None
 
 
-def test_a_wide_forbidden_block_does_not_open_the_narrow_one_in_it() -> None:
+def test_a_wide_forbidden_block_does_not_permit_the_narrow_one_in_it() -> None:
     assert refusing_block(ip_address("::1"), [ip_network("::/96")]) == ip_network("::1/128")
 
 

@@ -44,7 +44,7 @@ _PRIVATE = tuple(
         "198.18.0.0/15",
         "198.51.100.0/24",
         "203.0.113.0/24",
-        # All but 2000::/3, the only part of IPv6 that is assigned.
+        # Everything outside 2000::/3, the only part of IPv6 that is assigned.
         "::/3",
         "4000::/2",
         "8000::/1",
@@ -56,7 +56,7 @@ _PRIVATE = tuple(
 
 
 def literal(host: str) -> Address | None:
-    """The address that a host is, in any spelling that the resolver accepts; None for a name.
+    """The address that `host` spells, in any form that the resolver accepts; None if `host` is a name.
 
     >>> literal("0x7f.1"), literal("2130706433"), literal("fe80:0::1"), literal("10.example")
     (IPv4Address('127.0.0.1'), IPv4Address('127.0.0.1'), IPv6Address('fe80::1'), None)
@@ -70,7 +70,7 @@ def literal(host: str) -> Address | None:
 def refusing_block(address: Address, allowed: Collection[Network]) -> Network | None:
     """The block that forbids calling an address, or None.
 
-    An allowed network opens the private addresses in it. A forbidden block is opened only by its own name.
+    A network in `allowed` permits its private addresses. A forbidden address needs exactly its block in `allowed`.
 
     >>> refusing_block(IPv4Address("10.1.2.3"), [])
     IPv4Network('10.0.0.0/8')
@@ -89,7 +89,7 @@ def refusing_block(address: Address, allowed: Collection[Network]) -> Network | 
 
 
 def _carried(address: Address) -> Address:
-    """The IPv4 address in a mapped, NAT64 or 6to4 one: the packets end there."""
+    """The IPv4 address in a mapped, NAT64 or 6to4 address, because the packets go there."""
     if isinstance(address, IPv4Address):
         return address
     if address in _NAT64:

@@ -26,7 +26,7 @@ PER_ATTEMPT = (_TIMESTAMP, _SIGNATURE, "webhook-timestamp", "webhook-signature")
 _EPOCH = "X-Link-Webhook-Epoch"
 _SEQUENCE = "X-Link-Webhook-Sequence"
 
-# A lone surrogate has no UTF-8 form; Go's JSON reader makes it U+FFFD, too.
+# A lone surrogate has no UTF-8 form. Go's JSON reader also replaces it by U+FFFD.
 _NO_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
 _LIKE_GO = {**_NO_SURROGATES, **{ord(c): f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"}}
 
@@ -70,7 +70,7 @@ def sign_standard(secrets: Sequence[str], message_id: str, timestamp: int, body:
 
 
 def message_id(endpoint_id: str, epoch: int, sequence: int, refreshed_at: int | None = None) -> str:
-    """The `webhook-id`. Attempts of one announcement share it; a refresh is a message with an id of its own.
+    """The `webhook-id`. Attempts of one announcement share it; a refresh has its own id.
 
     >>> message_id("vip-1", 7, 3), message_id("vip-1", 7, 3, 1700000000123)
     ('vip-1_7_3', 'vip-1_7_3_1700000000123')
@@ -81,7 +81,7 @@ def message_id(endpoint_id: str, epoch: int, sequence: int, refreshed_at: int | 
 
 @dataclass(frozen=True, slots=True)
 class Announcement:
-    """What one attempt tells a receiver. `refreshed_at`: the last 2xx (Unix ms), when the attempt repeats it."""
+    """What one attempt tells a receiver. `refreshed_at` is for a refresh only: the time of the last 2xx (Unix ms)."""
 
     endpoint_id: str
     resource_id: str
@@ -99,15 +99,15 @@ def request(
 ) -> tuple[bytes, dict[str, str]]:
     """Body and complete headers of one attempt at `timestamp` (Unix seconds).
 
-    The first secret signs LinK's header, all of them sign the standard one. The user's `headers` may have
-    a User-Agent of their own and none of ours. Values may hold any Unicode: send them as UTF-8.
+    The first secret signs LinK's header, all of them sign the standard one. The user's `headers` may replace
+    User-Agent; any other header of ours in them is dropped. Values may hold any Unicode: send them as UTF-8.
     """
     a = announcement
     body = payload(a.endpoint_id, a.resource_id, a.plugin, a.status)
     standard_id = message_id(a.endpoint_id, a.epoch, a.sequence, a.refreshed_at)
     ours = {
         "Content-Type": CONTENT_TYPE,
-        # Go trims it on the wire, as every HTTP parser does; the body keeps the spaces.
+        # Go removes the spaces around a header's value, as every HTTP parser does; the body keeps them.
         _RESOURCE_ID: a.resource_id.translate(_NO_SURROGATES).strip(" \t"),
         _TIMESTAMP: str(timestamp),
         _SIGNATURE: sign(secrets[0], timestamp, body),
@@ -127,5 +127,5 @@ def request(
 
 
 def _folded(name: str) -> str:
-    # CGI and WSGI servers take `_` for `-`.
+    # To CGI and WSGI servers, `_` and `-` are the same.
     return name.lower().replace("_", "-")
