@@ -60,7 +60,13 @@ def _range(limits: tuple[int, int]) -> Schema:
 
 
 CHECK = an({"type": {"const": "TCP"}, "host": {**HOST, "minLength": 1}, "port": _range((1, 65_535))})
-RESOURCE_ID: Schema = {"type": "string", "minLength": 1, "maxLength": registration.MAX_RESOURCE_ID_CHARACTERS}
+RESOURCE_ID: Schema = {
+    "type": "string",
+    "minLength": 1,
+    "maxLength": registration.MAX_RESOURCE_ID_CHARACTERS,
+    "description": "No U+0000-U+001F except TAB, no U+007F, no space or TAB at either end. Use visible ASCII: "
+    "receivers get it as a header in UTF-8, too.",
+}
 INTERVAL, PRIORITY = _range(registration.HEALTHCHECK_INTERVAL_SECONDS), _range(registration.PRIORITY)
 LEASE = maybe(_range(registration.LEASE_SECONDS))
 HEADERS: Schema = {
@@ -70,7 +76,10 @@ HEADERS: Schema = {
         "pattern": f"^{config.HEADER_NAME.pattern}$",
         "maxLength": config.MAX_HEADER_NAME_CHARACTERS,
     },
-    "additionalProperties": TEXT,
+    "additionalProperties": {
+        **TEXT,
+        "description": "No U+0000-U+001F except TAB, no U+007F-U+009F, no U+2028 and U+2029. Sent as UTF-8.",
+    },
 }
 SECRET: Schema = {
     "type": "string",

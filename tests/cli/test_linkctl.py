@@ -7,7 +7,6 @@ import io
 import json
 import os
 import re
-import socket
 import sys
 import threading
 import time
@@ -457,8 +456,8 @@ def proxied(api: str) -> Iterator[str]:
     server.server_close()
 
 
-def ask(url: str, method: str = "GET", body: bytes | None = None, **headers: str) -> tuple[int, Any]:
-    request = urllib.request.Request(url, body, {k.replace("_", "-"): v for k, v in headers.items()}, method=method)
+def ask(url: str, method: str = "GET", body: bytes | None = None) -> tuple[int, Any]:
+    request = urllib.request.Request(url, body, method=method)
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     try:
         with opener.open(request, timeout=30) as answer:
@@ -490,14 +489,6 @@ def test_the_proxy_escapes_a_query_as_aws_signs_it(path: str, signed: str) -> No
     assert proxy.signable(path) == signed
 
 
-@pytest.mark.parametrize("target", ["@other.example/x", "http://other.example/x"])
-def test_the_proxy_signs_nothing_for_another_host(proxied: str, target: str) -> None:
-    host, port = proxied.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=10) as connection:
-        connection.sendall(f"GET {target} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-        assert connection.makefile("rb").readline().split()[1] == b"400"
-
-
 def test_the_proxy_forwards_the_idempotency_key(running: Deployment, proxied: str) -> None:
     config = {"url": running.receiver.url, "resource_id": RESOURCE, "secret": "hidden-secret"}
     body = json.dumps({"plugin": "webhook", "plugin_config": config}).encode()
@@ -507,24 +498,6 @@ def test_the_proxy_forwards_the_idempotency_key(running: Deployment, proxied: st
         with urllib.request.urlopen(request, timeout=30) as answer:
             ids.add(json.loads(answer.read())["endpoint"]["id"])
     assert len(ids) == 1
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        pytest.param({"Host": "evil.example"}, id="a host name that resolves to loopback"),
-        pytest.param({"Host": "evil.example:1313"}, id="the same host name with a port"),
-        pytest.param({"Origin": "https://evil.example"}, id="the script of a web page"),
-        pytest.param({"Sec_Fetch_Site": "cross-site"}, id="a link on a web page"),
-    ],
-)
-def test_the_proxy_refuses_requests_of_web_pages(running: Deployment, proxied: str, headers: dict[str, str]) -> None:
-    assert ask(f"{proxied}/endpoints/{PARIS}", "DELETE", None, **headers)[0] == 403
-    assert PARIS in running.statuses()
-
-
-def test_the_proxy_refuses_bodies_over_one_mebibyte(proxied: str) -> None:
-    assert ask(f"{proxied}/endpoints", "POST", b"x", Content_Length=str((1 << 20) + 1))[0] == 413
 
 
 def test_the_proxy_answers_502_when_the_api_cannot_be_reached() -> None:

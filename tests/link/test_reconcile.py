@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import json
 import logging
 import queue
@@ -9,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from botocore.exceptions import ClientError
@@ -657,6 +659,30 @@ def test_a_message_that_can_never_be_applied_goes_to_the_rejected_events_queue(
     (one,) = quick.queue.rejected
     assert (one["reason"], one["event"], one["rejected_at"]) == (reason, kept, NOW)
     assert [name for name, _, _ in quick.metrics] == ["RejectedEvents"]
+
+
+def too_deep(depth: int) -> bool:
+    """Whether json.loads cannot read this many lists in each other."""
+    try:
+        json.loads("[" * depth + "]" * depth)
+    except RecursionError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize("detail", ['{"endpoint_id": %s, "status": "ACTIVATED"}', '{"ignored": %s}'])
+def test_a_message_of_any_depth_is_kept_as_malformed(
+    quick: Quick, monkeypatch: pytest.MonkeyPatch, detail: str
+) -> None:
+    kept: list[str] = []
+    monkeypatch.setattr(quick.reconciler._queues, "_sqs", Mock(send_message=lambda **m: kept.append(m["MessageBody"])))
+    # What json.loads can just about read, repr and json.dumps cannot write.
+    deepest = bisect.bisect_left(range(1, 100_000), True, key=too_deep)
+    for depth in range(deepest - 60, deepest + 1):
+        body = '{"detail": %s}' % (detail % ("[" * depth + "]" * depth))
+        quick.reconciler.take(body, "message-1", lambda: 30.0)
+        one = json.loads(kept.pop())
+        assert (one["reason"], one["event"]) == ("malformed", body)
 
 
 def test_a_message_with_a_report_is_applied(quick: Quick) -> None:

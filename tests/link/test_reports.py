@@ -106,3 +106,11 @@ def test_the_first_and_last_time_in_milliseconds_are_accepted(reported_at: int) 
 def test_what_is_not_json_is_rejected(text: str) -> None:
     with pytest.raises(Rejected, match="not JSON"):
         decode(text)
+
+
+@pytest.mark.parametrize(("opening", "closing"), [("[", "]"), ('{"a":', "}")])
+def test_an_event_may_have_a_hundred_levels_of_nesting(opening: str, closing: str) -> None:
+    assert decode(opening * 99 + "7" + closing * 99)
+    with pytest.raises(Rejected, match="more than 100 levels of nesting: send a flat detail") as rejected:
+        decode(opening * 100 + "7" + closing * 100)
+    assert rejected.value.code == "malformed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -13,6 +14,8 @@ from link.errors import Rejected
 
 MILLISECONDS = range(10**12, 10**13 + 1)
 """What a Unix time in milliseconds looks like in the years 2001 to 2286; seconds or microseconds do not."""
+MAX_DEPTH = 100
+"""Levels of nesting in an event. Near the interpreter's limit, json.loads reads what json.dumps cannot write."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REPORTED = {Status.ACTIVATED, Status.STANDBY, Status.FAILING}
 
@@ -30,11 +33,23 @@ class Report:
 
 
 def decode(text: str) -> Any:
-    """The JSON in a message body; raises Rejected when it is not JSON."""
+    """The JSON in a message body; raises Rejected when it is not JSON or nested too deep."""
     try:
-        return json.loads(text)
+        event = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise Rejected("malformed", f"the message body is not JSON: {error}") from None
+    level = [event]
+    for _ in range(MAX_DEPTH):
+        level = [member for value in level for member in _members(value)]
+        if not level:
+            return event
+    raise Rejected("malformed", f"the event has more than {MAX_DEPTH} levels of nesting: send a flat detail")
+
+
+def _members(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 def parse(event: Any) -> Report:

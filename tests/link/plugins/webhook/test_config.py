@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import subprocess
 import sys
 from ipaddress import ip_network
@@ -111,6 +112,26 @@ def test_a_stricter_rule_names_value_rule_and_way_out(given: dict[str, Any], fie
     name = f"plugin_config.{field}".removesuffix(".") if not field.startswith("headers") else f"plugin_config.{field}"
     assert set(found) == {name}
     assert words in " ".join(found[name])
+
+
+LINE_ENDS = {chr(c) for c in range(0x110000) if len(f"a{chr(c)}b".splitlines()) == 2}
+"""Where a receiver that splits the head as text ends a header; HTTP itself does at CR LF only."""
+
+
+@pytest.mark.parametrize("character", sorted(LINE_ENDS | {chr(c) for c in range(0x7F, 0xA0)}), ids=ascii)
+def test_no_headers_value_has_a_character_at_which_text_is_split(character: str) -> None:
+    value = f"{MARKER}{character}X-Site: london"
+    problem = f"U+{ord(character):04X} at position 19: remove it"
+    (message,) = errors(config(headers={"X-A": value}))["plugin_config.headers.X-A"]
+    assert message.endswith(problem)
+    with pytest.raises(Invalid, match=re.escape(problem)) as invalid:
+        changed({"secret": MARKER, "headers": {"X-A": value}})
+    assert MARKER not in str(invalid.value)
+
+
+@pytest.mark.parametrize("resource_id", ["a\u0085b", "a\u009bb", "a\u2028b", "voil\u00e0", "\u00a0"])
+def test_a_resource_id_may_have_any_character_that_link_can_send(resource_id: str) -> None:
+    assert parse(config(resource_id=resource_id)).resource_id == resource_id
 
 
 @pytest.mark.parametrize("given", [None, [], "x", 7, True])

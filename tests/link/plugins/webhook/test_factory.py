@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from link.plugins.seam import Config, Plugin, StorablePluginConfig
 from link.plugins.webhook.config import StoredWebhook, WebhookConfig
 from link.plugins.webhook.factory import WebhookFactory
 from link.plugins.webhook.sealed import Sealed, context, unseal
+from link.plugins.webhook.sender import Sender
 from link.receiver import parse_and_validate_webhook
 from link.registration import Registration
+from tests.hostile.receiver import Receiver
 from tests.support.deployed import settings
 from tests.support.ids import NOW, PARIS, URL
 from tests.support.keys import RecordingKeys, vault
@@ -101,6 +104,20 @@ def test_each_call_is_one_signed_post(deployed: Deployed, method: str, status: s
     for secret in ("old-secret", ["new-secret", "old-secret"]):
         seen = parse_and_validate_webhook(secret, headers, body, now=NOW // 1000)
         assert (seen.epoch, seen.sequence) == (7, 3)
+
+
+def test_a_header_value_that_was_stored_before_it_was_refused_is_sent_as_it_is(deployed: Deployed) -> None:
+    value = "a\u0085b\u009bc\u2028d"
+    with Receiver() as receiver:
+        config = WebhookConfig(url=receiver.url, resource_id="ip ü", secret="s3cret", headers={"X-Site": value})
+        stored = replace(registration(), config=deployed.factory.mutate(config, PARIS, NOW))
+        sender = Sender(allowed_networks=[ip_network("127.0.0.0/8")])
+        plugin = WebhookFactory(deployed.vault, settings(), Clock(), sender.post).create(stored)
+        result = plugin.activate(replace(DELIVERY, until=Clock().now() + 60_000))
+
+    assert result == Result(ResultKind.DELIVERED, status_code=204)
+    ((head, _),) = receiver.requests
+    assert f"X-Site: {value}".encode() in head.split(b"\r\n")
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ _RESERVED = re.compile(
     "host|connection|keep-alive|te|trailer|transfer-encoding|upgrade|http2-settings|expect|proxy-.*|content-.*"
     "|x-link-webhook-.*|webhook-.*"
 )
+_LINE_END = re.compile("[\x80-\x9f\u2028\u2029]")
+"""C1 controls and line ends of Unicode. HTTP allows their UTF-8, but a receiver that splits the head as text, as
+`str.splitlines` does, would take what follows for another header."""
 _FIELDS = ("url", "resource_id", "secret", "headers")
 
 
@@ -217,8 +220,16 @@ def _header(name: str, raw: Any, found: list[str]) -> str:
     reserved = _RESERVED.fullmatch(name.lower().replace("_", "-")) is not None
     if reserved and (name.lower(), value) != ("content-type", CONTENT_TYPE):
         found.append(f"{name[:80]!r} is set by the sender or means something to proxies: leave it out")
-    if problem := control_character(value):
+    if problem := control_character(value) or _line_end(value):
         found.append(problem)
     if (size := len(value.encode())) > MAX_HEADER_VALUE_BYTES:
         found.append(f"the value has {size} bytes: use at most {MAX_HEADER_VALUE_BYTES}")
     return value
+
+
+def _line_end(value: str) -> str:
+    """The problem with the first character at which a receiver could split a header's value, or nothing."""
+    found = _LINE_END.search(value)
+    if found is None:
+        return ""
+    return f"control character or line end U+{ord(found[0]):04X} at position {found.start() + 1}: remove it"
