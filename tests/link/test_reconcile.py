@@ -255,6 +255,25 @@ def test_a_standby_that_begins_to_be_sent_shortens_the_wait_without_a_write(quic
     assert quick.calls["put_item"] == 3, "the claim of the ACTIVATED and the two outcomes"
 
 
+def test_many_deleted_endpoints_are_removed_by_one_wake_up_in_several_transactions(quick: Quick) -> None:
+    paris = quick.register("paris")
+    quick.report(paris, "ACTIVATED")
+    quick.report(paris, "FAILING")
+    store, settings = quick.cloud.store, quick.settings
+    (item,) = store.tables[settings.locks_table].values()
+    (row,) = store.tables[settings.endpoints_table].values()
+    entry = {"M": item["endpoints"]["M"][paris]["M"] | {"d": {"BOOL": True}}}
+    ids = [f"vip-{number:08x}-0000-4000-8000-000000000000" for number in range(120)]
+    store.put_item(
+        TableName=settings.locks_table, Item={**item, "endpoints": {"M": {paris: entry, **dict.fromkeys(ids, entry)}}}
+    )
+    for one in ids:
+        store.put_item(TableName=settings.endpoints_table, Item={**row, "endpoint_id": {"S": one}})
+    # The store refuses more than DynamoDB's 100 actions in a transaction.
+    wake(quick, quick.resource().due_at or 0)
+    assert store.tables[settings.endpoints_table] == {}
+
+
 def test_it_waits_for_an_outcome_until_something_else_is_due(quick: Quick) -> None:
     apply(quick, quick.register("paris"), "ACTIVATED")
     # The claim ends 15 s after the commit; the POST took 20 ms of them.

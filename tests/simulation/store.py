@@ -48,6 +48,7 @@ class Store:
         return {}
 
     def transact_write_items(self, TransactItems: list[dict[str, Any]]) -> Item:
+        assert len(TransactItems) <= 100, "DynamoDB's limit"
         reasons: list[Item] = []
         for write in TransactItems:
             ((kind, what),) = write.items()

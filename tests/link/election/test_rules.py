@@ -10,7 +10,7 @@ import pytest
 
 from link.election import rules
 from link.election.deliveries import deliveries, due, outcome
-from link.election.state import Claim, Endpoint, Reason, Resource, Status
+from link.election.state import NEVER, Claim, Endpoint, Reason, Resource, Status
 from link.election.wake_up import next_due
 from link.errors import Conflict, NotFound, Rejected
 from tests.support.entries import (
@@ -309,6 +309,21 @@ def test_a_deleted_holder_stays_until_its_standby_is_delivered() -> None:
     assert rules.drop_delivered(r) == r
     delivered = r.having("paris", replace(r.endpoints["paris"], delivered_sequence=2))
     assert rules.drop_delivered(delivered).endpoints.keys() == {"london"}
+
+
+def test_one_commit_removes_fifty_entries_and_the_next_one_follows_at_once() -> None:
+    r = resource(**{f"host-{n}": waiting(deleting=True) for n in range(120)})
+    for left in (70, 20):
+        r = rules.drop_delivered(r)
+        assert (len(r.endpoints), next_due(r, NOW, REFRESH_MS)) == (left, NOW)
+    assert next_due(rules.drop_delivered(r), NOW, REFRESH_MS) == NEVER
+
+
+def test_a_resource_full_of_entries_being_deleted_takes_no_more() -> None:
+    r = resource(**{f"host-{n}": waiting(deleting=n > 0) for n in range(256)})
+    with pytest.raises(Conflict, match="255 deleted endpoints of this resource wait for their receivers"):
+        rules.register(r, "new", entry=endpoint())
+    assert "new" in rules.register(r.without("host-255"), "new", entry=endpoint()).endpoints
 
 
 def test_a_deleted_endpoint_with_believed_until_stays_until_its_standby_is_delivered() -> None:

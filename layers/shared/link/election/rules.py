@@ -17,6 +17,10 @@ MAX_FUTURE_MS = 60_000
 MAX_COMMANDS = 3
 """Request ids kept per item, so that a retried failover is recognised even after two others."""
 MAX_ENDPOINTS_PER_RESOURCE = 64
+MAX_ENTRIES = 256
+"""With those being deleted: an entry is at most 1.5 KB, and an item at most 400 KB."""
+MAX_REMOVALS = 50
+"""Entries removed in one commit: a transaction has at most 100 actions, one for each."""
 LOSSES = 3
 """From this loss on an endpoint is put on hold: a failure and a repeated one are handled as fast as ever."""
 LOSSES_KEPT_MS = 1_200_000
@@ -265,6 +269,12 @@ def register(resource: Resource, endpoint_id: str, *, entry: Endpoint, plugin: s
         raise Conflict("the endpoints of this resource have another plugin: use another resource_id", "assigned")
     if entry.host and any(e.host == entry.host for e in alive):
         raise Conflict("An endpoint with the same election key already exists on that host", "assigned")
+    if len(resource.endpoints) >= MAX_ENTRIES:
+        raise Conflict(
+            f"{len(resource.endpoints) - len(alive)} deleted endpoints of this resource wait for their receivers: "
+            "repair the receivers, or delete them again with force=true",
+            "assigned",
+        )
     if len(alive) >= MAX_ENDPOINTS_PER_RESOURCE:
         raise Conflict(
             f"Too many endpoints for this resource: {len(alive)}, max allowed: {MAX_ENDPOINTS_PER_RESOURCE}", "assigned"
@@ -354,8 +364,12 @@ def redeliver(resource: Resource, endpoint_id: str, now: int) -> Resource:
 
 
 def drop_delivered(resource: Resource) -> Resource:
-    """Removes the entries being deleted whose last status is delivered."""
-    for endpoint_id, e in resource.endpoints.items():
-        if e.deleting and not e.pending:
-            resource = resource.without(endpoint_id)
+    """Removes entries being deleted whose last status is delivered, as many as one commit may."""
+    for endpoint_id in removable(resource)[:MAX_REMOVALS]:
+        resource = resource.without(endpoint_id)
     return resource
+
+
+def removable(resource: Resource) -> list[str]:
+    """The entries being deleted whose last status is delivered."""
+    return [endpoint_id for endpoint_id, e in resource.endpoints.items() if e.deleting and not e.pending]

@@ -22,7 +22,8 @@ def next_due(resource: Resource, now: int, refresh_ms: int) -> int:
     """The next moment at which something has to be done; NEVER if nothing has to."""
     sends = (due(resource, endpoint_id, refresh_ms) for endpoint_id in resource.endpoints)
     lease_ends = (end for _, end in rules.lease_ends(resource))
-    return min([NEVER, *sends, *lease_ends, *rules.hold_ends(resource, now)])
+    removals = [now] if rules.removable(resource) else []
+    return min([NEVER, *sends, *lease_ends, *rules.hold_ends(resource, now), *removals])
 
 
 def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms: int) -> tuple[Resource, bool]:
