@@ -195,6 +195,7 @@ SCHEMAS: dict[str, Schema] = {
                         "reported_at": maybe(TIME),
                         "lease_seconds": LEASE,
                         "lease_expires_at": maybe(TIME),
+                        "held_until": maybe(TIME),
                         "priority": PRIORITY,
                         "joined_at": TIME,
                     }

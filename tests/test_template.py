@@ -633,6 +633,7 @@ def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_th
         "ResourcesWithoutHolder",
         "ReceiversRefused",
         "ResourcesFrozen",
+        "EndpointsOnHold",
     }
     code = product_code()
     variables = environment(resources, "ReconcileFunction")

@@ -74,7 +74,7 @@ def resource(one: dict[str, Any]) -> Table:
             candidate["id"],
             candidate["host"] or "-",
             status(candidate["status"]),
-            "yes" if candidate["ready"] else "no",
+            _ready(candidate),
             f"{candidate['reported'] or '-'} {ago(candidate['reported_at'])}",
             ago(candidate["lease_expires_at"]) if candidate["lease_seconds"] else "none",
             str(candidate["priority"]),
@@ -83,6 +83,13 @@ def resource(one: dict[str, Any]) -> Table:
     for entry in pending.values():
         table.add_row(entry["id"], "-", "[yellow]being deleted[/]", "no", "-", "-", "-", _undelivered(entry))
     return table
+
+
+def _ready(candidate: dict[str, Any]) -> str:
+    # A server before 0.2 sends no held_until.
+    if candidate["ready"] and candidate.get("held_until"):
+        return f"[yellow]on hold, ends {ago(candidate['held_until'])}[/]"
+    return "yes" if candidate["ready"] else "no"
 
 
 def _holder(one: dict[str, Any]) -> str:

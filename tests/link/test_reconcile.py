@@ -438,6 +438,39 @@ def test_a_resource_without_a_holder_is_counted_from_the_first_report_on(quick: 
     assert [name for name, _, _ in quick.metrics] == ["ResourcesWithoutHolder"]
 
 
+def test_a_resource_without_a_holder_is_counted_for_as_long_as_it_has_none(quick: Quick) -> None:
+    paris = quick.register("paris", lease_seconds=30)
+    quick.report(paris, "ACTIVATED")
+    quick.settle(30_000)
+    counted: list[int] = []
+    for _ in range(60):
+        quick.metrics.clear()
+        quick.settle(60_000)
+        if "ResourcesWithoutHolder" in [name for name, _, _ in quick.metrics]:
+            counted.append(quick.clock.now())
+    gaps = [later - earlier for earlier, later in zip(counted, counted[1:], strict=False)]
+    assert len(counted) >= 5 and max(gaps) <= 660_000, "10 minutes and a sweep"
+    before = quick.calls.copy()
+    quick.settle(3_600_000)
+    assert quick.calls["put_item"] - before["put_item"] <= 6, "one write each time"
+
+
+def test_endpoints_on_hold_are_counted(quick: Quick) -> None:
+    paris, london = quick.register("paris"), quick.register("london")
+    for endpoint_id in (paris, london):
+        quick.report(endpoint_id, "ACTIVATED")
+    counted = []
+    for _ in range(4):
+        quick.metrics.clear()
+        quick.settle(1_000)
+        for _ in range(2):
+            holder = quick.resource().holder
+            quick.report(holder or "", "FAILING")
+            quick.report(holder or "", "ACTIVATED")
+        counted.append(max((value for name, value, _ in quick.metrics if name == "EndpointsOnHold"), default=0))
+    assert counted[:3] == [0, 0, 2], "each endpoint has lost the lock three times"
+
+
 @pytest.mark.parametrize(("kind", "counted"), [(ResultKind.REFUSED, True), (ResultKind.NOT_SENT, False)])
 def test_a_refused_receiver_is_counted(quick: Quick, kind: ResultKind, counted: bool) -> None:
     quick.receiver.always = Result(kind, "why")

@@ -176,6 +176,15 @@ def claim_without_handover_timeout(*arguments: Any, handover_ms: int, **options:
     return _claim_due(*arguments, handover_ms=-10_000, **options)
 
 
+def claim_begins_the_wait(resource: Resource, now: int, *, handover_ms: int, **options: Any) -> Resource:
+    """HandoverTimeout counts from the claim of the STANDBY."""
+    claimed = _claim_due(resource, now, handover_ms=handover_ms, **options)
+    for i, e in claimed.endpoints.items():
+        if e.believed_until != resource.endpoints[i].believed_until and e.believed_until != NEVER:
+            claimed = claimed.having(i, replace(e, believed_until=now + handover_ms))
+    return claimed
+
+
 _update = Locks.update
 
 
@@ -221,6 +230,20 @@ def outcome_not_sent_is_delivered(resource: Resource, o: Outcome, now: int, jitt
     if o.result.kind is ResultKind.NOT_SENT:
         o = replace(o, result=Result(ResultKind.DELIVERED))
     return _outcome(resource, o, now, jitter)
+
+
+def outcome_too_late_uses_up_the_wait(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource:
+    """A STANDBY that was too late leaves believed_until as it is."""
+    after = _outcome(resource, o, now, jitter)
+    before, e = resource.endpoints.get(o.endpoint_id), after.endpoints.get(o.endpoint_id)
+    if before is None or e is None or o.result.kind is not ResultKind.TOO_LATE:
+        return after
+    return after.having(o.endpoint_id, replace(e, believed_until=before.believed_until))
+
+
+def electable_after_the_hold(resource: Resource, now: int) -> list[str]:
+    """An endpoint on hold is never elected, whoever else is ready."""
+    return [i for i, e in resource.endpoints.items() if e.ready(now) and not rules.on_hold(e, now)]
 
 
 def next_due_without_leases(resource: Resource, now: int, refresh_ms: int) -> int:
@@ -409,6 +432,25 @@ RULES = (
             Attribute(Reconciler, "_attempt", attempt_one_after_the_other),
         ),
         protocol="`believed_until`: for an `ACTIVATED`",
+    ),
+    Mutant(
+        "begun: not the claim",
+        "HandoverTimeout counts from when the attempt of a STANDBY begins",
+        "it counts from the claim",
+        History(8, promise=5),
+        (
+            Function(deliveries.claim_due, claim_begins_the_wait),
+            Function(deliveries.outcome, outcome_too_late_uses_up_the_wait),
+        ),
+        protocol="An attempt of a `STANDBY` begins",
+    ),
+    Mutant(
+        "hold: nobody else is ready",
+        "an endpoint on hold is elected after 5 s when no other is ready",
+        "it is not elected before its hold is over",
+        History(17, promise=7),
+        (Function(rules._electable, electable_after_the_hold),),
+        protocol="If every ready endpoint is on hold",
     ),
     Mutant(
         "send: latest time",

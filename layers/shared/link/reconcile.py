@@ -151,12 +151,11 @@ class Reconciler:
             # Also on errors: Lambda freezes the process when we return, and a leftover thread would send when it thaws.
             while sends.under_way and seconds_left() > 0:
                 sends.wait(seconds_left())
-        alive = [e for e in resource.endpoints.values() if not e.deleting]
-        if resource.holder is None and any(e.reported for e in alive):
+        if rules.lacks_holder(resource):
             metric("ResourcesWithoutHolder")
         if resource.frozen:
             metric("ResourcesFrozen")
-        if on_hold := sum(rules.on_hold(e, self._clock.now()) for e in alive):
+        if on_hold := sum(rules.on_hold(e, self._clock.now()) for e in resource.endpoints.values()):
             metric("EndpointsOnHold", on_hold)
         pending_since = [e.pending_since for e in resource.endpoints.values() if e.pending]
         if pending_since:

@@ -68,7 +68,7 @@ def test_what_is_due_in_a_minute_or_later_is_found_by_the_sweep() -> None:
 
 
 def test_an_item_with_nothing_due_leaves_the_index_when_its_message_came() -> None:
-    r = replace(resource(paris=waiting()), due_at=NOW + 5)
+    r = replace(resource(paris=endpoint()), due_at=NOW + 5)
     assert keep_due_at(r, NOW, carried=NOW + 5, refresh_ms=REFRESH_MS) == (replace(r, due_at=None), False)
 
 
@@ -117,7 +117,7 @@ PENDING = waiting(sequence=2, next_attempt_at=NOW)
             id="another sender's claim: nothing to claim before it ends",
         ),
         pytest.param(
-            resource(london=waiting(reported=STANDBY)), CLAIMING, [], None, False,
+            resource(london=endpoint()), CLAIMING, [], None, False,
             id="nothing due: no due_at",
         ),
     ],
@@ -330,3 +330,15 @@ def test_a_step_without_damping_keeps_no_losses(damping: bool, losses: int) -> N
     item = resource(paris=holder(lease_expires_at=NOW, losses=2, lost_at=NOW - 1))
     after, _ = settle(item, NOW, refresh_ms=REFRESH_MS, damping=damping)
     assert after.endpoints["paris"].losses == losses
+
+
+@pytest.mark.parametrize(
+    ("item", "due_at"),
+    [
+        pytest.param(resource(paris=waiting(reported=FAILING, status=FAILING)), NOW + 600_000, id="nobody holds it"),
+        pytest.param(resource(paris=endpoint()), NEVER, id="no host has reported yet"),
+        pytest.param(resource(paris=waiting(reported=FAILING, deleting=True)), NOW, id="its last one is deleted"),
+    ],
+)
+def test_a_resource_without_holder_is_looked_at_every_ten_minutes(item: Resource, due_at: int) -> None:
+    assert next_due(item, NOW, REFRESH_MS) == due_at

@@ -198,6 +198,11 @@ def hold_ends(resource: Resource, now: int) -> list[int]:
     return ends
 
 
+def lacks_holder(resource: Resource) -> bool:
+    """Whether no endpoint holds the lock although one has reported."""
+    return resource.holder is None and any(e.reported and not e.deleting for e in resource.endpoints.values())
+
+
 def lease_ends(resource: Resource) -> list[tuple[str, int]]:
     """(endpoint_id, end) of each lease that counts: those of candidates, but not of the holder while it is frozen."""
     return [

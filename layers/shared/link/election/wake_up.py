@@ -14,6 +14,8 @@ from link.election.state import NEVER, Resource
 
 NEAR_MS = 60_000
 """What is due sooner gets a wake-up message; what is due later is found by the sweep."""
+LOOK_MS = 600_000
+"""How often a resource without holder is looked at: its alarm would end if no invocation counted it any more."""
 WAIT_IN_PLACE_MS = 1_000
 """SQS delays are whole seconds: an invocation that is woken up to a second early waits for the rest."""
 
@@ -23,7 +25,8 @@ def next_due(resource: Resource, now: int, refresh_ms: int) -> int:
     sends = (due(resource, endpoint_id, refresh_ms) for endpoint_id in resource.endpoints)
     lease_ends = (end for _, end in rules.lease_ends(resource))
     removals = [now] if rules.removable(resource) else []
-    return min([NEVER, *sends, *lease_ends, *rules.hold_ends(resource, now), *removals])
+    looks = [now + LOOK_MS] if rules.lacks_holder(resource) else []
+    return min([NEVER, *sends, *lease_ends, *rules.hold_ends(resource, now), *removals, *looks])
 
 
 def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms: int) -> tuple[Resource, bool]:
