@@ -86,7 +86,14 @@ def resource(one: dict[str, Any]) -> Table:
 
 
 def _ready(candidate: dict[str, Any]) -> str:
-    # A server before 0.2 sends no held_until.
+    """Return whether a candidate can be elected, and until when it is on hold.
+
+    >>> _ready({"ready": True}), _ready({"ready": False, "held_until": 2**53})
+    ('yes', 'no')
+    >>> _ready({"ready": True, "held_until": (time.time() + 90) * 1000})
+    '[yellow]on hold, ends in 1 min[/]'
+    """
+    # A deployment of version 0.1 sends no held_until.
     if candidate["ready"] and candidate.get("held_until"):
         return f"[yellow]on hold, ends {ago(candidate['held_until'])}[/]"
     return "yes" if candidate["ready"] else "no"

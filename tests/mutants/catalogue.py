@@ -437,7 +437,7 @@ RULES = (
         "begun: not the claim",
         "HandoverTimeout counts from when the attempt of a STANDBY begins",
         "it counts from the claim",
-        History(8, promise=5),
+        History(44, promise=5),
         (
             Function(deliveries.claim_due, claim_begins_the_wait),
             Function(deliveries.outcome, outcome_too_late_uses_up_the_wait),
@@ -504,7 +504,7 @@ RULES = (
         "redeliver: an attempt under way",
         "an attempt from before the request does not settle it",
         "its claim stays as it is",
-        History(167, promise=3),
+        History(1_068, promise=3),
         (Function(rules.redeliver, redeliver_and_keep_claim),),
         protocol="If there is a claim, its `sequence` becomes 0",
     ),

@@ -8,6 +8,7 @@ import logging
 import pytest
 
 from link.election.result import Result, ResultKind
+from tests.support.ids import RESOURCE
 from tests.world import World
 
 
@@ -114,3 +115,23 @@ def test_a_success_removes_the_failure(world: World) -> None:
     world.settle(10_000)
     assert "failure" not in world.control.queries.show(paris)["delivery"]
     assert len(world.receiver.requests) == 3
+
+
+def test_a_hold_is_shown_until_it_is_over(world: World) -> None:
+    paris, london = world.register("paris"), world.register("london")
+
+    def held_until(endpoint_id: str) -> int | None:
+        candidates = world.control.queries.resource(RESOURCE)["candidates"]
+        return next(one["held_until"] for one in candidates if one["id"] == endpoint_id)  # type: ignore[no-any-return]
+
+    world.report(london, "ACTIVATED")
+    for _ in range(3):
+        assert held_until(paris) is None
+        world.report(paris, "ACTIVATED")
+        world.control.commands.failover(london, f"{world.clock.now()}")
+        world.settle(1_000)
+        lost_at = world.clock.now()
+        world.report(paris, "FAILING")
+    assert held_until(paris) == lost_at + 60_000
+    world.settle(60_000)
+    assert held_until(paris) is None
