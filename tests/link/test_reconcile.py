@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 import json
 import logging
 import queue
@@ -448,7 +449,7 @@ def test_a_resource_without_a_holder_is_counted_for_as_long_as_it_has_none(quick
         quick.settle(60_000)
         if "ResourcesWithoutHolder" in [name for name, _, _ in quick.metrics]:
             counted.append(quick.clock.now())
-    gaps = [later - earlier for earlier, later in zip(counted, counted[1:], strict=False)]
+    gaps = [later - earlier for earlier, later in itertools.pairwise(counted)]
     assert len(counted) >= 5 and max(gaps) <= 660_000, "10 minutes and a sweep"
     before = quick.calls.copy()
     quick.settle(3_600_000)
