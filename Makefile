@@ -71,7 +71,7 @@ check-histories:
 
 # Without the ones that need moto's tables throughout, loopback sockets or Go.
 NOT_UNITS := $(addprefix tests/link/,$(addprefix store/,test_locks.py test_endpoints.py test_vault.py) \
-  $(addprefix plugins/webhook/,test_sender.py test_connection.py test_go_verifier.py))
+  $(addprefix plugins/webhook/,test_sender.py test_go_verifier.py))
 UNITS := layers/shared/link tests/link tests/mutants tests/test_workflows.py $(addprefix --ignore=,$(NOT_UNITS))
 
 test:

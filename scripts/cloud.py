@@ -233,7 +233,7 @@ def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
         if place:
             source = ROOT / resource["Properties"][place]
             made = resource.get("Metadata", {}).get("BuildMethod") == "makefile"
-            archive = _zipped(built_layer(logical_id, source) if made else source)
+            archive = _zipped(built_layer(logical_id, source) if made else source, bytecode=made)
             key = hashlib.sha256(archive).hexdigest()
             s3.put_object(Bucket=BUCKET, Key=key, Body=archive)
             resource["Properties"][place] = f"s3://{BUCKET}/{key}"
@@ -289,9 +289,9 @@ def _read_outputs(cloud: Cloud) -> None:
 
 
 def built_layer(logical_id: str, source: Path) -> Path:
-    """Return the layer's artifact. Its Makefile builds it again only if a file in the layer's folder changed."""
+    """Return the layer's artifact, built again only for another Python or if a file in the layer's folder changed."""
     files = sorted(path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    content = hashlib.sha256()
+    content = hashlib.sha256(sys.version.encode())
     for path in files:
         content.update(str(path.relative_to(source)).encode() + b"\0" + path.read_bytes() + b"\0")
     target = LOCAL / "layers" / f"{logical_id}-{content.hexdigest()[:16]}"
@@ -324,11 +324,11 @@ def _run(command: list[str], environment: Mapping[str, str] | None) -> None:
         raise CloudError(f"{error}\n{error.output}") from None
 
 
-def _zipped(folder: Path) -> bytes:
+def _zipped(folder: Path, *, bytecode: bool) -> bytes:
     """Return a zip that depends only on the names and contents of the files."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for path in sorted(folder.rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
+            if path.is_file() and (bytecode or "__pycache__" not in path.parts):
                 archive.writestr(zipfile.ZipInfo(str(path.relative_to(folder))), path.read_bytes())
     return buffer.getvalue()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import operator
 import re
@@ -9,6 +10,7 @@ import string
 import subprocess
 import sys
 import tomllib
+import zipfile
 from collections import defaultdict
 from functools import cache
 from pathlib import Path
@@ -870,9 +872,40 @@ def layers() -> list[Path]:
     ]
 
 
-def test_layers_contain_no_compiled_code_so_they_run_on_every_architecture(layers: list[Path]) -> None:
+def test_layers_contain_no_machine_code_so_they_run_on_every_architecture(layers: list[Path]) -> None:
     assert (layers[0] / "boto3").is_dir()
-    assert not [path for layer in layers for path in layer.rglob("*") if path.suffix in (".so", ".pyd", ".pyc")]
+    assert not [path for layer in layers for path in layer.rglob("*") if path.suffix in (".so", ".pyd")]
+
+
+def test_layers_have_bytecode_of_lambdas_python_and_no_other(layers: list[Path]) -> None:
+    for layer in layers:
+        compiled = [path.name for path in layer.rglob("*.pyc")]
+        assert compiled or sys.version_info[:2] != (3, 13)
+        assert [name for name in compiled if not name.endswith(".cpython-313.pyc")] == []
+
+
+def test_layers_are_small(layers: list[Path]) -> None:
+    zipped = io.BytesIO()
+    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as archive:
+        for path in (path for layer in layers for path in layer.rglob("*")):
+            archive.write(path)
+    unpacked = sum(entry.file_size for entry in archive.infolist())
+    # Lambda's limit for a function with its layers is 250 MB.
+    assert (len(zipped.getvalue()) < 15_000_000, unpacked < 50_000_000) == (True, True)
+
+
+def test_the_layer_describes_the_services_that_are_called_and_no_other(layers: list[Path]) -> None:
+    called = set(re.findall(r'\bclient\("([a-z]+)"\)', (ROOT / "layers/shared/link/deployment.py").read_text()))
+    assert {path.name for path in (layers[0] / "botocore/data").iterdir() if path.is_dir()} == called
+    code = "import sys, boto3; print(boto3.__file__); [boto3.client(service) for service in sys.argv[1:]]"
+    made = subprocess.run(
+        [sys.executable, "-B", "-S", "-c", code, *called],
+        env={"PYTHONPATH": str(layers[0]), "AWS_DEFAULT_REGION": "eu-west-1"},
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert made.stdout.startswith(str(layers[0]))
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -895,5 +928,5 @@ def test_the_layer_and_the_tests_use_the_same_versions() -> None:
         dict(re.findall(r"^([\w.-]+)==([\w.]+)", (ROOT / file).read_text(), re.MULTILINE))
         for file in ("layers/dependencies/requirements.txt", "requirements/dev.txt")
     )
-    assert {"boto3", "certifi", "aws-lambda-powertools"} <= shipped.keys()
+    assert {"boto3", "certifi", "aws-lambda-powertools", "requests", "urllib3"} <= shipped.keys()
     assert shipped == {name: tested.get(name) for name in shipped}

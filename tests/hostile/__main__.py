@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import importlib.util
 import tempfile
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.hostile.attacks import PAIRS
 from tests.hostile.certificates import Authority
 from tests.hostile.client import CLIENTS, LIMIT_MB
-from tests.hostile.measure import Figures, measure
+from tests.hostile.measure import CRASHED, STOPPED, Figures, measure
 
 PATIENCE_SECONDS = 15.0
 MAX_CONCURRENT = 8
+UNITS = ("seconds", "mb", "cpu")
 
 
 def columns(figures: Figures) -> str:
-    """Return the figures as three columns; ? where the client was stopped."""
+    """Return the figures as three columns; ? where the client was stopped or crashed."""
     if not figures.ended:
-        return f"{'> ' + format(figures.seconds, '.0f'):>6}      ?     ?"
+        return f"{'> ' + format(figures.seconds, '.0f') if figures.outcome == STOPPED else CRASHED:>7}     ?     ?"
     return f"{figures.seconds:6.2f} {figures.mb:6.1f} {figures.cpu:5.2f}"
 
 
@@ -52,9 +54,11 @@ def main() -> None:
     print()
     for name, results in found.items():
         ended = [(attack, figures) for attack, figures in results if figures.ended]
-        worst = {unit: max(ended, key=lambda one: getattr(one[1], unit)) for unit in ("seconds", "mb", "cpu")}
+        outcomes = Counter(figures.outcome for _, figures in results)
+        worst = {unit: max(ended, key=lambda one: getattr(one[1], unit)) for unit in UNITS} if ended else {}
         print(
-            f"{name}: {len(results)} attacks, {len(results) - len(ended)} stopped at the limit; worst of the others:",
+            f"{name}: {len(results)} attacks, {outcomes[STOPPED]} stopped at the limit, {outcomes[CRASHED]} crashed;",
+            "worst of the others:",
             "; ".join(f"{getattr(figures, unit):.2f} {unit} ({attack})" for unit, (attack, figures) in worst.items()),
         )
 

@@ -15,6 +15,17 @@ from cryptography.x509.oid import NameOID
 
 NOW = datetime.datetime.now(datetime.UTC)
 DAY = datetime.timedelta(days=1)
+_CERTIFICATES_ONLY = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 
 
 def _name(text: str) -> x509.Name:
@@ -23,7 +34,10 @@ def _name(text: str) -> x509.Name:
 
 @dataclass
 class Authority:
-    """A certification authority for tests; its certificate is in `folder`/ca.pem."""
+    """A certification authority for tests; its certificate is in `folder`/ca.pem.
+
+    Its certificates pass VERIFY_X509_STRICT, which urllib3 sets from Python 3.13 on.
+    """
 
     folder: Path
 
@@ -40,6 +54,7 @@ class Authority:
             .not_valid_after(NOW + 30 * DAY)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(key_id, critical=False)
+            .add_extension(_CERTIFICATES_ONLY, critical=True)
             .sign(self._key, hashes.SHA256())
         )
         self.path = self.folder / "ca.pem"
@@ -61,6 +76,7 @@ class Authority:
             .not_valid_before(NOW - 20 * DAY)
             .not_valid_after(NOW + expires)
             .add_extension(x509.SubjectAlternativeName(subjects), critical=False)
+            .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()), critical=False)
             .sign(self._key, hashes.SHA256())
         )
         path = self.folder / f"server-{certificate.serial_number}.pem"

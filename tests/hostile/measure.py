@@ -16,10 +16,15 @@ from tests.hostile.receiver import Receiver
 ROOT = Path(__file__).parents[2]
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "layers" / "shared")])}
 
+STOPPED, CRASHED = "stopped", "crashed"
+
 
 @dataclass(frozen=True)
 class Figures:
-    """What an attack cost: additional `mb` and seconds of `cpu`. `ended` is false if the client had to be stopped."""
+    """What an attack cost: additional `mb` and seconds of `cpu`.
+
+    `ended` is false if the client had to be stopped or was not even able to answer a harmless receiver.
+    """
 
     seconds: float
     mb: float = 0.0
@@ -48,5 +53,5 @@ def measure(client: str, attack: Attack, transport: str, authority: Authority, *
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            return Figures(patience, outcome="stopped", ended=False)
-    return Figures(**json.loads(output)) if process.returncode == 0 else Figures(0, outcome="crashed")
+            return Figures(patience, outcome=STOPPED, ended=False)
+    return Figures(**json.loads(output)) if process.returncode == 0 else Figures(0, outcome=CRASHED, ended=False)

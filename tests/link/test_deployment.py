@@ -145,9 +145,10 @@ LOADED = """
 import json, sys
 from link import deployment
 getattr(deployment, sys.argv[1])(json.loads(sys.argv[2]), client=lambda service: object())
-print(json.dumps([name for name in sys.modules if name.startswith("link.")]))
+print(json.dumps([name for name in sys.modules if name.startswith("link.") or name == "requests"]))
 """
-SENDING = {"link.plugins.webhook.sender", "link.plugins.webhook.connection"}
+WEBHOOK = "link.plugins.webhook"
+SENDING = {"requests", f"{WEBHOOK}.sender", f"{WEBHOOK}.adapter", f"{WEBHOOK}.connection"}
 API = {"link.control.commands", "link.control.queries"}
 PLUGINS = {"link.plugins.seam", "link.plugins.webhook.factory", "link.store.vault"}
 

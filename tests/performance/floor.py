@@ -74,6 +74,7 @@ def imported(function: str) -> None:
         import aws_lambda_powertools.metrics
         import aws_lambda_powertools.utilities.batch  # noqa: F401
         import certifi
+        import requests  # noqa: F401
 
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(certifi.where())
 

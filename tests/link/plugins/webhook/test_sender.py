@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import email.utils
+import logging
 import socket
 import ssl
 import threading
@@ -16,10 +17,13 @@ from pathlib import Path
 import pytest
 
 from link.election.result import Result, ResultKind
-from link.plugins.webhook import connection, sender
+from link.plugins.webhook import adapter, connection, sender, wire
 from link.plugins.webhook.connection import AddressInfo, Deadline
 from link.plugins.webhook.sender import Sender
+from link.plugins.webhook.url import MAX_URL_CHARACTERS
+from link.registration import MAX_RESOURCE_ID_CHARACTERS
 from link.settings import SettingsError
+from link.store.vault import MAX_PLAINTEXT_BYTES
 from tests.hostile.certificates import DAY, Authority
 from tests.hostile.receiver import Peer, Receiver, answers
 
@@ -65,11 +69,39 @@ def test_the_whole_request_leaves_in_one_write(trusting: Sender, authority: Auth
     assert receiver.pieces == [[whole]]
 
 
+@pytest.mark.parametrize("transport", ["plain", "tls"])
+def test_the_largest_webhook_that_can_be_registered_leaves_in_one_write(
+    trusting: Sender, authority: Authority, transport: str
+) -> None:
+    announced = wire.Announcement(
+        "vip-" + "0" * 36, "\u2028" * MAX_RESOURCE_ID_CHARACTERS, "webhook", "ACTIVATED", 2**53, 2**53, "elected", 10**6
+    )
+    given = {"X-A": "a" * MAX_PLAINTEXT_BYTES}
+    body, headers = wire.request(announced, ["paris", "london"], given, timestamp=2**53)
+    with Receiver(tls=authority.server_context() if transport == "tls" else None) as receiver:
+        # Each of these becomes three characters on the wire.
+        url = receiver.url.ljust(MAX_URL_CHARACTERS, "{")
+        assert post(trusting, url, headers, body=body).kind is ResultKind.DELIVERED
+    assert [len(pieces) for pieces in receiver.pieces] == [1]
+
+
 def test_a_request_of_many_tls_records_arrives_whole(trusting: Sender, authority: Authority) -> None:
     body = bytes(range(256)) * 1_000
     with Receiver(tls=authority.server_context()) as receiver:
         assert post(trusting, receiver.url, body=body).kind is ResultKind.DELIVERED
     assert receiver.requests[0][1] == body
+
+
+def test_the_request_leaves_as_it_was_registered(trusting: Sender) -> None:
+    with Receiver() as receiver:
+        post(trusting, f"{receiver.url}/../%2f%aB?next=/a/./b&[c]?", {"X-A": "@@@SKIP_HEADER@@@"})
+        post(trusting, f"{receiver.url}//?")
+        post(trusting, receiver.url, {"X-A": "a", "user-agent": "paris", "accept-encoding": "gzip"})
+    (as_registered, _), (empty_parts, _), (with_names_of_the_libraries, _) = receiver.requests
+    assert as_registered.startswith(b"POST /hook/../%2f%aB?next=/a/./b&[c]? HTTP/1.1\r\n")
+    assert empty_parts.startswith(b"POST /hook//? HTTP/1.1\r\n")
+    assert as_registered.endswith(b"\r\nConnection: close\r\nX-A: @@@SKIP_HEADER@@@")
+    assert with_names_of_the_libraries.endswith(b"\r\nX-A: a\r\nuser-agent: paris\r\naccept-encoding: gzip")
 
 
 def test_header_values_are_utf_8(trusting: Sender) -> None:
@@ -231,7 +263,7 @@ def test_addresses_that_swallow_everything_share_the_attempts_time(
         started = time.monotonic()
         assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "timeout")
         assert time.monotonic() - started < 1.3
-        assert len(tries) == sender.MAX_ADDRESSES
+        assert len(tries) == adapter.MAX_ADDRESSES
 
 
 def test_after_an_address_that_refuses_the_next_one_is_tried(trusting: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,6 +318,59 @@ def test_success_is_200_to_299(trusting: Sender, status: int, kind: ResultKind, 
         assert post(trusting, receiver.url) == Result(kind, reason, status)
 
 
+@pytest.mark.parametrize(
+    "line", ["HTTP/1.1 +200", "HTTP/1.1 2_00", "HTTP/1.1 0200", "HTTP/1.1 200\xa0", "HTTP/1.x 200"]
+)
+def test_a_status_is_three_digits_and_nothing_that_python_takes_for_them(trusting: Sender, line: str) -> None:
+    with Receiver(answers(f"{line} OK\r\n\r\n".encode("latin-1"))) as receiver:
+        assert post(trusting, receiver.url) == Result(ResultKind.MAYBE_RECEIVED, "malformed")
+
+
+@pytest.mark.parametrize(
+    "said", ["Content-Length: 3, 5", "Content-Length: 3\r\nTransfer-Encoding: chunked", "Content-Encoding: none"]
+)
+def test_what_an_answer_says_of_its_body_does_not_matter(trusting: Sender, said: str) -> None:
+    with Receiver(answers(f"HTTP/1.1 200 OK\r\n{said}\r\n\r\n".encode())) as receiver:
+        assert post(trusting, receiver.url) == Result(ResultKind.DELIVERED, "", 200)
+
+
+@pytest.mark.parametrize("transport", ["plain", "tls"])
+@pytest.mark.parametrize("part", [b"", b"HTTP/1.1 2", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nX-A: b\r\n"])
+def test_a_head_that_is_cut_off_is_no_answer(
+    trusting: Sender, authority: Authority, transport: str, part: bytes
+) -> None:
+    with Receiver(answers(part), tls=authority.server_context() if transport == "tls" else None) as receiver:
+        assert post(trusting, receiver.url) == Result(ResultKind.MAYBE_RECEIVED, "reset")
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        pytest.param(b"X-A: a\r\n" * 101, id="101 header lines"),
+        pytest.param(b"X-A: " + b"a" * 65_536 + b"\r\n", id="a line of 64 KiB"),
+    ],
+)
+def test_a_head_that_http_client_finds_too_long_is_malformed(trusting: Sender, lines: bytes) -> None:
+    with Receiver(answers(b"HTTP/1.1 200 OK\r\n" + lines + b"\r\n")) as receiver:
+        assert post(trusting, receiver.url) == Result(ResultKind.MAYBE_RECEIVED, "malformed")
+
+
+def test_a_retry_after_behind_a_line_that_is_no_header_is_not_seen(trusting: Sender) -> None:
+    with Receiver(answers(b"HTTP/1.1 503 Busy\r\nno header\r\nRetry-After: 7\r\n\r\n")) as receiver:
+        assert post(trusting, receiver.url) == Result(ResultKind.ANSWERED, "status_503", 503)
+
+
+def test_nothing_of_the_libraries_reaches_the_log_at_any_level(
+    trusting: Sender, authority: Authority, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    caplog.set_level(logging.NOTSET)
+    odd = answers(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\nno header\r\n\r\n")
+    with Receiver(odd) as plain, Receiver(odd, tls=authority.server_context()) as tls, Receiver(Peer.close) as closing:
+        for url in (plain.url, tls.url, closing.url, "http://127.0.0.1:1/"):
+            post(trusting, f"{url}/token-in-the-path")
+    assert (caplog.messages, recwarn.list) == ([], [])
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_not_followed(trusting: Sender, status: int) -> None:
     with Receiver() as elsewhere:
@@ -307,6 +392,7 @@ def test_a_redirect_is_not_followed(trusting: Sender, status: int) -> None:
         pytest.param(503, "Retry-After: -5", None, id="negative"),
         pytest.param(503, "Retry-After: 1_0", None, id="Python's idea of a number"),
         pytest.param(503, "Retry-After: Mon, 99 Foo 2026", None, id="no date"),
+        pytest.param(503, "Retry-After: 9\r\nRetry-After:  7 ", range(7, 8), id="the last of two"),
         pytest.param(503, "X: y", None, id="none"),
         pytest.param(500, "Retry-After: 7", None, id="on another status"),
     ],
@@ -367,8 +453,8 @@ def test_a_bundle_without_certificates_fails_at_start(bundle: str) -> None:
 
 
 def test_the_public_authorities_stay_trusted_beside_the_configured_one(authority: Authority) -> None:
-    without, beside = Sender(), Sender(ca_bundle=authority.pem)
-    assert len(beside._tls.get_ca_certs()) == len(without._tls.get_ca_certs()) + 1 > 50
+    without, beside = sender._tls_context(""), sender._tls_context(authority.pem)
+    assert len(beside.get_ca_certs()) == len(without.get_ca_certs()) + 1 > 50
 
 
 def test_tls_older_than_1_2_is_refused(trusting: Sender, authority: Authority) -> None:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import queue
 import socket
-import ssl
 import struct
 import threading
-from collections.abc import Callable
 from ipaddress import ip_address
-from typing import Any, TypeVar
+from typing import Any
 
 from link.clock import Clock
 from link.plugins.webhook.networks import Address
@@ -20,7 +18,6 @@ READ_COST_BYTES = 256
 """All that is read of a connection: a byte costs one, each read costs this much more. Floods and trickles both end."""
 
 _ABORT, _ORDERLY = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
-_T = TypeVar("_T")
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
@@ -97,68 +94,33 @@ def _connect(info: AddressInfo, seconds: float) -> socket.socket:
     return connection
 
 
-class Plain:
-    """A connection that ends with the attempt's time or with its budget of bytes, whichever comes first."""
+class Wire:
+    """A connection that ends with the attempt's time or with its budget of bytes, whichever comes first.
+
+    It has what urllib3's SSLTransport needs of a socket.
+    """
 
     def __init__(self, connection: socket.socket, deadline: Deadline) -> None:
         self._connection = connection
         self._deadline = deadline
         self._budget = MAX_READ_BYTES
 
-    def receive(self) -> bytes:
+    def recv(self, size: int) -> bytes:
         """What arrives next; empty at the end."""
         self._connection.settimeout(self._deadline.left())
-        received = self._connection.recv(16_384)
+        received = self._connection.recv(size)
         self._budget -= len(received) + READ_COST_BYTES
         if self._budget < 0:
             raise Malformed
         return received
 
-    def seal(self, request: bytes) -> bytes:
-        """The bytes that carry a request on the wire."""
-        return request
-
-    def send(self, sealed: bytes) -> None:
+    def sendall(self, data: bytes) -> None:
         """Writes all of it."""
-        # sendall's timeout is that of the whole call.
-        self._connection.settimeout(self._deadline.left())
-        self._connection.sendall(sealed)
+        if data:
+            # sendall's timeout is that of the whole call.
+            self._connection.settimeout(self._deadline.left())
+            self._connection.sendall(data)
 
     def abort_on_close(self, abort: bool) -> None:
         """Says whether closing discards unsent bytes, so that nothing leaves after we gave up (SO_LINGER 0)."""
         self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT if abort else _ORDERLY)
-
-
-class Tls:
-    """TLS over a connection. OpenSSL works in memory, so that time and budget hold within a handshake, too."""
-
-    def __init__(self, plain: Plain, context: ssl.SSLContext, host: str) -> None:
-        self._plain = plain
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        # Certificates are issued for names without the root's dot.
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host.removesuffix("."))
-        self._fed(self._tls.do_handshake)
-
-    def receive(self) -> bytes:
-        """What arrives next, decrypted; empty at the end."""
-        return self._fed(lambda: self._tls.read(16_384))
-
-    def seal(self, request: bytes) -> bytes:
-        """The records that carry a request on the wire."""
-        unsealed = memoryview(request)
-        while unsealed:
-            unsealed = unsealed[self._tls.write(unsealed) :]
-        return self._outgoing.read()
-
-    def _fed(self, step: Callable[[], _T]) -> _T:
-        """Repeats a step of OpenSSL and gives it what it waits for, until it succeeds."""
-        while True:
-            try:
-                return step()
-            except ssl.SSLWantReadError:
-                if self._outgoing.pending:
-                    self._plain.send(self._outgoing.read())
-                if received := self._plain.receive():
-                    self._incoming.write(received)
-                else:
-                    self._incoming.write_eof()
