@@ -104,6 +104,8 @@ class Machine(RuleBasedStateMachine):
     @initialize()
     def start(self) -> None:
         self.world, self.model = World(in_memory=True), Model()
+        # Damping depends on when each loss took place; the simulator's oracles and the unit tests of a hold cover it.
+        self.world.cloud.env["FLAP_DAMPING"] = "false"
         self.ids = dict.fromkeys(NAMES, "vip-00000000-0000-4000-8000-000000000000")
         self.ghosts: set[str] = set()
         self.calls = 0
