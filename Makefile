@@ -92,6 +92,7 @@ prove: $(if $(filter $(WHAT),$(PROOFS)),prove-$(WHAT))
 SEEDS ?= 5000
 prove-simulate: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --seeds $(SEEDS)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --handovers --seeds $(SEEDS)
 
 FAULTS ?= 1
 prove-scopes: $(DEV)
@@ -127,6 +128,7 @@ prove-hostile: $(HOSTILE)
 
 prove-fuzz: $(DEV)
 	@FUZZ_EXAMPLES=10000 .local/dev/bin/python -m pytest -q --hypothesis-show-statistics tests/hostile/test_fuzz.py
+	@MODEL_EXAMPLES=2000 .local/dev/bin/python -m pytest -q tests/test_model.py
 
 prove-bench: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.performance $(if $(QUICK),--quick)

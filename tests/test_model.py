@@ -24,7 +24,7 @@ from link.errors import Conflict, NotFound
 from tests.support.ids import RESOURCE
 from tests.world import World
 
-EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "400"))
+EXAMPLES = int(os.environ.get("MODEL_EXAMPLES", "150"))
 NAMES = ("paris", "london", "berlin")
 GRAVITY = {"ACTIVATED": 0, "STANDBY": 1, "FAILING": 2}
 NEVER = float("inf")
