@@ -663,8 +663,9 @@ def test_a_failover_prefers_who_is_not_on_hold_unless_it_is_told_otherwise() -> 
     assert rules.failover(without, "paris", NOW, to=None, command="c").holder == "london"
 
 
-def test_without_damping_losses_are_forgotten() -> None:
-    r = resource(paris=lost(3), london=holder(losses=1, lost_at=NOW))
-    forgotten = rules.forget_losses(r)
-    assert [(e.losses, e.lost_at, e.ready_since) for e in forgotten.endpoints.values()] == [(0, 0, 0)] * 2
-    assert rules.forget_losses(forgotten) is forgotten
+def test_losses_up_to_a_time_are_forgotten() -> None:
+    r = resource(paris=lost(3, lost_at=NOW), london=holder(losses=1, lost_at=NOW + 1))
+    forgotten = rules.forget_losses(r, NOW)
+    assert forgotten.endpoints["paris"] == replace(r.endpoints["paris"], losses=0, lost_at=0, ready_since=0)
+    assert forgotten.endpoints["london"] == r.endpoints["london"]
+    assert rules.forget_losses(forgotten, NOW) is forgotten

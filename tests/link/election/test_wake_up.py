@@ -325,9 +325,11 @@ def test_the_next_move_is_that_of_version_0_1_in_every_situation() -> None:
     assert tried > 10_000
 
 
-@pytest.mark.parametrize(("damping", "losses"), [(True, 3), (False, 0)])
-def test_a_step_without_damping_keeps_no_losses(damping: bool, losses: int) -> None:
-    item = resource(paris=holder(lease_expires_at=NOW, losses=2, lost_at=NOW - 1))
+@pytest.mark.parametrize(("damping", "ago_ms", "losses"), [(True, 1_200_000, 2), (True, 1_200_001, 0), (False, 0, 0)])
+def test_a_step_keeps_the_losses_of_twenty_minutes_and_none_without_damping(
+    damping: bool, ago_ms: int, losses: int
+) -> None:
+    item = resource(paris=holder(losses=2, lost_at=NOW - ago_ms))
     after, _ = settle(item, NOW, refresh_ms=REFRESH_MS, damping=damping)
     assert after.endpoints["paris"].losses == losses
 

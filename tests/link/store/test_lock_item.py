@@ -10,8 +10,8 @@ import pytest
 
 from link.election import rules
 from link.election.state import NEVER, Claim, Endpoint, Resource
-from link.store.lock_item import SHARDS, due_shard, from_item, to_item
-from tests.support.entries import ACTIVATED, STANDBY, frozen, holder, resource, waiting
+from link.store.lock_item import SHARDS, NewerFormat, due_shard, from_item, to_item
+from tests.support.entries import ACTIVATED, FAILING, STANDBY, frozen, holder, resource, waiting
 from tests.support.ids import NOW
 from tests.world import size
 
@@ -20,7 +20,7 @@ FULL = Endpoint(
     lease_expires_at=NOW + 1, status=STANDBY, epoch=3, sequence=4, reason="demoted", announced_at=NOW,
     delivered_sequence=3, delivered_at=NOW, attempt=2, next_attempt_at=NEVER, failure_kind="not_sent",
     failure_reason="dns", claim=Claim("token", NOW, 4), believed_until=NEVER, requested_at=NOW, deleting=True,
-    losses=3, lost_at=NOW, ready_since=NOW + 1,
+    losses=3, lost_at=NOW, ready_since=NOW + 1, unknown={"zz": {"S": "newer"}},
 )  # fmt: skip
 FULL_ENTRY: dict[str, Any] = {
     "j": {"N": "1795435200000"},
@@ -50,6 +50,7 @@ FULL_ENTRY: dict[str, Any] = {
     "n": {"N": "3"},
     "lo": {"N": "1795435200000"},
     "rd": {"N": "1795435200001"},
+    "zz": {"S": "newer"},
 }
 ITEM: dict[str, Any] = {
     "resource_id": {"S": "ip ü"},
@@ -83,7 +84,7 @@ def test_the_stored_form_is_that_of_version_0_1_except_for_the_failure() -> None
 
 
 def test_the_full_entry_has_no_default_value() -> None:
-    assert [f.name for f in fields(Endpoint) if getattr(FULL, f.name) == f.default] == []
+    assert [f.name for f in fields(Endpoint) if getattr(FULL, f.name) in (f.default, {})] == []
 
 
 def test_what_has_its_default_value_is_left_out() -> None:
@@ -120,10 +121,21 @@ def test_a_failure_of_version_0_1_is_read_as_its_two_fields(stored: str, kind: s
     assert "f" not in entry and entry["fk"] == {"S": kind}
 
 
-def test_an_attribute_of_a_newer_version_is_ignored() -> None:
-    item = to_item(resource(paris=waiting()))
-    item["endpoints"]["M"]["paris"]["M"]["zz"] = {"S": "new"}
-    assert from_item({**item, "new": {"S": "new"}}) == resource(paris=waiting())
+def test_attributes_of_a_newer_version_stay_in_the_item_and_its_entries() -> None:
+    item = to_item(resource(paris=holder(), london=waiting()))
+    item["endpoints"]["M"]["paris"]["M"]["zz"] = {"S": "newer"}
+    item["newer"] = {"L": [{"N": "1"}]}
+    decided = rules.report(from_item(item), "paris", FAILING, NOW, NOW)
+    assert decided.holder == "london"
+    stored = to_item(decided)
+    assert (stored["newer"], stored["endpoints"]["M"]["paris"]["M"]["zz"]) == ({"L": [{"N": "1"}]}, {"S": "newer"})
+
+
+def test_an_item_of_a_newer_format_is_refused() -> None:
+    item = to_item(resource(paris=holder()))
+    assert from_item({**item, "format": {"N": "1"}}).holder == "paris"
+    with pytest.raises(NewerFormat, match="ip: the lock item has format 2, and this version reads up to 1: deploy"):
+        from_item({**item, "format": {"N": "2"}})
 
 
 @pytest.mark.parametrize(

@@ -145,10 +145,11 @@ def on_hold(e: Endpoint, now: int) -> bool:
     return now < held_until(e)
 
 
-def forget_losses(resource: Resource) -> Resource:
-    """Without damping: nobody is ever put on hold."""
+def forget_losses(resource: Resource, until: int) -> Resource:
+    """The item without the losses up to a time: they no longer count, and an item over 1 KB costs twice as much."""
     for endpoint_id, e in resource.endpoints.items():
-        resource = resource.having(endpoint_id, replace(e, losses=0, lost_at=0, ready_since=0))
+        if e.lost_at <= until:
+            resource = resource.having(endpoint_id, replace(e, losses=0, lost_at=0, ready_since=0))
     return resource
 
 

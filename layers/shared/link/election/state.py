@@ -5,8 +5,10 @@ Times are integers in Unix milliseconds. The names are those of docs/protocol.md
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from typing import Any
 
 NEVER = 2**53 - 1
 """Later than any time; still exact as an IEEE double, so every JSON reader agrees on it."""
@@ -90,6 +92,8 @@ class Endpoint:
     """When it last did."""
     ready_since: int = 0
     """Since when it is ready again after a loss; 0 without losses."""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    """What a newer version stored in the entry: kept as it is."""
 
     @property
     def wire(self) -> Status:
@@ -132,6 +136,8 @@ class Resource:
     frozen: bool = False
     """Whether the holder stays whatever is reported, until the resource is unfrozen or failed over by hand."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+    """What a newer version stored in the item: kept as it is."""
 
     def having(self, endpoint_id: str, entry: Endpoint) -> Resource:
         """The item with this entry; the same object when it has just that entry already."""

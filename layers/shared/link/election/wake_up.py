@@ -66,8 +66,7 @@ def settle(
     is put on hold.
     """
     resource = rules.drop_delivered(rules.elect(resource, now))
-    if not damping:
-        resource = rules.forget_losses(resource)
+    resource = rules.forget_losses(resource, now - rules.LOSSES_KEPT_MS - 1 if damping else NEVER)
     if claiming is not None:
         resource = claim_due(
             resource,

@@ -16,7 +16,15 @@ from link.election.state import Claim, Endpoint, Resource, Status
 SHARDS = 8
 """Partitions of the due index: one partition serves 1,000 writes a second."""
 
+FORMAT = 1
+"""What `format` says when the meaning of a stored attribute changes. An item without it has format 1."""
+
 Item = dict[str, Any]
+
+
+class NewerFormat(Exception):
+    """The item was written by a version whose attributes have another meaning."""
+
 
 _SHORT = {
     "joined": "j",
@@ -73,9 +81,13 @@ _FORMS: dict[str, tuple[Callable[[Any], Item], Callable[[Item], Any]]] = {
     "deleting": (lambda value: {"BOOL": value}, lambda stored: stored["BOOL"]),
     "claim": (_claim, _read_claim),
 }
+_OWN = {
+    "resource_id", "version", "nonce", "epoch", "endpoints", "holder", "plugin", "command", "frozen", "due_shard",
+    "due_at",
+}  # fmt: skip
 _FAILURE = "f"
 """Kind and reason in one text, as version 0.1 stored them."""
-_WRITE = [(f.name, _SHORT[f.name], f.default, _FORMS[f.name][0]) for f in fields(Endpoint)]
+_WRITE = [(f.name, _SHORT[f.name], f.default, _FORMS[f.name][0]) for f in fields(Endpoint) if f.name in _SHORT]
 _READ = {short: (name, _FORMS[name][1]) for name, short in _SHORT.items()}
 
 
@@ -87,6 +99,7 @@ def due_shard(resource_id: str) -> int:
 def to_item(resource: Resource) -> Item:
     """The item as stored; what has its default value is left out."""
     item: Item = {
+        **resource.unknown,
         "resource_id": {"S": resource.resource_id},
         "version": {"N": str(resource.version)},
         "nonce": {"S": resource.nonce},
@@ -108,7 +121,12 @@ def to_item(resource: Resource) -> Item:
 
 
 def from_item(item: Item) -> Resource:
-    """The resource of a stored item."""
+    """The resource of a stored item; raises NewerFormat."""
+    if int(item.get("format", {"N": "1"})["N"]) > FORMAT:
+        raise NewerFormat(
+            f"{item['resource_id']['S']}: the lock item has format {item['format']['N']}, and this version reads up to "
+            f"{FORMAT}: deploy the newer version again"
+        )
     return Resource(
         resource_id=item["resource_id"]["S"],
         version=int(item["version"]["N"]),
@@ -120,20 +138,26 @@ def from_item(item: Item) -> Resource:
         due_at=int(item["due_at"]["N"]) if "due_at" in item else None,
         frozen=item.get("frozen") == {"BOOL": True},
         endpoints={i: _entry_from_item(e["M"]) for i, e in item["endpoints"]["M"].items()},
+        unknown={name: value for name, value in item.items() if name not in _OWN},
     )
 
 
 def _entry_to_item(e: Endpoint) -> Item:
-    return {short: write(value) for name, short, default, write in _WRITE if (value := getattr(e, name)) != default}
+    known = {short: write(value) for name, short, default, write in _WRITE if (value := getattr(e, name)) != default}
+    return {**e.unknown, **known}
 
 
 def _entry_from_item(item: Item) -> Endpoint:
-    values = {}
+    values: dict[str, Any] = {}
+    unknown: Item = {}
     for short, stored in item.items():
-        # An attribute of a newer version is ignored.
         if short in _READ:
             name, read = _READ[short]
             values[name] = read(stored)
+        elif short != _FAILURE:
+            unknown[short] = stored
+    if unknown:
+        values["unknown"] = unknown
     if _FAILURE in item:
         values["failure_kind"], _, values["failure_reason"] = item[_FAILURE]["S"].partition(" ")
     return Endpoint(**values)
