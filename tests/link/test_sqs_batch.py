@@ -48,7 +48,7 @@ def test_only_the_failed_record_is_put_off_and_returned(failing: int) -> None:
 def test_ten_records_are_handled_at_the_same_time() -> None:
     together = threading.Barrier(10)
 
-    answer = side_by_side(batch(*[1] * 10), Context(), lambda _: together.wait(60) and None, put_off_nothing)  # type: ignore[arg-type]
+    answer = side_by_side(batch(*[1] * 10), Context(), lambda _: together.wait(30) and None, put_off_nothing)  # type: ignore[arg-type]
 
     assert answer == {"batchItemFailures": []}
 
