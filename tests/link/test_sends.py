@@ -1,4 +1,4 @@
-"""A batch with more deliveries than one process may have under way."""
+"""How many deliveries one process has under way, and what happens to the others."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 from link import deployment, reconcile
 from link.clock import Clock
 from link.election.result import Result, ResultKind
+from link.election.rules import MAX_ENDPOINTS_PER_RESOURCE
 from link.election.state import Endpoint, Resource, Status
 from link.plugins.webhook.config import StoredWebhook
 from link.plugins.webhook.sealed import Sealed, context, seal
@@ -23,6 +24,7 @@ from tests.support.deployed import environment, settings
 from tests.support.functions import Context
 from tests.support.keys import vault
 from tests.support.registrations import REGISTERED
+from tests.support.stack import TEMPLATE
 
 RESOURCES = [f"ip-{number}" for number in range(16)]
 STANDBYS = 63
@@ -80,6 +82,14 @@ def wake_up(resource_id: str) -> dict[str, Any]:
 class Sqs:
     def send_message(self, **_: Any) -> None:
         """Takes a wake-up. Nobody reads it: each batch here wakes up every resource."""
+
+
+def test_a_full_process_has_room_for_a_whole_resource_and_stays_below_lambdas_limit_of_threads() -> None:
+    functions = [one["Properties"] for one in TEMPLATE["Resources"].values() if "BatchSize" in str(one)]
+    (records,) = {event["Properties"]["BatchSize"] for one in functions for event in one["Events"].values()}
+    # A thread for the attempt, and one for the look-up of its name.
+    assert records + 2 * MAX_SENDS < 1_024
+    assert MAX_SENDS >= MAX_ENDPOINTS_PER_RESOURCE
 
 
 def test_a_thousand_due_deliveries_stay_within_the_bound_and_are_all_delivered(monkeypatch: pytest.MonkeyPatch) -> None:
