@@ -12,7 +12,7 @@ import pytest
 
 from link.plugins.webhook.sender import Sender
 from link.store.locks import Locks
-from tests.support.functions import QUEUE_URL, Deployment
+from tests.support.functions import QUEUE_URL, Context, Deployment
 from tests.support.ids import RESOURCE
 from tests.support.stack import Stack, batch
 
@@ -100,3 +100,14 @@ def test_a_wake_up_is_judged_by_the_due_at_that_it_carries(stack: Stack, after_m
     body = json.dumps({"resource_id": RESOURCE, "due_at": due_at})
     again = {"QueueUrl": f"{QUEUE_URL}wake-up", "MessageBody": body, "DelaySeconds": 5}
     assert messages == ([again] if put else [])
+
+
+@pytest.mark.parametrize(("milliseconds_left", "sent"), [(12_000, 10), (11_999, 0)])
+@pytest.mark.parametrize(("function", "messages"), [("endpoint_status", reports), ("reconcile", wake_ups)])
+def test_an_invocation_sends_only_with_twelve_seconds_left(
+    stack: Stack, function: str, messages: Callable[[Stack], dict[str, Any]], milliseconds_left: int, sent: int
+) -> None:
+    given = messages(stack)
+    stack.functions.monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: milliseconds_left)
+    assert stack.functions.invoke(function, given) == {"batchItemFailures": []}
+    assert len(stack.functions.receiver.requests) == sent

@@ -161,6 +161,14 @@ def test_a_holder_that_has_fallen_silent_is_not_frozen(world: World) -> None:
     assert world.control.commands.freeze(RESOURCE, True, "request")["holder"] == london
 
 
+def test_what_is_registered_counts_in_the_election(world: World) -> None:
+    paris, rome, london = world.register("paris"), world.register("rome"), world.register("london", priority=5)
+    for endpoint_id in (paris, rome, london):
+        world.report(endpoint_id, "ACTIVATED")
+    world.report(paris, "FAILING")
+    assert world.holder() == "london"
+
+
 # What every command leaves behind
 
 
