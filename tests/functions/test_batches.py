@@ -13,7 +13,7 @@ import pytest
 from link.plugins.webhook.sender import Sender
 from link.store.locks import Locks
 from tests.support.functions import QUEUE_URL, Context, Deployment
-from tests.support.ids import RESOURCE
+from tests.support.ids import PARIS, RESOURCE
 from tests.support.stack import Stack, batch
 
 TEN = [f"ip-{number}" for number in range(10)]
@@ -111,3 +111,35 @@ def test_an_invocation_sends_only_with_twelve_seconds_left(
     stack.functions.monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: milliseconds_left)
     assert stack.functions.invoke(function, given) == {"batchItemFailures": []}
     assert len(stack.functions.receiver.requests) == sent
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        pytest.param('{"resource_id": "floating-ip-203.0.113.7", "due_at": "1795435202000"}', id="due_at is a text"),
+        pytest.param('{"resource_id": 7, "due_at": 1795435202000}', id="resource_id is a number"),
+        pytest.param('{"resource_id": "floating-ip-203.0.113.7"}', id="no due_at"),
+        pytest.param("7", id="a number"),
+    ],
+)
+def test_a_wake_up_that_cannot_be_read_goes_back_without_a_look_at_a_resource(stack: Stack, message: str) -> None:
+    good = json.dumps({"resource_id": "another", "due_at": 1})
+    looks, read = list[str](), Locks.read
+
+    def remembered(self: Locks, resource_id: str) -> Any:
+        looks.append(resource_id)
+        return read(self, resource_id)
+
+    stack.functions.monkeypatch.setattr(Locks, "read", remembered)
+    answer = stack.functions.invoke("reconcile", batch(good, message))
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
+    assert set(looks) == {"another"}
+
+
+def test_the_audit_names_the_message_that_woke_up_for_the_end_of_a_lease(stack: Stack) -> None:
+    stack.functions.register(PARIS, lease_seconds=5)
+    stack.report(PARIS, "ACTIVATED")
+    stack.wake_up()
+    audit = stack.functions.dynamodb.scan(TableName="transitions")["Items"]
+    last = max(audit, key=lambda row: int(row["version"]["N"]))
+    assert last["cause"]["M"] == {"kind": {"S": "wake_up"}, "id": {"S": "message-0"}}
