@@ -136,10 +136,14 @@ def test_a_wake_up_that_cannot_be_read_goes_back_without_a_look_at_a_resource(st
     assert set(looks) == {"another"}
 
 
-def test_the_audit_names_the_message_that_woke_up_for_the_end_of_a_lease(stack: Stack) -> None:
+def test_the_audit_names_the_report_that_elected_and_the_message_for_the_end_of_a_lease(stack: Stack) -> None:
     stack.functions.register(PARIS, lease_seconds=5)
     stack.report(PARIS, "ACTIVATED")
     stack.wake_up()
     audit = stack.functions.dynamodb.scan(TableName="transitions")["Items"]
-    last = max(audit, key=lambda row: int(row["version"]["N"]))
-    assert last["cause"]["M"] == {"kind": {"S": "wake_up"}, "id": {"S": "message-0"}}
+    causes = [row["cause"]["M"] for row in sorted(audit, key=lambda row: int(row["version"]["N"]))]
+    report_id = json.loads(stack.status_event(PARIS, "ACTIVATED"))["id"]
+    assert causes[-2:] == [
+        {"kind": {"S": "report"}, "id": {"S": report_id}},
+        {"kind": {"S": "wake_up"}, "id": {"S": "message-0"}},
+    ]
