@@ -128,6 +128,20 @@ def after_a_command(stack: Stack, parameter: str, value: str) -> object:
     return stack.due_at() - delivered_at
 
 
+def after_three_losses(stack: Stack, parameter: str, value: str) -> object:
+    """What another endpoint is sent when it reports after one that has lost the lock three times and is up again."""
+    stack.deploy(**{parameter: value})
+    paris, london = stack.registered(host="paris"), stack.registered(host="london")
+    for status in ("ACTIVATED", "FAILING") * 3:
+        stack.report(paris, status)
+        stack.clock.at += 1_000
+    stack.report(paris, "ACTIVATED")
+    path = {"path": f"/endpoints/{paris}", "pathParameters": {"endpoint_id": paris}}
+    assert stack.call("api_change", {"priority": 7}, **path)[0] == 200, "the API commits by the same rules"
+    stack.report(london, "ACTIVATED")
+    return [request.brief()[1] for request in stack.functions.receiver.requests if request.brief()[0] == london]
+
+
 def three_registrations(stack: Stack, parameter: str, value: str) -> object:
     """The statuses with which the API answers three registrations."""
     stack.deploy(**{parameter: value})
@@ -188,6 +202,7 @@ WIRED = (
     Wired("HandoverTimeout", until_the_new_holder_is_active, {"0s": 0, "250ms": 250, "1.5s": 1_500, "5s": 5_000}),
     Wired("RefreshInterval", until_the_refresh, {"90s": 90_000, "1h30m": 5_400_000}),
     Wired("RefreshInterval", after_a_command, {"90s": 90_000, "1h30m": 5_400_000}),
+    Wired("FlapDamping", after_three_losses, {"true": ["ACTIVATED"], "false": ["STANDBY"]}),
     Wired("MaxEndpoints", three_registrations, {"1": [201, 409, 409], "2": [201, 201, 409], "0": [201, 201, 201]}),
     Wired(
         "LogLevel",

@@ -336,6 +336,12 @@ def handover_from_refresh(self: Reconciler, *arguments: Any) -> None:
     self._handover_ms = arguments[4].refresh_ms
 
 
+def damping_off(self: Reconciler, *arguments: Any) -> None:
+    """`FlapDamping` is off, whatever the parameter says."""
+    _new_reconciler(self, *arguments)
+    self._damping = False
+
+
 def refresh_in_seconds(self: WebhookFactory) -> Config:
     """`RefreshInterval` counts as if it were in seconds."""
     return Config(refresh_every=self._settings.refresh_ms // 1000)
@@ -784,6 +790,13 @@ WIRING = (
         "it is taken for seconds and is milliseconds",
         Node(f"{_PARAMETER}[RefreshInterval: 1h30m, until_the_refresh]"),
         (Attribute(WebhookFactory, "config", refresh_in_seconds),),
+    ),
+    Mutant(
+        "wiring: FlapDamping",
+        "an endpoint that lost the lock three times is passed over",
+        "it is elected, whatever the parameter says",
+        Node(f"{_PARAMETER}[FlapDamping: true, after_three_losses]"),
+        (Attribute(Reconciler, "__init__", damping_off),),
     ),
     Mutant(
         "wiring: MaxEndpoints",
