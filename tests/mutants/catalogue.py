@@ -443,9 +443,8 @@ _wake_up_message = queues.wake_up_message
 
 def late_wake_up_message(resource_id: str, due_at: int, now: int) -> dict[str, Any]:
     """A wake-up comes up to a second late."""
-    return _wake_up_message(resource_id, due_at + 1_000, now) | {
-        "MessageBody": _wake_up_message(resource_id, due_at, now)["MessageBody"]
-    }
+    message = _wake_up_message(resource_id, due_at, now)
+    return {**message, "DelaySeconds": message["DelaySeconds"] + 1}
 
 
 _wake_up_all = Queues.wake_up_all
