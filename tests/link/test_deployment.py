@@ -270,10 +270,10 @@ def test_the_reconciler_sends_with_the_settings_of_the_deployment(monkeypatch: p
 
 
 def test_the_reconciler_uses_the_clock_the_chance_and_the_sender_that_it_is_given() -> None:
-    posted: list[tuple[str, int]] = []
+    posted: list[tuple[str, int, dict[str, str]]] = []
 
     def post(url: str, body: bytes, headers: dict[str, str], *, not_after: int) -> Result:
-        posted.append((url, not_after))
+        posted.append((url, not_after, deployed_entry(store, paris)["na"]))
         return Result(ResultKind.NOT_SENT, "dns")
 
     store, clock = Store(settings()), HeldClock()
@@ -285,11 +285,11 @@ def test_the_reconciler_uses_the_clock_the_chance_and_the_sender_that_it_is_give
     detail = {"endpoint_id": paris, "resource_id": RESOURCE, "status": "ACTIVATED", "reported_at": NOW}
     left = iter([30.0] * 3)
     reconciler.receive(parse({"id": "event", "detail": detail}), lambda: next(left, 0.0))
+    # The highest jitter: the whole second of a first backoff, set by the claim and again by the outcome.
+    next_attempt_at = {"N": str(NOW + 1_000)}
     # A claim of 15 s, of which the last 7 are not for sending.
-    assert posted[0] == (URL, NOW + 8_000)
-    e = deployed_entry(store, paris)
-    # The highest jitter: the whole second of a first backoff.
-    assert e["na"] == {"N": str(NOW + 1_000)}
+    assert posted[0] == (URL, NOW + 8_000, next_attempt_at)
+    assert deployed_entry(store, paris)["na"] == next_attempt_at
 
 
 def deployed_entry(store: Store, endpoint_id: str) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -144,11 +145,18 @@ def test_what_is_changed_or_deleted_meanwhile_stays_so(deployed: Deployment) -> 
     assert deployed.registrations.get("paris") is None, "a rotation never creates a row"
 
 
-def test_a_run_that_is_cut_off_says_what_is_left_and_the_next_one_starts_there(deployed: Deployment) -> None:
+def test_a_run_that_is_cut_off_says_what_is_left_and_the_next_one_starts_there(
+    deployed: Deployment, caplog: pytest.LogCaptureFixture
+) -> None:
     left = iter((100.0, 15.0, 14.9))
     deployed.clock.at = NOW + 1_000
-    with pytest.raises(Unfinished, match="0 of 3 endpoints failed, 1 were not reached"):
+    with (
+        caplog.at_level(logging.INFO),
+        pytest.raises(Unfinished, match="0 of 3 endpoints failed, 1 were not reached"),
+    ):
         deployed.rotation.run(lambda: next(left))
+    (line,) = [record for record in caplog.records if record.message == "key_rotation.done"]
+    assert (line.endpoints, line.reencrypted, line.failed, line.left) == (3, 2, 0, 1)  # type: ignore[attr-defined]
     done = [name for name, _ in deployed.calls]
     assert done == ["london", "berlin", "berlin"]
     deployed.rotation.run(lambda: 900.0)

@@ -10,6 +10,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 from unittest.mock import Mock
 
@@ -49,8 +50,18 @@ def outcome(name: str) -> Outcome:
     return Outcome(name, "token", 1, Status.STANDBY, Result(ResultKind.DELIVERED))
 
 
+def no_thread() -> Outcome:
+    """What stands for an attempt that has no thread, where every attempt has one."""
+    raise AssertionError("there is a thread for each attempt")
+
+
+def process(free: int = 10) -> Callable[[], Sends]:
+    """The sends of a process that may have so many under way."""
+    return partial(Sends, threading.Semaphore(free))
+
+
 def test_sends_run_side_by_side_and_each_outcome_arrives_once() -> None:
-    sends = Sends()
+    sends = process(3)()
     together = threading.Barrier(3)
 
     def attempt(name: str) -> Outcome:
@@ -58,17 +69,80 @@ def test_sends_run_side_by_side_and_each_outcome_arrives_once() -> None:
         return outcome(name)
 
     for name in ("a", "b", "c"):
-        sends.start(lambda name=name: attempt(name))  # type: ignore[misc]
+        sends.start(partial(attempt, name), no_thread)
     arrived: list[str] = []
     while sends.under_way:
         arrived += [o.endpoint_id for o in sends.wait(10)]
     assert sorted(arrived) == ["a", "b", "c"]
 
 
-def test_waiting_ends_when_its_time_is_up() -> None:
-    sends = Sends()
+def test_an_attempt_for_which_no_thread_is_free_is_unsent_at_once() -> None:
+    of_a_process = process(2)
+    one, other = of_a_process(), of_a_process()
     end = threading.Event()
-    sends.start(lambda: outcome("late") if end.wait(10) else outcome("never"))
+
+    def attempt() -> Outcome:
+        end.wait(10)
+        return outcome("sent")
+
+    for sends in (one, other, one):
+        sends.start(attempt, lambda: outcome("unsent"))
+    assert [o.endpoint_id for o in one.wait(10)] == ["unsent"]
+    assert (one.under_way, other.under_way) == (1, 1)
+    end.set()
+    assert [o.endpoint_id for sends in (one, other) for o in sends.wait(10)] == ["sent", "sent"]
+    one.start(attempt, no_thread)
+    assert [o.endpoint_id for o in one.wait(10)] == ["sent"], "an attempt that has ended makes room for another"
+
+
+def test_an_attempt_whose_thread_cannot_start_is_unsent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sends = process(1)()
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", cannot_start)
+        sends.start(lambda: outcome("sent"), lambda: outcome("unsent"))
+    assert [o.endpoint_id for o in sends.wait(0)] == ["unsent"]
+    assert sends.under_way == 0
+    sends.start(lambda: outcome("sent"), no_thread)
+    assert [o.endpoint_id for o in sends.wait(10)] == ["sent"], "it keeps no room"
+
+
+def cannot_start(_: threading.Thread) -> None:
+    raise RuntimeError("can't start new thread")
+
+
+def test_an_unsent_attempt_delays_no_other_and_is_made_a_second_later(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    paris, london = world.register("paris"), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    for endpoint_id in (paris, london):
+        world.control.commands.redeliver(endpoint_id, "request")
+    world.receiver.requests.clear()
+    caplog.clear()
+    started, start = [], threading.Thread.start
+
+    def first_cannot_start(thread: threading.Thread) -> None:
+        started.append(world.clock.now())
+        (cannot_start if len(started) == 1 else start)(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", first_cannot_start)
+    world.reconciler._sends = process()
+    asked_at = world.clock.now()
+    with caplog.at_level(logging.INFO):
+        world.reconciler.run(RESOURCE, Trigger(Cause("wake_up", "message"), woken_for=0), lambda: 30.0)
+    assert world.receiver.told() == [("london", "STANDBY", 1, 1), ("paris", "ACTIVATED", 1, 1)]
+    assert [request.attempt for request in world.receiver.requests] == [1, 1], "what was not sent is no attempt"
+    assert started[-1] - asked_at >= 1_000
+    unsent, *sent = [record for record in caplog.records if record.message == "webhook.attempted"]
+    assert (unsent.result, unsent.result_reason) == ("too_late", "no_thread")  # type: ignore[attr-defined]
+    assert [line.result for line in sent] == ["delivered", "delivered"]  # type: ignore[attr-defined]
+
+
+def test_waiting_ends_when_its_time_is_up() -> None:
+    sends = process()()
+    end = threading.Event()
+    sends.start(lambda: outcome("late") if end.wait(10) else outcome("never"), no_thread)
     started = time.monotonic()
     assert sends.wait(0.05) == [] and sends.under_way == 1
     assert sends.wait(-1.0) == []
@@ -128,16 +202,16 @@ def test_after_a_fault_no_attempt_is_left_running(world: World, monkeypatch: pyt
     ended = threading.Event()
 
     class Slow(Sends):
-        def start(self, attempt):  # type: ignore[no-untyped-def]
+        def start(self, attempt: Callable[[], Outcome], unsent: Callable[[], Outcome]) -> None:
             def slowly() -> Outcome:
                 time.sleep(0.2)
-                result: Outcome = attempt()
+                result = attempt()
                 ended.set()
                 return result
 
-            super().start(slowly)
+            super().start(slowly, unsent)
 
-    monkeypatch.setattr(world.reconciler, "_sends", Slow)
+    monkeypatch.setattr(world.reconciler, "_sends", partial(Slow, threading.Semaphore(10)))
 
     def refuse(*_: object) -> None:
         raise RuntimeError("the wake-up queue is not there")
@@ -288,8 +362,8 @@ def test_when_the_time_is_over_it_waits_only_for_the_attempt(
     left = [30.0, seconds_left]
     start = Watched.start
 
-    def slow(self: Watched, attempt: Callable[[], Outcome]) -> None:
-        start(self, attempt)
+    def slow(self: Watched, attempt: Callable[[], Outcome], unsent: Callable[[], Outcome]) -> None:
+        start(self, attempt, unsent)
         # The first wait ends without an outcome, and the time is over.
         outcomes, self._said = self._said, []
         monkeypatch.setattr(Watched, "wait", lambda self, seconds: late(self, seconds, outcomes))
@@ -376,7 +450,7 @@ def test_a_time_that_is_over_is_not_waited_for(seconds: float, timeout: float) -
             timeouts.append(timeout)
             raise queue.Empty
 
-    sends = Sends()
+    sends = process()()
     sends._arrived = Nothing()  # type: ignore[assignment]
     assert sends.wait(seconds) == []
     assert timeouts == [timeout]
@@ -515,13 +589,13 @@ def line_of(function: Callable[..., object]) -> int:
 
 
 def test_an_attempt_keeps_no_process_alive() -> None:
-    sends, daemons = Sends(), []
+    sends, daemons = process()(), []
 
     def attempt() -> Outcome:
         daemons.append(threading.current_thread().daemon)
         return outcome("a")
 
-    sends.start(attempt)
+    sends.start(attempt, no_thread)
     assert len(sends.wait(10)) == 1
     assert daemons == [True]
 
@@ -550,7 +624,7 @@ def test_an_attempt_for_a_deleted_endpoint_is_waited_for_until_it_ends(world: Wo
             waits.append(seconds)
             return super().wait(seconds)
 
-    world.reconciler._sends = Threads
+    world.reconciler._sends = partial(Threads, threading.Semaphore(10))
     gone = threading.Event()
     post = world.receiver.post
 
@@ -573,7 +647,7 @@ def test_an_attempt_for_a_deleted_endpoint_is_waited_for_until_it_ends(world: Wo
                 gone.set()
             return outcomes
 
-    world.reconciler._sends = Forced
+    world.reconciler._sends = partial(Forced, threading.Semaphore(10))
     world.reconciler.run(RESOURCE, Trigger(Cause("wake_up", "message"), woken_for=0), lambda: 30.0)
     assert world.resource().endpoints == {}
     assert [name for name, *_ in world.receiver.told()][-2:] == ["london", "paris"]

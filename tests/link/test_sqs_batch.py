@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
+import threading
 from typing import Any
 
 import pytest
@@ -41,6 +44,40 @@ def test_only_the_failed_record_is_put_off_and_returned(failing: int) -> None:
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": f"message-{failing}"}]}
     assert put_off == [(f"handle-{failing}", failing + 1)]
+
+
+def test_ten_records_are_handled_at_the_same_time() -> None:
+    together = threading.Barrier(10)
+
+    def handle(_: SQSRecord) -> None:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(30)
+
+    side_by_side(batch(*[1] * 10), Context(), handle, lambda *_: None)  # type: ignore[arg-type]
+
+    assert not together.broken, "each record waits for the nine others"
+
+
+def test_a_record_whose_thread_cannot_start_fails_alone_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started, handled = threading.Thread.start, itertools.count(1), list[str]()
+    put_off: list[str] = []
+
+    def second_cannot_start(thread: threading.Thread) -> None:
+        if next(started) == 2:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", second_cannot_start)
+    answer = side_by_side(
+        batch(1, 1, 1, 1),
+        Context(),  # type: ignore[arg-type]
+        lambda record: handled.append(record.message_id),
+        lambda receipt_handle, _: put_off.append(receipt_handle),
+    )
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "message-2"}]}
+    assert put_off == ["handle-2"]
+    assert sorted(handled) == ["message-0", "message-1", "message-3"]
 
 
 class Sqs:

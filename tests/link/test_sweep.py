@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import boto3
 import pytest
+from botocore.stub import Stubber
 
 from link import deployment
 from link.election.state import Resource
@@ -61,6 +63,27 @@ def test_every_shard_is_swept() -> None:
     deployed = Deployment(**dict.fromkeys(names, NOW))
     assert deployed.sweep.run() == 100
     assert deployed.sqs.woken().keys() == set(names)
+
+
+def test_the_second_page_of_a_shard_is_swept() -> None:
+    """A page ends after 1 MiB, which no test fills."""
+    dynamodb, sqs = boto3.client("dynamodb", region_name="eu-west-1"), Sqs()
+    due = [
+        {"resource_id": {"S": name}, "due_shard": {"N": "3"}, "due_at": {"N": str(NOW)}} for name in ("paris", "london")
+    ]
+    query = {
+        "TableName": settings().locks_table,
+        "IndexName": "due",
+        "KeyConditionExpression": "due_shard = :shard AND due_at <= :until",
+        "ExpressionAttributeValues": {":shard": {"N": "3"}, ":until": {"N": str(NOW + 60_000)}},
+    }
+    clients = {"dynamodb": dynamodb, "sqs": sqs}
+    sweep = deployment.sweep(environment(), client=clients.__getitem__, clock=HeldClock())
+    with Stubber(dynamodb) as stubber:
+        stubber.add_response("query", {"Items": due[:1], "LastEvaluatedKey": due[0]}, query)
+        stubber.add_response("query", {"Items": due[1:]}, {**query, "ExclusiveStartKey": due[0]})
+        assert sweep.run(shards=[3]) == 2
+    assert sqs.woken() == {"paris": NOW, "london": NOW}
 
 
 def test_batches_are_sent_by_the_threads_that_it_is_given() -> None:

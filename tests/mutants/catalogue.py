@@ -6,17 +6,34 @@ longer than the difference, the variant calls the original and undoes its effect
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from copy import copy
 from dataclasses import dataclass, replace
+from itertools import islice
+from threading import Semaphore
+from types import SimpleNamespace
 from typing import Any
 
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from link import key_rotation, sqs_batch
+from link.control.commands import Commands
 from link.election import deliveries, rules, wake_up
 from link.election.deliveries import Begun, Delivery, Outcome, due
 from link.election.result import Result, ResultKind
 from link.election.state import NEVER, Endpoint, Reason, Resource, Status
+from link.plugins.seam import Config
 from link.plugins.webhook import factory, sealed
-from link.reconcile import Reconciler
+from link.plugins.webhook.factory import WebhookFactory
+from link.plugins.webhook.sender import Sender
+from link.reconcile import MAX_SENDS, Reconciler, Sends, Trigger
+from link.registration import Registration
+from link.store import locks, queues
+from link.store.endpoints import Registrations
 from link.store.locks import Cause, Committed, Locks, Step
+from link.store.queues import Queues
 
 # Who finds it
 
@@ -163,6 +180,11 @@ def due_despite_a_claim(resource: Resource, endpoint_id: str, refresh_ms: int) -
     return due(replace(resource, endpoints=unclaimed), endpoint_id, refresh_ms)
 
 
+def due_unless_claimed(resource: Resource, endpoint_id: str, refresh_ms: int) -> int:
+    """A claim never ends: what its sender did not send before it died is not sent by another one."""
+    return NEVER if resource.endpoints[endpoint_id].claim is not None else due(resource, endpoint_id, refresh_ms)
+
+
 def due_once(resource: Resource, endpoint_id: str, refresh_ms: int) -> int:
     """A delivered ACTIVATED is never sent again."""
     return due(resource, endpoint_id, refresh_ms) if resource.endpoints[endpoint_id].pending else NEVER
@@ -285,6 +307,183 @@ _context = sealed.context
 def context_without_url(endpoint_id: str, resource_id: str, url: str) -> dict[str, str]:
     """A ciphertext is bound to its endpoint, and not to its url."""
     return _context(endpoint_id, resource_id, "")
+
+
+# Wiring, batches and limits
+
+
+def sender_without_https(**options: Any) -> Sender:
+    """The functions' sender is made without `RequireHttps`."""
+    return Sender(**{**options, "require_https": False})
+
+
+def sender_without_ca_bundle(**options: Any) -> Sender:
+    """The functions' sender is made without `CaBundle`."""
+    return Sender(**{**options, "ca_bundle": ""})
+
+
+def sender_without_networks(**options: Any) -> Sender:
+    """The functions' sender is made without `AllowedNetworks`."""
+    return Sender(**{**options, "allowed_networks": ()})
+
+
+_new_reconciler = Reconciler.__init__
+
+
+def handover_from_refresh(self: Reconciler, *arguments: Any) -> None:
+    """The new holder waits for `RefreshInterval`."""
+    _new_reconciler(self, *arguments)
+    self._handover_ms = arguments[4].refresh_ms
+
+
+def damping_off(self: Reconciler, *arguments: Any) -> None:
+    """`FlapDamping` is off, whatever the parameter says."""
+    _new_reconciler(self, *arguments)
+    self._damping = False
+
+
+def refresh_in_seconds(self: WebhookFactory) -> Config:
+    """`RefreshInterval` counts as if it were in seconds."""
+    return Config(refresh_every=self._settings.refresh_ms // 1000)
+
+
+def no_limit(self: Commands) -> None:
+    """`MaxEndpoints` is not enforced."""
+
+
+def wake_up_for_nothing(self: Reconciler, resource_id: str, due_at: int, message_id: str, seconds_left: Any) -> None:
+    """A wake-up does not say what it was for."""
+    self.run(resource_id, Trigger(Cause("wake_up", message_id)), seconds_left)
+
+
+class _FirstPages:
+    """A client of DynamoDB whose lists end after a page."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def get_paginator(self, name: str) -> Any:
+        paginator = self._client.get_paginator(name)
+        return SimpleNamespace(paginate=lambda **asked: islice(paginator.paginate(**asked), 1))
+
+
+def _of_first_pages(table: Any) -> Any:
+    shortened = copy(table)
+    shortened._dynamodb = _FirstPages(table._dynamodb)
+    return shortened
+
+
+_due_in, _scan, _count = Locks.due_in, Registrations.scan, Registrations.count
+
+
+def due_in_first_page(self: Locks, shard: int, until: int) -> Iterator[tuple[str, int]]:
+    """The sweep reads only the first page of a shard."""
+    return _due_in(_of_first_pages(self), shard, until)
+
+
+def scan_first_page(self: Registrations) -> Iterator[Registration]:
+    """A key rotation reads only the first page of the table."""
+    return _scan(_of_first_pages(self))
+
+
+def count_first_page(self: Registrations) -> int:
+    """The limit counts only the first page of the table."""
+    return _count(_of_first_pages(self))
+
+
+_two_threads = ThreadPoolExecutor(2)
+
+
+def in_one_of_two_threads(handle: Callable[[SQSRecord], None], record: SQSRecord) -> Future[None]:
+    """The records of a batch share two threads."""
+    return _two_threads.submit(handle, record)
+
+
+_side_by_side = sqs_batch.side_by_side
+
+
+def every_record_succeeds(event: Any, context: LambdaContext, handle: Any, retry_later: Any) -> Any:
+    """A record that fails counts as handled."""
+
+    def silently(record: SQSRecord) -> None:
+        try:
+            handle(record)
+        except Exception:
+            retry_later(record.receipt_handle, 1)
+
+    return _side_by_side(event, context, silently, retry_later)
+
+
+def the_first_comes_back(event: Any, context: LambdaContext, handle: Any, retry_later: Any) -> Any:
+    """Not the record that failed is put off, but the first one of the batch."""
+    first = event["Records"][0]["receiptHandle"]
+    return _side_by_side(event, context, handle, lambda _, receives: retry_later(first, receives))
+
+
+_retry_later = Queues.retry_later
+
+
+def retry_in_the_other_queue(self: Queues, queue: str, receipt_handle: str, receives: int) -> None:
+    """A failed message is put off in the queue that it did not come from."""
+    _retry_later(self, "wake_up" if queue == "status" else "status", receipt_handle, receives)
+
+
+def retry_in_its_time(self: Reconciler, queue: str, receipt_handle: str, receives: int) -> None:
+    """A failed message comes back after its visibility timeout."""
+
+
+def reject_into_the_status_queue(self: Queues, code: str, message: str, event: object, now: int) -> None:
+    """A rejected event goes back into the status queue."""
+    body = queues.rejected_message(code, message, event, now)
+    self._sqs.send_message(QueueUrl=self._status_url, MessageBody=body)
+
+
+_wake_up_message = queues.wake_up_message
+
+
+def late_wake_up_message(resource_id: str, due_at: int, now: int) -> dict[str, Any]:
+    """A wake-up comes up to a second late."""
+    message = _wake_up_message(resource_id, due_at, now)
+    return {**message, "DelaySeconds": message["DelaySeconds"] + 1}
+
+
+_wake_up_all = Queues.wake_up_all
+
+
+def every_wake_up_is_taken(self: Queues, *arguments: Any) -> tuple[int, int]:
+    """What SQS did not take of a sweep's messages is not counted."""
+    return _wake_up_all(self, *arguments)[0], 0
+
+
+_commit_command = Commands._commit
+
+
+def command_without_wake_up(self: Commands, *arguments: Any) -> Committed:
+    """A command puts no wake-up message: its webhooks wait for the sweep."""
+    self._queues = _NoQueues()  # type: ignore[assignment]
+    return _commit_command(self, *arguments)
+
+
+class _NoQueues:
+    def wake_up(self, *_: Any) -> None:
+        """Puts nothing."""
+
+
+_new_sends = Sends.__init__
+
+
+def sends_of_a_record(self: Sends, free: Semaphore) -> None:
+    """Each record of a batch may have as many attempts under way as the process."""
+    _new_sends(self, Semaphore(MAX_SENDS))
+
+
+_started = Sends._started
+
+
+def started_without_a_look(self: Sends, attempt: Callable[[], Outcome]) -> bool:
+    """An attempt whose thread cannot start counts as under way."""
+    _started(self, attempt)
+    return True
 
 
 # The catalogue
@@ -521,6 +720,13 @@ SIMULATOR = (
         (Attribute(deliveries, "CLAIM_MS", 0),),
     ),
     Mutant(
+        "simulator: an invocation that dies between commit and send",
+        "a claim ends, and then another sender sends what it was for",
+        "it never ends",
+        History(0, promise=3),
+        (Function(deliveries.due, due_unless_claimed),),
+    ),
+    Mutant(
         "simulator: promise 4",
         "one attempt at a time",
         "another sender's live claim is ignored",
@@ -544,4 +750,185 @@ SIMULATOR = (
 )
 """More ways that the simulator must see; its promises 3 to 7 each have a mutant here or among the rules."""
 
-CATALOGUE = PROMISES + RULES + SIMULATOR
+_PARAMETER = "tests/functions/test_wiring.py::test_a_parameter_changes_what_leaves_or_is_refused"
+_BATCH = "tests/functions/test_batches.py::test_"
+_FAILED = f"{_BATCH}only_the_message_that_fails_comes_back_from_its_queue_and_soon"
+
+WIRING = (
+    Mutant(
+        "wiring: RequireHttps",
+        "with RequireHttps nothing is sent over http",
+        "the functions' sender is made without it",
+        Node(f"{_PARAMETER}[RequireHttps: true, attempt]"),
+        (Function(Sender, sender_without_https),),
+    ),
+    Mutant(
+        "wiring: CaBundle",
+        "receivers with a certificate by an authority of CaBundle are trusted",
+        "the functions' sender is made without it",
+        Node(f"{_PARAMETER}[CaBundle: the authority's certificate, attempt]"),
+        (Function(Sender, sender_without_ca_bundle),),
+    ),
+    Mutant(
+        "wiring: AllowedNetworks",
+        "private receivers in AllowedNetworks are called",
+        "the functions' sender is made without it",
+        Node(f"{_PARAMETER}[AllowedNetworks: 10.0.0.0/8,127.0.0.0/8, attempt]"),
+        (Function(Sender, sender_without_networks),),
+    ),
+    Mutant(
+        "wiring: HandoverTimeout",
+        "a new holder waits for HandoverTimeout at most",
+        "it waits for RefreshInterval",
+        Node(f"{_PARAMETER}[HandoverTimeout: 250ms, until_the_new_holder_is_active]"),
+        (Attribute(Reconciler, "__init__", handover_from_refresh),),
+    ),
+    Mutant(
+        "wiring: RefreshInterval",
+        "an ACTIVATED is sent again after RefreshInterval",
+        "it is taken for seconds and is milliseconds",
+        Node(f"{_PARAMETER}[RefreshInterval: 1h30m, until_the_refresh]"),
+        (Attribute(WebhookFactory, "config", refresh_in_seconds),),
+    ),
+    Mutant(
+        "wiring: FlapDamping",
+        "an endpoint that lost the lock three times is passed over",
+        "it is elected, whatever the parameter says",
+        Node(f"{_PARAMETER}[FlapDamping: true, after_three_losses]"),
+        (Attribute(Reconciler, "__init__", damping_off),),
+    ),
+    Mutant(
+        "wiring: MaxEndpoints",
+        "MaxEndpoints endpoints may be registered",
+        "the API does not look at it",
+        Node(f"{_PARAMETER}[MaxEndpoints: 2, three_registrations]"),
+        (Attribute(Commands, "_check_limit", no_limit),),
+    ),
+    Mutant(
+        "wiring: count of endpoints",
+        "every endpoint counts for MaxEndpoints",
+        "those of the table's first page",
+        Node("tests/link/store/test_endpoints.py::test_scan_and_count_go_on_to_the_second_page"),
+        (Attribute(Registrations, "count", count_first_page),),
+    ),
+    Mutant(
+        "wake-up: what it is for",
+        "a wake-up message is judged by the due_at that it carries",
+        "the invocation does not learn it",
+        Node(
+            f"{_BATCH}a_wake_up_is_judged_by_the_due_at_that_it_carries"
+            "[the due_at of the item: it is the message that came early, and is put again]"
+        ),
+        (Attribute(Reconciler, "wake_up", wake_up_for_nothing),),
+    ),
+    Mutant(
+        "wake-up: its delay",
+        "a wake-up comes up to a second early and never late",
+        "its delay is rounded up",
+        Node(f"{_BATCH}a_wake_up_is_judged_by_the_due_at_that_it_carries"),
+        (Function(queues.wake_up_message, late_wake_up_message),),
+    ),
+    Mutant(
+        "wake-up: after a command",
+        "a command puts a wake-up message",
+        "its webhooks wait for the sweep",
+        Node("tests/functions/endpoints_api/test_app.py::test_failover"),
+        (Attribute(Commands, "_commit", command_without_wake_up),),
+    ),
+    Mutant(
+        "sweep: a shard's second page",
+        "the sweep reads every page of a shard",
+        "only the first one",
+        Node("tests/link/test_sweep.py::test_the_second_page_of_a_shard_is_swept"),
+        (Attribute(Locks, "due_in", due_in_first_page),),
+    ),
+    Mutant(
+        "sweep: what SQS did not take",
+        "a sweep fails if SQS did not take all of its messages",
+        "it does not look",
+        Node("tests/link/store/test_queues.py::test_many_wake_ups_go_ten_in_a_call_and_failures_are_counted"),
+        (Attribute(Queues, "wake_up_all", every_wake_up_is_taken),),
+    ),
+    Mutant(
+        "batch: a thread for each record",
+        "the records of a batch are handled side by side",
+        "ten of them share two threads",
+        Node("tests/link/test_sqs_batch.py::test_ten_records_are_handled_at_the_same_time"),
+        (Function(sqs_batch._in_a_thread, in_one_of_two_threads),),
+    ),
+    Mutant(
+        "batch: a record that fails",
+        "a record that fails is returned",
+        "it counts as handled",
+        Node(f"{_FAILED}[endpoint_status-reports-status]"),
+        (Function(sqs_batch.side_by_side, every_record_succeeds),),
+    ),
+    Mutant(
+        "batch: which record is put off",
+        "the record that fails comes back soon",
+        "the first one of the batch does",
+        Node(f"{_FAILED}[endpoint_status-reports-status]"),
+        (Function(sqs_batch.side_by_side, the_first_comes_back),),
+    ),
+    Mutant(
+        "batch: in which queue",
+        "a record that fails is put off in its own queue",
+        "in the other one",
+        Node(f"{_FAILED}[reconcile-wake_ups-wake-up]"),
+        (Attribute(Queues, "retry_later", retry_in_the_other_queue),),
+    ),
+    Mutant(
+        "batch: when it comes back",
+        "a record that fails comes back after a second",
+        "after its visibility timeout of three minutes",
+        Node(f"{_FAILED}[reconcile-wake_ups-wake-up]"),
+        (Attribute(Reconciler, "retry_later", retry_in_its_time),),
+    ),
+    Mutant(
+        "queues: rejected events",
+        "a rejected event goes to its own queue",
+        "it goes back into the status queue",
+        Node("tests/functions/test_wiring.py::test_each_table_and_queue_is_used_for_what_it_is"),
+        (Attribute(Queues, "reject", reject_into_the_status_queue),),
+    ),
+    Mutant(
+        "sends: the bound of a process",
+        "a process has a bounded number of attempts under way",
+        "each of its records has",
+        Node("tests/link/test_sends.py::test_a_thousand_due_deliveries_stay_within_the_bound_and_are_all_delivered"),
+        (Attribute(Sends, "__init__", sends_of_a_record),),
+    ),
+    Mutant(
+        "sends: a thread that cannot start",
+        "an attempt whose thread cannot start is unsent",
+        "it counts as under way, and is waited for",
+        Node("tests/link/test_reconcile.py::test_an_attempt_whose_thread_cannot_start_is_unsent_at_once"),
+        (Attribute(Sends, "_started", started_without_a_look),),
+    ),
+    Mutant(
+        "key rotation: second page",
+        "a key rotation renews every ciphertext",
+        "those of the table's first page",
+        Node("tests/link/store/test_endpoints.py::test_scan_and_count_go_on_to_the_second_page"),
+        (Attribute(Registrations, "scan", scan_first_page),),
+    ),
+    Mutant(
+        "key rotation: its time",
+        "a key rotation ends before the platform ends it, and says what is left",
+        "it uses up all of its time",
+        Node(
+            "tests/link/test_key_rotation.py::test_a_run_that_is_cut_off_says_what_is_left_and_the_next_one_starts_there"
+        ),
+        (Attribute(key_rotation, "SPARE_SECONDS", 0),),
+    ),
+    Mutant(
+        "commit: its time",
+        "a call of the API gives up a commit after 10 s, before API Gateway gives up the call",
+        "after a minute",
+        Node("tests/link/store/test_locks.py::test_pauses_double_up_to_a_fifth_of_a_second_and_end_after_ten"),
+        (Attribute(locks, "COMMIT_SECONDS", 60),),
+    ),
+)
+"""How the functions are wired to the template, what a batch does with each record, and what is limited."""
+
+CATALOGUE = PROMISES + RULES + SIMULATOR + WIRING

@@ -68,6 +68,12 @@ def test_a_check_that_fails_without_the_mutant_is_reported() -> None:
 SAMPLES = {
     # The variant, what the test asserts, whether the mutant is found, and how.
     "found": ("lambda *_: True", "not supersedes", True, "AssertionError"),
+    "found by an error that does not come": (
+        "lambda *_: True",
+        'pytest.raises(ValueError, int, "1" if supersedes else "no number")',
+        True,
+        "DID NOT RAISE",
+    ),
     "harmless": ("lambda *all: original(*all)", "not supersedes", False, "passes with the mutant"),
     "an error in the variant": ("lambda: True", "not supersedes", False, "another reason"),
     "red before": ("lambda *_: True", "supersedes", False, "fails without the mutant"),
@@ -95,6 +101,7 @@ print(json.dumps(found))
     for number, (name, (variant, asserts, _, _)) in enumerate(SAMPLES.items()):
         file = folder / f"test_sample_{number}.py"
         file.write_text(f"""
+import pytest
 from link.election import rules
 from link.election.state import Endpoint, Status
 

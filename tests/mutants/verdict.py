@@ -99,7 +99,9 @@ class _Failures:
         elif self.first is None and not call.excinfo.errisinstance(pytest.skip.Exception):
             # An AssertionError from the product itself would be an error in the code.
             where = Path(str(call.excinfo.traceback[-1].path))
-            broken = call.when == "call" and call.excinfo.errisinstance(AssertionError) and PRODUCT not in where.parents
+            # The second is that of `pytest.raises` when nothing was raised.
+            failed = call.excinfo.errisinstance((AssertionError, pytest.fail.Exception))
+            broken = call.when == "call" and failed and PRODUCT not in where.parents
             self.first = Failure(broken, f"{item.name}: {call.excinfo.exconly().splitlines()[0][:100]}")
 
 

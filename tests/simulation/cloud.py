@@ -656,7 +656,7 @@ class VirtualSends(Sends):
         self._waiting: Task | None = None
         self.under_way = 0
 
-    def start(self, attempt: Callable[[], Outcome]) -> None:
+    def start(self, attempt: Callable[[], Outcome], unsent: Callable[[], Outcome]) -> None:
         def run() -> None:
             self._say(attempt())
 

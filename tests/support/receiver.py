@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import json
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ class LoopbackReceiver:
     status: int = 204
     answer: Callable[[], int] | None = None
     takes: Callable[[], float] = lambda: 0.0
+    tls: ssl.SSLContext | None = None
     requests: list[Received] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
     changed: threading.Condition = field(default_factory=threading.Condition)
@@ -72,8 +74,11 @@ class LoopbackReceiver:
                 pass  # The client has closed the connection before the answer.
 
         self._server = Server(("127.0.0.1", 0), Handler)
+        if self.tls is not None:
+            self._server.socket = self.tls.wrap_socket(self._server.socket, server_side=True)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook"
+        scheme = "http" if self.tls is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}/hook"
         return self
 
     def __exit__(self, *_: object) -> None:

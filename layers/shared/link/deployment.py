@@ -8,7 +8,9 @@ start loads only what its own function needs.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from link import settings
@@ -48,7 +50,7 @@ def reconciler(
 ) -> Reconciler:
     """The process that applies reports, elects and sends. It alone decrypts."""
     from link.plugins.webhook.sender import Sender
-    from link.reconcile import Reconciler, Sends
+    from link.reconcile import MAX_SENDS, Reconciler, Sends
     from link.store.endpoints import Registrations
     from link.store.locks import Locks
     from link.store.queues import Queues
@@ -70,7 +72,7 @@ def reconciler(
         configured,
         clock,
         chance,
-        sends or Sends,
+        sends or partial(Sends, threading.Semaphore(MAX_SENDS)),
     )
 
 

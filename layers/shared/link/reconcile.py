@@ -12,6 +12,7 @@ import threading
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 from link import reports
@@ -34,19 +35,44 @@ from link.telemetry import MetricUnit, logger, metric
 
 CLAIM_SECONDS_LEFT = 12
 """An attempt with its reads and the commit of its outcome takes up to this much of the invocation."""
+MAX_SENDS = 128
+"""Attempts at a time in one process. More would not get enough of the function's CPU within their 5 s, and Lambda gives
+a process 1,024 threads and as many file descriptors: an attempt can need two threads and a connection."""
 
 
 class Sends:
-    """The deliveries under way in one invocation, each in a thread of its own. Each ends by itself."""
+    """The deliveries under way in one invocation, each in a thread of its own. Each ends by itself.
 
-    def __init__(self) -> None:
+    `free` counts how many more the process may have under way; the records of a batch share it.
+    """
+
+    def __init__(self, free: threading.Semaphore) -> None:
+        self._free = free
         self._arrived: queue.SimpleQueue[Begun | Outcome] = queue.SimpleQueue()
         self.under_way = 0
 
-    def start(self, attempt: Callable[[], Outcome]) -> None:
-        """Runs `attempt`, which must not raise."""
+    def start(self, attempt: Callable[[], Outcome], unsent: Callable[[], Outcome]) -> None:
+        """Runs `attempt` in a thread, or `unsent` in this one if there is none for it. Neither may raise."""
+        if not self._started(attempt):
+            self._arrived.put(unsent())
         self.under_way += 1
-        threading.Thread(target=lambda: self._arrived.put(attempt()), daemon=True).start()
+
+    def _started(self, attempt: Callable[[], Outcome]) -> bool:
+        if not self._free.acquire(blocking=False):
+            return False
+
+        def run() -> None:
+            outcome = attempt()
+            self._free.release()
+            self._arrived.put(outcome)
+
+        try:
+            threading.Thread(target=run, daemon=True).start()
+        except RuntimeError:
+            # The operating system has no thread left.
+            self._free.release()
+            return False
+        return True
 
     def begin(self, attempt: Begun) -> None:
         """An attempt says that it begins."""
@@ -85,7 +111,7 @@ class Reconciler:
         settings: Settings,
         clock: Clock,
         chance: Chance,
-        sends: Callable[[], Sends] = Sends,
+        sends: Callable[[], Sends],
     ) -> None:
         self._locks = locks
         self._registrations = registrations
@@ -170,7 +196,8 @@ class Reconciler:
             committed = self._step(resource_id, trigger, report, said, may_claim, resource)
             report, said, resource = None, [], committed.after
             for delivery in committed.claimed:
-                sends.start(lambda delivery=delivery: self._attempt(delivery, sends.begin))  # type: ignore[misc]
+                unsent = Result(ResultKind.TOO_LATE, "no_thread")
+                sends.start(partial(self._attempt, delivery, sends.begin), partial(self._ended, delivery, unsent))
             needs_wake_up = committed.needs_wake_up
             while not any(isinstance(one, Outcome) for one in said):
                 now = self._clock.now()
@@ -271,6 +298,13 @@ class Reconciler:
                 where=f"{where.filename}:{where.lineno}",
             )
             result = Result(ResultKind.UNREADABLE, f"crashed_{type(error).__name__}")
+        if result.kind is not ResultKind.TOO_LATE:
+            # The same again, unless the plugin said nothing or did not come so far.
+            begin()
+        return self._ended(d, result)
+
+    def _ended(self, d: Delivery, result: Result) -> Outcome:
+        """The outcome of a delivery, logged and counted."""
         logger.info(
             "webhook.attempted",
             resource_id=d.resource_id,
@@ -288,9 +322,6 @@ class Reconciler:
         metric("Webhooks", result=result.kind, reason=result.category)
         if result.kind is ResultKind.REFUSED:
             metric("ReceiversRefused")
-        if result.kind is not ResultKind.TOO_LATE:
-            # The same again, unless the plugin said nothing or did not come so far.
-            begin()
         return Outcome(d.endpoint_id, d.token, d.sequence, d.status, result)
 
     def _send(self, d: Delivery) -> Result:

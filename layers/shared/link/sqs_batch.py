@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
@@ -22,23 +23,41 @@ def side_by_side(
     One receiver that hangs must not use up the time of nine others. The first record stays in this thread: most
     batches have one record, and a thread for it would cost a tenth of a heartbeat's CPU.
     """
-    others = event["Records"][1:]
-    with ThreadPoolExecutor(max_workers=len(others) or 1) as pool:
-        under_way = {record["messageId"]: pool.submit(handle, SQSRecord(record)) for record in others}
+    under_way = {record["messageId"]: _in_a_thread(handle, SQSRecord(record)) for record in event["Records"][1:]}
 
-        def handled(record: SQSRecord) -> None:
-            try:
-                if record.message_id in under_way:
-                    under_way[record.message_id].result()
-                else:
-                    handle(record)
-            except Exception:
-                retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
-                raise
+    def handled(record: SQSRecord) -> None:
+        try:
+            if record.message_id in under_way:
+                under_way[record.message_id].result()
+            else:
+                handle(record)
+        except Exception:
+            retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
+            raise
 
-        return process_partial_response(
-            event=event,
-            record_handler=handled,
-            processor=BatchProcessor(event_type=EventType.SQS),
-            context=context,
-        )
+    return process_partial_response(
+        event=event,
+        record_handler=handled,
+        processor=BatchProcessor(event_type=EventType.SQS),
+        context=context,
+    )
+
+
+def _in_a_thread(handle: Callable[[SQSRecord], None], record: SQSRecord) -> Future[None]:
+    """How handling the record ends. Without a pool, in which a record whose thread cannot start would wait."""
+    ended = Future[None]()
+
+    def run() -> None:
+        try:
+            handle(record)
+        except BaseException as error:
+            ended.set_exception(error)
+        else:
+            ended.set_result(None)
+
+    try:
+        threading.Thread(target=run, daemon=True).start()
+    except RuntimeError as error:
+        # The operating system has no thread left: the record fails alone and comes back in a second.
+        ended.set_exception(error)
+    return ended

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 from link.key_rotation import Unfinished
 from link.settings import SettingsError
 from link.store.vault import Vault
-from tests.support.functions import Deployment, event
+from tests.support.functions import Context, Deployment, event
 from tests.support.ids import LONDON, PARIS
 
 
@@ -54,6 +54,17 @@ def test_a_rotation_with_a_failure_fails_and_keeps_what_is_done(
         deployment.invoke("key_rotation", {})
     assert deployment.registration(PARIS)["ciphertext"] != before[PARIS]
     assert deployment.registration(LONDON)["ciphertext"] == before[LONDON]
+
+
+def test_a_rotation_begins_no_endpoint_with_less_than_fifteen_seconds_left(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.register(PARIS)
+    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 14_999)
+    with pytest.raises(Unfinished, match="0 of 1 endpoints failed, 1 were not reached in time"):
+        deployment.invoke("key_rotation", {})
+    monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 15_000)
+    assert deployment.invoke("key_rotation", {}) == {"endpoints": 1}
 
 
 @pytest.mark.parametrize("function", ["endpoints_api", "endpoint_status", "reconcile", "refresh", "key_rotation"])

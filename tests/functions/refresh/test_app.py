@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 import time
 
 import pytest
 
+from link.store import aws
+from link.store.locks import Locks
 from tests.support.functions import QUEUE_URL, Deployment, event
 from tests.support.ids import LONDON, PARIS
 
@@ -31,6 +35,20 @@ def test_a_sweep_ignores_what_is_due_later(deployment: Deployment) -> None:
         item = {"resource_id": {"S": name}, "due_shard": {"N": "3"}, "due_at": {"N": str(due_at)}}
         deployment.dynamodb.put_item(TableName="locks", Item=item)
     assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 1}
+
+
+def test_a_sweep_puts_eight_batches_at_a_time(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = threading.Barrier(8)
+
+    def taken(**_: object) -> dict[str, object]:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            together.wait(30)
+        return {}
+
+    monkeypatch.setattr(Locks, "due_in", lambda self, shard, until: [(f"ip-{shard}-{n}", 1) for n in range(10)])
+    monkeypatch.setattr(aws.client("sqs"), "send_message_batch", taken)
+    assert deployment.invoke("refresh", event("schedule_tick")) == {"woken": 80}
+    assert not together.broken, "each batch waits for the seven others"
 
 
 def test_a_sweep_fails_when_sqs_does_not_take_all(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:

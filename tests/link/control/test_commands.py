@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -158,6 +159,59 @@ def test_a_holder_that_has_fallen_silent_is_not_frozen(world: World) -> None:
         world.control.commands.freeze(RESOURCE, True, "request")
     world.settle(60_000)
     assert world.control.commands.freeze(RESOURCE, True, "request")["holder"] == london
+
+
+def test_what_is_registered_counts_in_the_election(world: World) -> None:
+    paris, rome, london = world.register("paris"), world.register("rome"), world.register("london", priority=5)
+    for endpoint_id in (paris, rome, london):
+        world.report(endpoint_id, "ACTIVATED")
+    world.report(paris, "FAILING")
+    assert world.holder() == "london"
+
+
+# What every command leaves behind
+
+
+@pytest.mark.parametrize(
+    ("kind", "command"),
+    [
+        ("register", lambda commands, paris, **by: commands.create({**BODY, "host": "rome"}, "request", **by)),
+        ("change", lambda commands, paris, **by: commands.change(paris, {"priority": 3}, "request", **by)),
+        ("redeliver", lambda commands, paris, **by: commands.redeliver(paris, "request", **by)),
+        ("delete", lambda commands, paris, **by: commands.delete(paris, "request", **by)),
+        ("unfreeze", lambda commands, paris, **by: commands.freeze(RESOURCE, False, "request", **by)),
+    ],
+)
+def test_what_a_command_changes_is_in_the_audit_with_its_operator(
+    world: World, kind: str, command: Callable[..., object]
+) -> None:
+    paris, london = world.register("paris", lease_seconds=5), world.register("london")
+    world.report(paris, "ACTIVATED")
+    world.report(london, "ACTIVATED")
+    # The lease of paris is over and no process has seen it: a command that changes no status ends it.
+    world.clock.at += 6_000
+    command(world.control.commands, paris, by="arn:aws:iam::123456789012:user/ada")
+    (row,), _ = world.control.queries.transitions(RESOURCE, 1, None)
+    assert row["cause"] == {"kind": kind, "id": "request", "by": "arn:aws:iam::123456789012:user/ada"}
+
+
+def test_a_freeze_is_in_the_audit_with_its_operator(world: World) -> None:
+    world.report(world.register("paris"), "ACTIVATED")
+    world.control.commands.freeze(RESOURCE, True, "request", by="arn:aws:iam::123456789012:user/ada")
+    (row,), _ = world.control.queries.transitions(RESOURCE, 1, None)
+    assert row["cause"] == {"kind": "freeze", "id": "request", "by": "arn:aws:iam::123456789012:user/ada"}
+
+
+def test_a_command_puts_a_wake_up_for_when_something_is_due(world: World) -> None:
+    paris = world.register("paris", lease_seconds=60)
+    world.report(paris, "ACTIVATED")
+    world.settle(20_000)
+    now = world.clock.at
+    world.control.commands.change(paris, {"lease_seconds": 9}, "request")
+    assert world.resource().due_at == now + 9_000
+    visible_at, _, message = world.queue.messages[-1]
+    assert message == {"resource_id": RESOURCE, "due_at": now + 9_000}
+    assert visible_at == now + 9_000
 
 
 # functions/endpoints_api puts LinK's words before these messages.

@@ -8,6 +8,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 from moto import mock_aws
 
 from link.errors import NotFound
@@ -188,6 +189,23 @@ def test_scan_count_and_pages_hold_every_registration_once(table: Table, registr
         found += more
     assert len(found) == 5 and {row.endpoint_id: row for row in found} == rows
     assert registrations.page(100, None)[1] is None
+
+
+def test_scan_and_count_go_on_to_the_second_page() -> None:
+    """A page ends after 1 MiB, which no test fills."""
+    client = boto3.client("dynamodb", region_name="eu-west-1")
+    rows = [to_item(replace(REGISTERED, endpoint_id=endpoint_id)) for endpoint_id in ("paris", "london")]
+    first = {"Items": rows[:1], "Count": 1, "LastEvaluatedKey": {"endpoint_id": {"S": "paris"}}}
+    second = {"Items": rows[1:], "Count": 1}
+    asked: dict[str, Any] = {"TableName": settings().endpoints_table}
+    with Stubber(client) as stubber:
+        for more in ({}, {"Select": "COUNT"}):
+            stubber.add_response("scan", first, {**asked, **more})
+            after = {"ExclusiveStartKey": first["LastEvaluatedKey"]}
+            stubber.add_response("scan", second, {**asked, **more, **after})
+        registrations = Registrations(client, settings())
+        assert [row.endpoint_id for row in registrations.scan()] == ["paris", "london"]
+        assert registrations.count() == 2
 
 
 # Writing

@@ -1,0 +1,143 @@
+"""The functions as template.yaml deploys them with given parameters, at a time that the test holds."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from typing import Any
+
+from botocore.client import BaseClient
+
+from link import deployment
+from link.store import aws
+from scripts.cloud import template
+from tests.support.functions import KEY, QUEUE_URL, Deployment, event
+from tests.support.hands import HeldClock
+from tests.support.ids import RESOURCE
+
+TEMPLATE = template()
+PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
+VARIABLES: dict[str, Any] = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+_STACK = {"AWS::StackName": "link-webhook"}
+_ON_MOTO = {
+    "LocksTable": "locks",
+    "EndpointsTable": "endpoints",
+    "TransitionsTable": "transitions",
+    "StatusQueue": f"{QUEUE_URL}status",
+    "WakeUpQueue": f"{QUEUE_URL}wake-up",
+    "RejectedEventsQueue": f"{QUEUE_URL}rejected",
+    "SecretsKey": KEY,
+}
+"""What `Deployment` has for the resources that the functions' variables name."""
+
+
+def environment(**parameters: str) -> dict[str, str]:
+    """The variables that a deployment with these parameters, and otherwise the defaults, gives to each function."""
+    given = {name: str(parameter["Default"]) for name, parameter in PARAMETERS.items()} | parameters
+    names = given | _ON_MOTO | _STACK
+
+    def resolved(value: Any) -> str:
+        match value:
+            case str():
+                return value
+            case {"Ref": name} | {"Fn::GetAtt": [name, "Arn"]}:
+                return names[name]
+            case {"Fn::Sub": text}:
+                return re.sub(r"\$\{([\w:]+)\}", lambda found: names[found[1]], text)
+        raise NotImplementedError(value)
+
+    return {name: resolved(value) for name, value in VARIABLES.items()}
+
+
+def parameters_in(value: Any) -> set[str]:
+    """The template's parameters that a value uses."""
+    return {name for name in PARAMETERS if re.search(rf'"{name}"|\$\{{{name}\}}', json.dumps(value))}
+
+
+class Stack:
+    """The functions on moto. `deploy` gives them the variables of other parameters; each invocation starts cold."""
+
+    def __init__(self, functions: Deployment) -> None:
+        self.functions = functions
+        self.clock = HeldClock(time.time_ns() // 1_000_000)
+        functions.monkeypatch.setattr(deployment, "Clock", lambda: self.clock)
+        one_at_a_time, call = threading.Lock(), BaseClient._make_api_call  # type: ignore[attr-defined]
+
+        def alone(client: BaseClient, *arguments: Any) -> Any:
+            with one_at_a_time:
+                return call(client, *arguments)
+
+        # moto is not atomic under threads.
+        functions.monkeypatch.setattr(BaseClient, "_make_api_call", alone)
+        self.deploy()
+
+    def deploy(self, **parameters: str) -> None:
+        """Updates the stack. Without `AllowedNetworks` the receiver on loopback may be called."""
+        for name, value in environment(**{"AllowedNetworks": "127.0.0.0/8", **parameters}).items():
+            self.functions.monkeypatch.setenv(name, value)
+
+    def register(self, resource_id: str = RESOURCE, host: str = "paris") -> tuple[int, dict[str, Any]]:
+        """Registers an endpoint through the API; returns the status and the body of the answer."""
+        config = {"url": self.functions.receiver.url, "resource_id": resource_id, "secret": f"{host}-secret-0123456789"}
+        body = {"plugin": "webhook", "plugin_config": config, "host": host}
+        return self.call("api_create", body)
+
+    def call(self, name: str, body: object, **more: Any) -> tuple[int, dict[str, Any]]:
+        """Calls the API with the request of events/<name>.json and another body."""
+        answer = self.functions.invoke("endpoints_api", {**event(name), "body": json.dumps(body), **more})
+        return answer["statusCode"], json.loads(answer["body"] or "{}")
+
+    def registered(self, resource_id: str = RESOURCE, host: str = "paris") -> str:
+        """Registers an endpoint; returns its id."""
+        status, body = self.register(resource_id, host)
+        assert status == 201, body
+        endpoint_id: str = body["endpoint"]["id"]
+        return endpoint_id
+
+    def status_event(self, endpoint_id: str, status: str, resource_id: str = RESOURCE) -> str:
+        """The event that a host sends now, as the status queue has it."""
+        sent: dict[str, Any] = json.loads(event("status_winner")["Records"][0]["body"])
+        detail = {"endpoint_id": endpoint_id, "status": status, "resource_id": resource_id}
+        return json.dumps({**sent, "detail": {**detail, "reported_at": self.clock.at}})
+
+    def report(self, endpoint_id: str, status: str) -> None:
+        """Has a host's report handled."""
+        answer = self.functions.invoke("endpoint_status", batch(self.status_event(endpoint_id, status)))
+        assert answer == {"batchItemFailures": []}
+
+    def wake_up(self, due_at: int | None = None, resource_id: str = RESOURCE) -> None:
+        """Has a wake-up message handled; without `due_at` the one that the item says, when it is due."""
+        if due_at is None:
+            due_at = self.clock.at = self.due_at(resource_id)
+        message = json.dumps({"resource_id": resource_id, "due_at": due_at})
+        assert self.functions.invoke("reconcile", batch(message)) == {"batchItemFailures": []}
+
+    def calls(self, service: str, method: str) -> list[dict[str, Any]]:
+        """The calls of a client's method that the functions make from now on. They have no effect."""
+        made: list[dict[str, Any]] = []
+        self.functions.monkeypatch.setattr(aws.client(service), method, lambda **call: made.append(call))
+        return made
+
+    def item(self, resource_id: str = RESOURCE) -> dict[str, Any]:
+        """The lock item as stored."""
+        item: dict[str, Any] = self.functions.dynamodb.get_item(
+            TableName="locks", Key={"resource_id": {"S": resource_id}}
+        )["Item"]
+        return item
+
+    def due_at(self, resource_id: str = RESOURCE) -> int:
+        """When something has to be done for the resource next."""
+        return int(self.item(resource_id)["due_at"]["N"])
+
+
+def batch(*bodies: str) -> dict[str, Any]:
+    """An SQS batch; the ids of its messages are message-0, message-1, …, their receipt handles handle-0, …"""
+    (record,) = event("wake_up")["Records"]
+    return {
+        "Records": [
+            {**record, "messageId": f"message-{number}", "receiptHandle": f"handle-{number}", "body": body}
+            for number, body in enumerate(bodies)
+        ]
+    }
