@@ -227,7 +227,7 @@ def test_a_delivery_has_all_that_its_sender_needs() -> None:
     [
         pytest.param(waiting(), None, id="a standby that was delivered: none"),
         pytest.param(holder(), (ACTIVATED, "refresh", 1, NOW - 10_000), id="the holder's refresh"),
-        pytest.param(waiting(sequence=2, reason="joined", attempt=4), (STANDBY, "joined", 5, None), id="pending"),
+        pytest.param(waiting(sequence=2, reason="joined", attempt=5), (STANDBY, "joined", 6, None), id="pending"),
     ],
 )
 def test_the_next_delivery_without_a_claim(e: Endpoint, expected: tuple[Status, str, int, int | None] | None) -> None:

@@ -287,6 +287,7 @@ def test_the_65th_endpoint_of_a_resource_is_refused() -> None:
         pytest.param({}, "log", True, id="the first endpoint decides"),
         pytest.param({"paris": endpoint()}, "log", True, id="the same plugin"),
         pytest.param({"paris": endpoint()}, "", False, id="the default plugin beside another"),
+        pytest.param({"paris": endpoint()}, "mail", False, id="another name, later in the alphabet"),
         pytest.param({"paris": endpoint(deleting=True)}, "", False, id="one that is being deleted still counts"),
     ],
 )
