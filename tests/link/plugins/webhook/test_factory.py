@@ -106,6 +106,20 @@ def test_each_call_is_one_signed_post(deployed: Deployed, method: str, status: s
         assert (seen.epoch, seen.sequence) == (7, 3)
 
 
+@pytest.mark.parametrize(("late_ms", "begins"), [(0, True), (1, False)])
+def test_an_attempt_begins_just_before_it_is_sent_and_not_when_it_is_too_late(
+    deployed: Deployed, late_ms: int, begins: bool
+) -> None:
+    begun: list[int] = []
+    plugin = deployed.plugin(deployed.registered("s3cret"))
+    deployed.at = DELIVERY.until - 7_000 + late_ms
+
+    result = plugin.deactivate(replace(DELIVERY, status=Status.STANDBY, begin=lambda: begun.append(len(deployed.sent))))
+
+    assert begun == ([0] if begins else [])
+    assert result == (Result(ResultKind.DELIVERED, "", 204) if begins else Result(ResultKind.TOO_LATE, "claim_ending"))
+
+
 def test_a_header_value_that_was_stored_before_it_was_refused_is_sent_as_it_is(deployed: Deployed) -> None:
     value = "a\u0085b\u009bc\u2028d"
     with Receiver() as receiver:
@@ -164,7 +178,7 @@ def test_the_old_secret_signs_until_its_moment_and_the_headers_are_the_new_ones(
     plugin = deployed.plugin(deployed.changed(old, **new))
     deployed.at = now
 
-    assert plugin.activate(DELIVERY) == Result(ResultKind.DELIVERED, "", 204)
+    assert plugin.activate(replace(DELIVERY, until=now + 15_000)) == Result(ResultKind.DELIVERED, "", 204)
 
     ((_, body, headers, _),) = deployed.sent
     assert headers["X-Of"] == "new"

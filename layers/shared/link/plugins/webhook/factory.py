@@ -180,8 +180,11 @@ class WebhookPlugin:
             return Result(ResultKind.UNREADABLE, f"secret_unreadable_{error_code(error)}")
         announcement = self._announcement(delivery)
         body, headers = wire.request(announcement, secrets, sealed.headers, timestamp=now // 1000)
+        not_after = delivery.until - SEND_MS
+        if self._clock.now() > not_after:
+            return Result(ResultKind.TOO_LATE, "claim_ending")
         delivery.begin()
-        return self._post(self._webhook.url, body, headers, not_after=delivery.until - SEND_MS)
+        return self._post(self._webhook.url, body, headers, not_after=not_after)
 
     def _announcement(self, delivery: Delivery) -> wire.Announcement:
         return wire.Announcement(
