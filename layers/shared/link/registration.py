@@ -28,7 +28,7 @@ StorablePluginConfig = Mapping[str, str | int | bytes | tuple[str, ...]]
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """One row of the endpoints table. `config` is its plugin's; secrets are in there as ciphertext only."""
+    """One item of the endpoints table. `config` is its plugin's part; secrets are in it as ciphertext only."""
 
     endpoint_id: str
     plugin: str
@@ -65,7 +65,7 @@ def read_change(given: Mapping[str, Any], stored: Registration, problems: Proble
     unchanging(problems, "plugin", given.get("plugin"), stored.plugin)
     unchanging(problems, "host", given.get("host"), stored.host)
     fields: dict[str, Any] = {}
-    # LinK's name for them, and the name under which they are shown.
+    # The request has LinK's name for them, `healthchecks`, or the name that the API shows, `checks`.
     for name in ("healthchecks", "checks"):
         if given.get(name) is not None:
             fields["checks"] = _checks(given[name], problems)
@@ -85,7 +85,7 @@ def unchanging(problems: Problems, name: str, value: object, stored: str) -> Non
 
 
 def _checks(value: object, problems: Problems) -> tuple[dict[str, Any], ...]:
-    """The health checks; LinK names them by their position alone and puts the field into the message."""
+    """The health checks. As in LinK, a problem's name is the check's position; its message begins with the field."""
     if value is None:
         return ()
     if not isinstance(value, list):

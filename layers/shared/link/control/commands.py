@@ -1,9 +1,9 @@
 """Commands: what operators change. A command commits and puts a wake-up message; it never claims or sends.
 
-AWS calls: create 1 Encrypt, 1 GetItem, 1 TransactWriteItems (with a token 1 GetItem more; repeated 3 GetItem alone;
-and a Scan for the limit); change 2 GetItem, 1 TransactWriteItems, 1 Encrypt for a secret, 1 SendMessage when
-something is due sooner; delete, failover and redeliver 2 GetItem, 1 write, 1 SendMessage; freezing 1 GetItem,
-1 TransactWriteItems; a key rotation 1 Invoke.
+AWS calls. Create: 1 Encrypt, 1 GetItem, 1 TransactWriteItems, and 1 Scan if endpoints are limited; with a token 1
+GetItem more; a repeated call only 3 GetItem. Change: 3 GetItem, 1 TransactWriteItems, and 1 Encrypt for a new secret.
+Delete, failover, redeliver: 2 GetItem, 1 write. Freeze and unfreeze: 1 GetItem, 1 TransactWriteItems. Each of these:
+1 SendMessage if it makes something due within a minute. Key rotation: 1 Invoke.
 """
 
 from __future__ import annotations
@@ -37,7 +37,11 @@ _ENDPOINT_ID = re.compile(r"vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-
 
 
 class _AlreadyRegistered(Exception):
-    """The endpoint exists. Not a return value: returning would commit other due changes with a second row."""
+    """The endpoint exists.
+
+    An exception, not a return value: a step that returns may change something else that is due, and then `_commit`
+    would write the second registration, too.
+    """
 
     def __init__(self, endpoint_id: str) -> None:
         self.endpoint_id = endpoint_id
@@ -69,8 +73,8 @@ class Commands:
     def create(self, body: Any, request_id: str, token: str | None = None, *, by: str = "") -> dict[str, Any]:
         """Registers an endpoint; raises Invalid or Conflict. It stays BOOTING until its first report.
 
-        With the `token` of an earlier call, returns what that one registered, as long as it is there: the token's
-        hash is the last group of the endpoint's id, so that nothing more has to be stored or looked up.
+        With the `token` of an earlier call, returns the endpoint of that call, while it exists. The last group of the
+        endpoint's id is a hash of the token, so no table of tokens is needed.
         """
         factory = self._plugins[body.get("plugin") if isinstance(body, dict) else None]
         problems = Problems()
@@ -103,7 +107,7 @@ class Commands:
         )
 
         def register(resource: Resource, now: int) -> Resource:
-            # By a write of ours whose answer was lost, or by the same call, repeated before this one was answered.
+            # It exists if the answer to our own write was lost, or if a repetition of this call was faster.
             if known := endpoint_id if endpoint_id in resource.endpoints else _with_suffix(resource, suffix):
                 raise _AlreadyRegistered(known)
             plugin = self._plugins.stored_name(registration.plugin)
@@ -127,16 +131,16 @@ class Commands:
 
     def _check_limit(self) -> None:
         maximum = self._settings.max_endpoints
-        # The count is cheap and includes what is being deleted; only at the limit the list is worth its price.
+        # The count is cheap, but includes endpoints being deleted. Only at the limit is the list needed, too.
         if maximum and self._registrations.count() >= maximum:
             found = [(one.resource_id, one.endpoint_id) for one in self._registrations.scan()]
             resources = self._locks.read_all({resource_id for resource_id, _ in found})
-            alive = sum(rules.is_registered(resources.get(resource_id), i) for resource_id, i in found)
-            if alive >= maximum:
-                raise Conflict(f"Too many endpoints configured: {alive}, max allowed: {maximum}", "limit")
+            registered = sum(rules.is_registered(resources.get(resource_id), i) for resource_id, i in found)
+            if registered >= maximum:
+                raise Conflict(f"Too many endpoints configured: {registered}, max allowed: {maximum}", "limit")
 
     def change(self, endpoint_id: str, body: Any, request_id: str, *, by: str = "") -> dict[str, Any]:
-        """Changes a registration; raises Invalid, NotFound or Conflict. What the body does not name stays."""
+        """Changes a registration; raises Invalid, NotFound or Conflict. Fields that the body does not name stay."""
         stored = self._registrations.existing(endpoint_id)
         entry = rules.registered(self._locks.read(stored.resource_id), endpoint_id)
         problems = Problems()
@@ -162,11 +166,11 @@ class Commands:
         return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
 
     def redeliver(self, endpoint_id: str, request_id: str, *, by: str = "") -> None:
-        """Has the current status delivered again; raises NotFound or Conflict."""
+        """Requests another delivery of the current status; raises NotFound or Conflict."""
         self._commit_for(self._registrations.existing(endpoint_id), Cause("redeliver", request_id, by), rules.redeliver)
 
     def delete(self, endpoint_id: str, request_id: str, *, force: bool = False, by: str = "") -> None:
-        """Takes an endpoint out of the election; its receiver gets a STANDBY first, except with `force`."""
+        """Deletes an endpoint. If its receiver may believe it active, it gets a STANDBY first, except with `force`."""
         command = partial(rules.delete, force=force)
         self._commit_for(self._registrations.existing(endpoint_id), Cause("delete", request_id, by), command)
 
@@ -176,7 +180,7 @@ class Commands:
         self._commit_for(self._registrations.existing(endpoint_id), Cause("failover", request_id, by), command)
 
     def freeze(self, resource_id: str, frozen: bool, request_id: str, *, by: str = "") -> dict[str, Any]:
-        """Freezes or unfreezes a resource; raises NotFound, or Conflict when it has no holder."""
+        """Freezes or unfreezes a resource; raises NotFound or Conflict."""
 
         def command(resource: Resource, now: int) -> Resource:
             if not resource.endpoints:
@@ -187,7 +191,7 @@ class Commands:
         return views.resource(committed.after, self._clock.now())
 
     def rotate_key(self) -> None:
-        """Starts a key rotation, which goes on by itself."""
+        """Starts a key rotation and does not wait for its end."""
         self._start_key_rotation()
 
     def _commit_for(
@@ -195,18 +199,20 @@ class Commands:
         registration: Registration,
         cause: Cause,
         command: Callable[[Resource, str, int], Resource],
-        row: TransactWriteItemTypeDef | None = None,
+        registration_write: TransactWriteItemTypeDef | None = None,
     ) -> Committed:
         """Commits an election command about one endpoint."""
         endpoint_id = registration.endpoint_id
-        return self._commit(registration.resource_id, cause, lambda item, now: command(item, endpoint_id, now), row)
+        return self._commit(
+            registration.resource_id, cause, lambda item, now: command(item, endpoint_id, now), registration_write
+        )
 
     def _commit(
         self,
         resource_id: str,
         cause: Cause,
         command: Callable[[Resource, int], Resource],
-        row: TransactWriteItemTypeDef | None = None,
+        registration_write: TransactWriteItemTypeDef | None = None,
     ) -> Committed:
         def step(resource: Resource, nonce: str) -> Step:
             now = self._clock.now()
@@ -214,7 +220,7 @@ class Commands:
             refresh_ms = self._plugins[self._plugins.name(resource.plugin)].config().refresh_every
             return Step(*settle(resource, now, refresh_ms=refresh_ms, damping=self._settings.flap_damping))
 
-        committed = self._locks.update(resource_id, step, cause, registration=row)
+        committed = self._locks.update(resource_id, step, cause, registration=registration_write)
         due_at = committed.after.due_at
         if committed.needs_wake_up and due_at is not None:
             self._queues.wake_up(resource_id, due_at, self._clock.now())
@@ -227,12 +233,12 @@ def is_endpoint_id(text: str) -> bool:
 
 
 def _token_suffix(token: str | None) -> str:
-    """How the id of an endpoint ends that is registered with this token: the last group of a UUID, or nothing."""
+    """The end of the id of an endpoint that is registered with this token: 12 hex digits, or nothing without token."""
     return "" if token is None else hashlib.sha256(token.encode()).hexdigest()[:12]
 
 
 def _with_suffix(resource: Resource, suffix: str) -> str | None:
-    """The endpoint that was registered with a token, unless it is being deleted: its id must not come back."""
+    """The endpoint that was registered with a token. One that is being deleted does not count."""
     if not suffix:
         return None
     return next((i for i, e in resource.endpoints.items() if i.endswith(suffix) and not e.deleting), None)

@@ -78,7 +78,7 @@ class Queries:
         return views.outlook(before, after)
 
     def resource(self, resource_id: str) -> dict[str, Any]:
-        """The holder, since when and why, the other candidates, and what is undelivered; raises NotFound."""
+        """The holder, since when and why, all candidates, and what is undelivered; raises NotFound."""
         resource = self._locks.read(resource_id)
         if not resource.endpoints:
             raise NotFound("Resource not found")

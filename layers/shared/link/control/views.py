@@ -30,7 +30,7 @@ def endpoint(plugins: Plugins, registration: Registration, entry: Endpoint) -> d
 
 
 def delivery(entry: Endpoint) -> dict[str, Any] | None:
-    """The last status for the endpoint's receiver: delivered when, or pending why."""
+    """The last status for the endpoint's receiver: when it was delivered, or why it is pending."""
     if not entry.sequence:
         return None
     view: dict[str, Any] = {
@@ -41,7 +41,7 @@ def delivery(entry: Endpoint) -> dict[str, Any] | None:
         "announced_at": entry.announced_at,
         "delivered_at": None if entry.pending else entry.delivered_at,
     }
-    # A refresh can fail, too: then nothing is pending, but the receiver has not answered lately.
+    # A refresh can fail, too: then nothing is pending, but the receiver did not accept the last attempt.
     if entry.failure_kind:
         view |= {
             "attempt": entry.attempt,
@@ -114,7 +114,7 @@ def outlook(before: Resource, after: Resource) -> dict[str, Any]:
 
 
 def transition(item: dict[str, Any]) -> dict[str, Any]:
-    """One row of the audit, out of its stored form."""
+    """One item of the audit, from its stored form."""
     changes = (one["M"] for one in item["changes"]["L"])
     return {
         "resource_id": item["resource_id"]["S"],

@@ -1,4 +1,4 @@
-"""The audit: which changes of status lie between two versions of a lock item."""
+"""The audit: the changes of status from one version of a lock item to the next."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Change:
 
 
 def changes(before: Resource, after: Resource) -> list[Change]:
-    """The changes of status between two versions of an item."""
+    """The changes of status from one version of an item to a later one."""
     found = []
     for endpoint_id, new in after.endpoints.items():
         old = before.endpoints.get(endpoint_id)

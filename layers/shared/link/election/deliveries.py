@@ -14,9 +14,9 @@ from link.election.state import NEVER, Claim, Endpoint, Reason, Resource, Status
 CLAIM_MS = 15_000
 """Attempt (5 s) + reading and decrypting before it + margin: see `SEND_MS`."""
 SEND_MS = 5_000 + 2_000
-"""A byte leaves at least this long before the claim's end: the attempt's own 5 s and 2 s of clock skew."""
+"""Bytes leave at least this long before the claim's end: the attempt's own 5 s, and 2 s of clock skew."""
 LEAVES_MS = CLAIM_MS - SEND_MS
-"""So long after its claim no byte of an attempt leaves any more."""
+"""After this time from its claim, no byte of an attempt can leave."""
 MAX_BACKOFF_MS = 600_000
 UNSENT_PAUSE_MS = 1_000
 
@@ -44,14 +44,14 @@ def claim_due(
 ) -> Resource:
     """Claims every delivery that is due: first those of other endpoints, then the holder's.
 
-    ● `token` is new with every commit: a repeated invocation must not own its predecessor's claim.
+    ● `token` is new with every commit: a repeated invocation must not get the claim of the first one.
     """
     holder = resource.holder
     for endpoint_id in sorted(resource.endpoints, key=lambda i: i == holder):
         if due(resource, endpoint_id, refresh_ms) > now:
             continue
         e = resource.endpoints[endpoint_id]
-        # ● This one number is break-before-make, and it survives every crash.
+        # ● This number alone implements break before make, and it outlives every process.
         if e.wire is Status.ACTIVATED:
             believed_until: int | None = NEVER
         elif e.believed_until == NEVER:
@@ -90,9 +90,9 @@ class Delivery:
     reason: str
     attempt: int
     refreshed_at: int | None
-    """delivered_at of the 2xx that this attempt repeats; None when it is not a refresh."""
+    """delivered_at of the last 2xx, if this attempt is a refresh; otherwise None."""
     begin: Callable[[], None] = field(default=lambda: None, compare=False, repr=False)
-    """A plugin calls this just before it connects. Otherwise the attempt counts as begun when it has ended."""
+    """A plugin calls this just before it connects. If it does not, the attempt counts as begun when it ends."""
 
 
 def deliveries(resource: Resource, token: str) -> list[Delivery]:
@@ -105,7 +105,7 @@ def deliveries(resource: Resource, token: str) -> list[Delivery]:
 
 
 def next_delivery(resource: Resource, endpoint_id: str) -> Delivery | None:
-    """The attempt that would come next, unclaimed; None when nothing is pending and nothing is refreshed."""
+    """The next attempt, not yet claimed; None if nothing is pending and the endpoint is not active."""
     e = resource.endpoints[endpoint_id]
     if not e.pending and e.status is not Status.ACTIVATED:
         return None
@@ -130,7 +130,7 @@ def _delivery(resource: Resource, endpoint_id: str, e: Endpoint, *, attempt: int
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """A claimed delivery's attempt began at `at`: from now on its bytes may leave."""
+    """The attempt of a claimed delivery began at `at`: from then on its bytes may leave."""
 
     endpoint_id: str
     token: str
@@ -138,9 +138,10 @@ class Begun:
 
 
 def begun(resource: Resource, b: Begun, handover_ms: int) -> Resource:
-    """Lets the next holder's wait begin when the attempt of a STANDBY begins. Once or more often, in any order.
+    """Lets the next holder's wait start when the attempt of a STANDBY begins, and not when it is claimed.
 
-    ● Not when the attempt is claimed: it may end without a byte sent, or leave late.
+    ● After its claim an attempt may end without a byte sent, or its bytes may leave late.
+    Of repeated calls, in any order, the earliest `at` counts.
     """
     e = resource.endpoints.get(b.endpoint_id)
     if e is None or e.claim is None or e.claim.token != b.token or e.wire is Status.ACTIVATED:
@@ -162,7 +163,7 @@ class Outcome:
 
 
 def outcome(resource: Resource, o: Outcome, now: int, jitter: float) -> Resource:
-    """Records how a claimed attempt ended. Ignored when the claim now belongs to another sender."""
+    """The item with the outcome of a claimed attempt; unchanged if another sender has the claim now."""
     e = resource.endpoints.get(o.endpoint_id)
     if e is None or e.claim is None or e.claim.token != o.token:
         return resource

@@ -22,7 +22,7 @@ class ResultKind(StrEnum):
     UNREADABLE = "unreadable"
     """The registration or its secret could not be read; a delivery is never sent unsigned."""
     TOO_LATE = "too_late"
-    """The claim was about to end before a byte left. Does not count as an attempt."""
+    """Nothing was sent: the claim was about to end, or the registration had changed. Does not count as an attempt."""
 
 
 _RETRYING = "Retrying with backoff, at most 10 minutes apart."

@@ -1,7 +1,7 @@
 """Decisions: what a report, a lease's end or an operator's command changes in a lock item.
 
 In the order and the words of docs/protocol.md, "Decisions". A command takes (resource, endpoint_id, now) and its
-options, and raises NotFound for an endpoint that is not there and Conflict for what does not fit the item.
+options. It raises NotFound if the resource has no such endpoint, and Conflict if the item does not allow the command.
 """
 
 from __future__ import annotations
@@ -18,19 +18,22 @@ MAX_COMMANDS = 3
 """Request ids kept per item, so that a retried failover is recognised even after two others."""
 MAX_ENDPOINTS_PER_RESOURCE = 64
 MAX_ENTRIES = 256
-"""With those being deleted: an entry is at most 1.5 KB, and an item at most 400 KB."""
+"""Including those being deleted: an entry is at most 1.5 KB, and an item at most 400 KB."""
 MAX_REMOVALS = 50
-"""Entries removed in one commit: a transaction has at most 100 actions, one for each."""
+"""Entries removed in one commit: each is an action of its transaction, which has at most 100."""
 LOSSES = 3
-"""From this loss on an endpoint is put on hold: a failure and a repeated one are handled as fast as ever."""
+"""From this loss on, an endpoint is put on hold. The first two are handled as fast as without holds."""
 LOSSES_KEPT_MS = 1_200_000
-"""Twice the longest hold, so that an endpoint that fails right after it goes on counting."""
+"""After this time a new loss counts as the first. Twice the longest hold: one right after a hold still adds up."""
 HOLD_MS = 60_000
-"""The first hold: two hosts that flap get the lock twice a minute together, and each further hold is doubled."""
+"""The first hold; each further one is twice as long."""
 MAX_HOLD_MS = 600_000
-"""As far apart as deliveries are retried."""
+"""The same as the longest time between two attempts of a delivery."""
 STEADY_MS = 5_000
-"""How long an endpoint on hold must be ready to be elected when no other is: one that flaps each second never is."""
+"""How long an endpoint on hold must be ready before it is elected, if every ready one is on hold.
+
+An endpoint that flaps each second is never ready for so long.
+"""
 
 _RANK = {Status.ACTIVATED: 0, Status.STANDBY: 1, Status.FAILING: 2}
 
@@ -39,7 +42,7 @@ def supersedes(endpoint: Endpoint, status: Status, at: int) -> bool:
     """Whether a report is newer than the last accepted one."""
     if endpoint.reported is None:
         return True
-    # ● `time` has whole seconds: of two reports in the same second the graver wins, in any order of arrival.
+    # ● `time` has whole seconds: of two reports in the same second the more severe one wins, in any order.
     return (at, _RANK[status]) > (endpoint.reported_at, _RANK[endpoint.reported])
 
 
@@ -85,7 +88,7 @@ def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: i
 
 
 def lease_start(at: int, now: int) -> int:
-    """From when the lease of a report made at `at` counts.
+    """When the lease of a report made at `at` starts.
 
     ● From the report, so that a late duplicate does not revive a dead host.
     """
@@ -101,7 +104,7 @@ def _release_reason(status: Status) -> Reason:
 
 
 def announce(e: Endpoint, status: Status, reason: Reason, epoch: int, now: int) -> Endpoint:
-    """Sets a new status to deliver. Claim and believed_until stay: an attempt may be under way."""
+    """Sets a new status to deliver. Claim and believed_until do not change: an attempt may be under way."""
     return replace(
         e,
         status=status,
@@ -134,7 +137,7 @@ def release(resource: Resource, reason: Reason, now: int) -> Resource:
 
 
 def held_until(e: Endpoint) -> int:
-    """Until when an endpoint that lost the lock again and again is on hold; 0 when it is not."""
+    """When the hold of an endpoint ends or ended; 0 if its losses are too few for a hold."""
     if e.losses < LOSSES:
         return 0
     return e.lost_at + min(MAX_HOLD_MS, HOLD_MS << min(e.losses - LOSSES, 10))
@@ -165,7 +168,7 @@ def elect(resource: Resource, now: int) -> Resource:
     if resource.holder is None:
         resource = _grant(resource, _electable(resource, now), Reason.ELECTED, now)
     for endpoint_id, e in resource.endpoints.items():
-        # What its report would have announced without the hold.
+        # Its report announced nothing, because it was on hold.
         if e.status is Status.FAILING and e.losses >= LOSSES and e.ready(now) and not on_hold(e, now):
             e = announce(e, Status.STANDBY, Reason.RECOVERED, resource.epoch, now)
             resource = resource.having(endpoint_id, e)
@@ -173,10 +176,10 @@ def elect(resource: Resource, now: int) -> Resource:
 
 
 def _electable(resource: Resource, now: int) -> list[str]:
-    """The ready endpoints that are not on hold; if there is none, those that have been ready for a while."""
+    """The ready endpoints that are not on hold; if there is none, those that have been ready for `STEADY_MS`."""
     ready = {endpoint_id: e for endpoint_id, e in resource.endpoints.items() if e.ready(now)}
     free = [endpoint_id for endpoint_id, e in ready.items() if not on_hold(e, now)]
-    # ● Or a resource would have no holder although a host is up.
+    # ● Without the second list a resource would have no holder although a host is ready.
     return free or [endpoint_id for endpoint_id, e in ready.items() if now >= _steady_at(e)]
 
 
@@ -185,7 +188,7 @@ def _steady_at(e: Endpoint) -> int:
 
 
 def hold_ends(resource: Resource, now: int) -> list[int]:
-    """When an endpoint on hold can be elected or announced, if it is ready then."""
+    """The moments at which an endpoint on hold can be elected or announced, if it is ready then."""
     ends = []
     for e in resource.endpoints.values():
         end = held_until(e)
@@ -245,10 +248,10 @@ def is_registered(resource: Resource | None, endpoint_id: str) -> bool:
 
 
 def failover(resource: Resource, endpoint_id: str, now: int, *, to: str | None, command: str) -> Resource:
-    """Hands the lock to another ready endpoint (`to`, if named); Conflict when there is none.
+    """Hands the lock to another ready endpoint (to `to`, if given); Conflict if there is none.
 
-    ● `command` identifies the request, without blanks: repeated after a lost answer it changes nothing, even if
-    other failovers came in between.
+    ● `command` identifies the request and has no blanks. The same command, repeated after a lost answer, changes
+    nothing, even if other failovers came in between.
     """
     registered(resource, endpoint_id)
     if command in resource.commands:
@@ -269,27 +272,31 @@ def failover(resource: Resource, endpoint_id: str, now: int, *, to: str | None, 
 
 
 def register(resource: Resource, endpoint_id: str, *, entry: Endpoint, plugin: str = "") -> Resource:
-    """Adds an entry, BOOTING. Conflict when its host is there already, the resource is full or another plugin's."""
-    alive = [e for e in resource.endpoints.values() if not e.deleting]
+    """Adds a BOOTING entry.
+
+    Raises Conflict if its host is registered already, or if the resource is full or has another plugin.
+    """
+    current = [e for e in resource.endpoints.values() if not e.deleting]
     if resource.endpoints and resource.plugin != plugin:
         raise Conflict("the endpoints of this resource have another plugin: use another resource_id", "assigned")
-    if entry.host and any(e.host == entry.host for e in alive):
+    if entry.host and any(e.host == entry.host for e in current):
         raise Conflict("An endpoint with the same election key already exists on that host", "assigned")
     if len(resource.endpoints) >= MAX_ENTRIES:
         raise Conflict(
-            f"{len(resource.endpoints) - len(alive)} deleted endpoints of this resource wait for their receivers: "
+            f"{len(resource.endpoints) - len(current)} deleted endpoints of this resource wait for their receivers: "
             "repair the receivers, or delete them again with force=true",
             "assigned",
         )
-    if len(alive) >= MAX_ENDPOINTS_PER_RESOURCE:
+    if len(current) >= MAX_ENDPOINTS_PER_RESOURCE:
         raise Conflict(
-            f"Too many endpoints for this resource: {len(alive)}, max allowed: {MAX_ENDPOINTS_PER_RESOURCE}", "assigned"
+            f"Too many endpoints for this resource: {len(current)}, max allowed: {MAX_ENDPOINTS_PER_RESOURCE}",
+            "assigned",
         )
     return replace(resource.having(endpoint_id, entry), plugin=plugin)
 
 
 def delete(resource: Resource, endpoint_id: str, now: int, *, force: bool = False) -> Resource:
-    """Removes an entry, at once when its receiver does not believe it active (or by `force`)."""
+    """Removes an entry: at once if its receiver cannot believe it active, or with `force`; else after its STANDBY."""
     e = resource.endpoints.get(endpoint_id)
     if e is None or (e.deleting and not force):
         raise NotFound("Endpoint not found")
@@ -303,7 +310,8 @@ def delete(resource: Resource, endpoint_id: str, now: int, *, force: bool = Fals
         resource = release(resource, Reason.DELETED, now)
     elif e.believed_until is None:
         resource = resource.without(endpoint_id)
-    # ● Otherwise the entry stays until its STANDBY got a 2xx, or its receiver would keep a ghost for ever.
+    # ● Otherwise the entry stays until its STANDBY got a 2xx. Without it, the receiver would believe for ever that a
+    # deleted endpoint is active.
     return elect(resource, now)
 
 
@@ -360,17 +368,17 @@ def change(
 
 
 def redeliver(resource: Resource, endpoint_id: str, now: int) -> Resource:
-    """Has the current status delivered again, under its sequence; Conflict when there is none yet."""
+    """Requests another delivery of the current status, under its sequence; Conflict if there is no status yet."""
     e = registered(resource, endpoint_id)
     if not e.sequence:
         raise Conflict("nothing has been announced for this endpoint yet: its host has not reported")
-    # ● An attempt under way may have left before the request: its answer must not settle it.
+    # ● An attempt under way may have left before the request: its answer must not settle the request.
     claim = None if e.claim is None else replace(e.claim, sequence=0)
     return resource.having(endpoint_id, replace(e, requested_at=now, next_attempt_at=now, claim=claim))
 
 
 def drop_delivered(resource: Resource) -> Resource:
-    """Removes entries being deleted whose last status is delivered, as many as one commit may."""
+    """Removes entries being deleted whose last status is delivered, at most `MAX_REMOVALS`."""
     for endpoint_id in removable(resource)[:MAX_REMOVALS]:
         resource = resource.without(endpoint_id)
     return resource

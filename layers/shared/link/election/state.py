@@ -53,7 +53,7 @@ class Endpoint:
     joined: int
     """When it was registered."""
     revision: int = 1
-    """Revision of the registration that this entry goes with."""
+    """Revision of the registration that belongs to this entry."""
     host: str = ""
     priority: int = 0
     lease_seconds: int | None = None
@@ -87,11 +87,11 @@ class Endpoint:
     deleting: bool = False
 
     losses: int = 0
-    """How often in a row it lost the lock by its own report or silence; see "hold" in docs/protocol.md."""
+    """How often it lost the lock by its own report or silence, each time within 20 minutes of the last."""
     lost_at: int = 0
-    """When it last did."""
+    """When it last lost the lock in this way."""
     ready_since: int = 0
-    """Since when it is ready again after a loss; 0 without losses."""
+    """When a report last made it ready again; 0 before its first loss."""
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """What a newer version stored in the entry: kept as it is."""
 
@@ -102,12 +102,12 @@ class Endpoint:
 
     @property
     def pending(self) -> bool:
-        """Whether its latest status is not yet delivered, or not since it was requested."""
+        """Whether its latest status, or a requested redelivery of it, has no 2xx yet."""
         return self.delivered_sequence < self.sequence or self.requested_at > 0
 
     @property
     def pending_since(self) -> int:
-        """Since when, if it is pending."""
+        """Since when its status is pending; without meaning if it is not."""
         return self.announced_at if self.delivered_sequence < self.sequence else self.requested_at
 
     def ready(self, now: int) -> bool:
@@ -134,13 +134,13 @@ class Resource:
     """Request ids of the last failovers, newest first, so that a retried failover is recognised."""
     due_at: int | None = None
     frozen: bool = False
-    """Whether the holder stays whatever is reported, until the resource is unfrozen or failed over by hand."""
+    """Whether the holder stays, whatever is reported, until an operator unfreezes the resource or fails it over."""
     endpoints: dict[str, Endpoint] = field(default_factory=dict)
     unknown: Mapping[str, Any] = field(default_factory=dict)
     """What a newer version stored in the item: kept as it is."""
 
     def having(self, endpoint_id: str, entry: Endpoint) -> Resource:
-        """The item with this entry; the same object when it has just that entry already."""
+        """The item with this entry; the same object if it has exactly this entry already."""
         if self.endpoints.get(endpoint_id) == entry:
             return self
         return replace(self, endpoints={**self.endpoints, endpoint_id: entry})

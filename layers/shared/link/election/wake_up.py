@@ -13,9 +13,9 @@ from link.election.deliveries import claim_due, due
 from link.election.state import NEVER, Resource
 
 NEAR_MS = 60_000
-"""What is due sooner gets a wake-up message; what is due later is found by the sweep."""
+"""What is due sooner gets a wake-up message; the sweep finds what is due later."""
 LOOK_MS = 600_000
-"""How often a resource without holder is looked at: its alarm would end if no invocation counted it any more."""
+"""Between two looks at a resource without holder: each look counts it, and the count keeps its alarm on."""
 WAIT_IN_PLACE_MS = 1_000
 """SQS delays are whole seconds: an invocation that is woken up to a second early waits for the rest."""
 
@@ -30,9 +30,9 @@ def next_due(resource: Resource, now: int, refresh_ms: int) -> int:
 
 
 def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms: int) -> tuple[Resource, bool]:
-    """The item with its due_at, and whether its committer has to put a wake-up message.
+    """The item with its due_at, and whether the caller, when it commits the item, has to put a wake-up message.
 
-    ● due_at itself is the bookkeeping: only a message that carries its very value may raise it, once.
+    ● due_at itself records that a wake-up is arranged: only a message with the same value may raise it, and only once.
     """
     wanted = next_due(resource, now, refresh_ms)
     present = resource.due_at
@@ -44,7 +44,7 @@ def keep_due_at(resource: Resource, now: int, *, carried: int | None, refresh_ms
 
 @dataclass(frozen=True, slots=True)
 class Claiming:
-    """The right to claim deliveries in this commit, and with which values."""
+    """The right to claim deliveries in this commit, and the values for the claims."""
 
     token: str
     jitter: float
@@ -60,10 +60,10 @@ def settle(
     carried: int | None = None,
     claiming: Claiming | None = None,
 ) -> tuple[Resource, bool]:
-    """Ends every step: elects, drops what is delivered, claims what is due (if `claiming`) and keeps due_at.
+    """The end of every step: elects, removes deleted entries, claims what is due (if `claiming`) and sets due_at.
 
-    Returns the item to commit, and whether its committer has to put a wake-up message. Without `damping` no endpoint
-    is put on hold.
+    Returns the item to commit, and whether the caller, after the commit, has to put a wake-up message. Without
+    `damping` no endpoint is put on hold.
     """
     resource = rules.drop_delivered(rules.elect(resource, now))
     resource = rules.forget_losses(resource, now - rules.LOSSES_KEPT_MS - 1 if damping else NEVER)
@@ -89,13 +89,16 @@ class Then(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """An invocation's next move: put a wake-up message or not, then wait or sleep up to `seconds`, or stop."""
+    """An invocation's next move: whether it puts a wake-up message; then it waits or sleeps, or stops.
+
+    It waits or sleeps for at most `seconds`.
+    """
 
     wake_up: bool
     then: Then
     seconds: float
     responsible: bool
-    """Whether this invocation stays for what is due within a second: it was woken for it, or put the message."""
+    """Whether this invocation handles what is due within a second: it was woken for that, or put the message."""
 
 
 def next_move(
@@ -117,11 +120,11 @@ def next_move(
     """
     wake_up = False
     if needs_wake_up and due_at is not None:
-        # Woken early for just this: sleeping the rest costs less than another message.
+        # This invocation was woken early for exactly this due_at. Sleeping the rest costs less than another message.
         sleeps_the_rest = woken_for == due_at and due_at - now <= WAIT_IN_PLACE_MS and may_claim
         wake_up, responsible = not sleeps_the_rest, True
     if sending:
-        # An attempt ends by itself: when the time is over there is nothing to do but to wait for it.
+        # An attempt ends by itself. An invocation that may not claim any more can only wait for it.
         until_due = (due - now) / 1000 if may_claim and due != NEVER else max(1.0, seconds_left)
         return Move(wake_up, Then.WAIT, until_due, responsible)
     if responsible and may_claim and due - now <= WAIT_IN_PLACE_MS:

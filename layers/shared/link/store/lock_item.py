@@ -92,7 +92,7 @@ _READ = {short: (name, _FORMS[name][1]) for name, short in _SHORT.items()}
 
 
 def due_shard(resource_id: str) -> int:
-    """The shard of the due index a resource belongs to."""
+    """The shard of the due index to which a resource belongs."""
     return zlib.crc32(resource_id.encode()) % SHARDS
 
 

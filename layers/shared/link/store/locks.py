@@ -48,7 +48,7 @@ class Cause:
 
 
 class Step(NamedTuple):
-    """The answer of a pure step: the next item, and whether its committer has to put the wake-up message."""
+    """The result of a pure step: the next item, and whether its commit requires a wake-up message."""
 
     resource: Resource
     needs_wake_up: bool
@@ -56,19 +56,19 @@ class Step(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """What an update led to. `claimed`: the deliveries that only this commit may send."""
+    """The result of an update. `claimed`: the deliveries that only the invocation of this commit may send."""
 
     before: Resource
     after: Resource
     written: bool
-    """Whether anything had to be written."""
+    """False if the step changed nothing."""
     claimed: list[Delivery]
     needs_wake_up: bool
     tries: int
 
 
 class Locks:
-    """The lock items and, in the same transaction, what must never contradict them."""
+    """Reads and writes lock items. Registrations and transitions of a change go into the same transaction."""
 
     def __init__(self, dynamodb: DynamoDBClient, settings: Settings, clock: Clock, chance: Chance) -> None:
         self._dynamodb = dynamodb
@@ -102,14 +102,14 @@ class Locks:
         return found
 
     def page(self, limit: int, after: str | None) -> tuple[list[Resource], str | None]:
-        """Up to `limit` resources in no order, and the id to go on after; None at the end. 1 Scan."""
+        """Up to `limit` resources in no order, and the id to continue after; None at the end. 1 Scan."""
         start: Item = {} if after is None else {"ExclusiveStartKey": {"resource_id": {"S": after}}}
         answer = self._dynamodb.scan(TableName=self._settings.locks_table, Limit=limit, **start)
         last = answer.get("LastEvaluatedKey")
         return [from_item(item) for item in answer["Items"]], last["resource_id"]["S"] if last else None
 
     def transitions(self, resource_id: str, limit: int, before: int | None) -> list[Item]:
-        """Rows of the audit as stored, newest first, those older than version `before`. 1 Query."""
+        """Items of the audit as stored, newest first, with versions lower than `before`. 1 Query."""
         condition, values = "resource_id = :r", {":r": {"S": resource_id}}
         if before is not None:
             condition, values = f"{condition} AND version < :before", {**values, ":before": {"N": str(before)}}
@@ -145,7 +145,7 @@ class Locks:
             after, needs_wake_up = step(current, nonce)
             if after == current:
                 if current is known:
-                    # Only a conditional write could have shown that a remembered item is out of date.
+                    # `known` may be out of date. A conditional write would have failed, but there is no write.
                     known, current = None, self.read(resource_id)
                     continue
                 return Committed(current, current, False, [], needs_wake_up, tries)
@@ -190,7 +190,7 @@ class Locks:
             yield from self.due_in(shard, until)
 
     def due_in(self, shard: int, until: int) -> Iterator[tuple[str, int]]:
-        """The same of one shard, earliest first."""
+        """The same for one shard, earliest first. 1 Query per MiB."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._settings.locks_table,
             IndexName=DUE_INDEX,
@@ -204,7 +204,7 @@ class Locks:
     def _companion_writes(
         self, before: Resource, after: Resource, cause: Cause, registration: TransactWriteItemTypeDef | None
     ) -> list[TransactWriteItemTypeDef]:
-        """What has to be written in the same transaction: a transition, a registration, deleted registrations."""
+        """The other writes of the transaction: a transition, a registration, the deletions of registrations."""
         writes: list[TransactWriteItemTypeDef] = []
         changed = changes(before, after)
         if changed or before.holder != after.holder or before.frozen != after.frozen:
@@ -238,7 +238,7 @@ def _log(before: Resource, after: Resource, cause: Cause, tries: int) -> None:
 
 
 def _winner(error: ClientError) -> Item | None:
-    """The item that a refused write met, None when it has to be read; raises what a new try cannot change."""
+    """The stored item that came with a refused write, or None if it has to be read; raises other errors."""
     code = error.response["Error"]["Code"]
     if code == "ConditionalCheckFailedException":
         return error.response.get("Item")  # type: ignore[return-value]
@@ -257,7 +257,7 @@ def _winner(error: ClientError) -> Item | None:
 
 
 def _transition(after: Resource, changed: list[Change], cause: Cause, now: int) -> Item:
-    rows = [
+    listed = [
         {
             "M": {
                 "endpoint_id": {"S": c.endpoint_id},
@@ -274,7 +274,7 @@ def _transition(after: Resource, changed: list[Change], cause: Cause, now: int) 
         "version": {"N": str(after.version)},
         "at": {"N": str(now)},
         "epoch": {"N": str(after.epoch)},
-        "changes": {"L": rows},
+        "changes": {"L": listed},
         "cause": {
             "M": {"kind": {"S": cause.kind}, "id": {"S": cause.id}, **({"by": {"S": cause.by}} if cause.by else {})}
         },

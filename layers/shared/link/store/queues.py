@@ -1,4 +1,4 @@
-"""The queues: wake-ups and rejected events are put, a failed message is put off. 1 call each."""
+"""The queues: put wake-ups and rejected events, and delay a failed message. 1 call each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MAX_MESSAGE_BYTES = 262_144
-"""What every SQS queue takes, whatever its own limit was raised to."""
+"""Every SQS queue accepts this size, and more only if its limit was raised."""
 MAX_PAUSE_SECONDS = 60
 MAX_QUICK_RECEIVES = 66
 """1 + 2 + 4 + … + 32 s and 60 times 60 s: about an hour."""
@@ -33,9 +33,9 @@ class Queues:
         self._rejected_url = settings.rejected_events_queue_url
 
     def wake_up(self, resource_id: str, due_at: int, now: int) -> None:
-        """Has `reconcile` run for the resource when it is due, up to a second early.
+        """Puts a message that makes `reconcile` run for the resource when it is due, or up to a second earlier.
 
-        A failure is only logged: what was committed is done, and the sweep finds due_at within a minute.
+        A failure is only logged: the commit has taken place, and the sweep finds due_at within a minute.
         """
         try:
             self._sqs.send_message(QueueUrl=self._wake_up_url, **wake_up_message(resource_id, due_at, now))
@@ -45,9 +45,9 @@ class Queues:
     def wake_up_all(
         self, due: Iterable[tuple[str, int]], now: Callable[[], int], at_once: Callable[..., Iterable[int]] = map
     ) -> tuple[int, int]:
-        """The same for many (resource_id, due_at), ten in a call; returns their number and how many SQS did not take.
+        """The same for many (resource_id, due_at), ten in a call; returns their number and how many SQS refused.
 
-        `at_once` is a thread pool's `map`, to be faster. Holds a bounded part of `due` at any time.
+        `at_once` is a thread pool's `map`, to be faster. At most `WAVE_SIZE` items of `due` are in memory at a time.
         """
 
         def send(batch: list[tuple[str, int]]) -> int:
@@ -67,10 +67,10 @@ class Queues:
         return woken, failed
 
     def retry_later(self, queue: Literal["status", "wake_up"], receipt_handle: str, receives: int) -> None:
-        """Has a message whose handling failed come back soon, after 1, 2, 4 … 60 s. 1 ChangeMessageVisibility.
+        """Makes a failed message visible again after 1, 2, 4 … 60 s. 1 ChangeMessageVisibility.
 
-        After an hour of failures it is left to the queue's visibility timeout, so that a day of them fits into the
-        queue's maxReceiveCount.
+        After an hour of failures it does nothing: then the queue's visibility timeout counts, so that a day of
+        failures fits into the queue's maxReceiveCount.
         """
         if receives <= MAX_QUICK_RECEIVES:
             self._sqs.change_message_visibility(
@@ -80,7 +80,7 @@ class Queues:
             )
 
     def reject(self, code: str, message: str, event: object, now: int) -> None:
-        """Keeps an event that can never succeed, with the reason, cut to the size that SQS takes."""
+        """Puts an event that can never be applied into its queue, with the reason, cut to the size that SQS accepts."""
         self._sqs.send_message(QueueUrl=self._rejected_url, MessageBody=rejected_message(code, message, event, now))
 
 

@@ -40,7 +40,7 @@ class Vault:
         """The plaintext; raises ClientError if it was encrypted for another context."""
         key = hashlib.sha256(json.dumps(context, sort_keys=True).encode() + ciphertext).digest()
         opened = self._opened.get(key)
-        # Wall time, because Lambda may freeze the process: it must not keep a plaintext for longer than documented.
+        # Wall time goes on while Lambda freezes the process: a plaintext must not be used for longer than documented.
         if opened is not None and 0 <= self._clock.now() - opened[0] < CACHE_MS:
             return opened[1]
         answer = self._kms.decrypt(KeyId=self._key, CiphertextBlob=ciphertext, EncryptionContext=context)
@@ -50,7 +50,7 @@ class Vault:
         return answer["Plaintext"]
 
     def reencrypt(self, ciphertext: bytes, context: Mapping[str, str]) -> bytes:
-        """The ciphertext under the key's newest material. The context stays, so this binds it to no other one."""
+        """The ciphertext under the key's newest material. The context is the same on both sides and cannot change."""
         answer = self._kms.re_encrypt(
             CiphertextBlob=ciphertext,
             SourceKeyId=self._key,

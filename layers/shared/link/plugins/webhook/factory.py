@@ -1,4 +1,4 @@
-"""The webhook behind LinK's seam: what is registered becomes a row, and a claimed delivery becomes one signed POST."""
+"""The webhook behind LinK's seam: a registration is stored, and a claimed delivery becomes one signed POST."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class WebhookFactory:
     def change(self, stored: Registration, body: object, now: int) -> Replacement:
         """The form to store after a PATCH; 1 kms:Encrypt if it has a secret.
 
-        Raises Invalid, or Conflict when the last change of the secret is not over yet. Nothing is decrypted for it:
-        the old secret goes on signing from its own ciphertext, which is bound to the same url.
+        Raises Invalid, or Conflict if the previous secret of the last change still signs. Nothing is decrypted:
+        the old secret keeps its own ciphertext, which is bound to the same url.
         """
         change = config.parse_change(
             body,
@@ -83,20 +83,20 @@ class WebhookFactory:
 
     @staticmethod
     def _keep_previous(before: StoredWebhook, after: StoredWebhook, until: int | None, now: int) -> StoredWebhook:
-        """The stored form with the secret that signs beside a new one; raises Conflict when that would be a third."""
+        """The stored form in which the old secret signs beside a new one; raises Conflict if two sign already."""
         if after.previous_until is not None and after.previous_until <= now:
             after = replace(after, previous_ciphertext=None, previous_until=None)
         if until is None or until == after.previous_until:
             return after
         if after.previous_until is not None:
             raise Conflict(
-                f"the secret before this one signs until {after.previous_until} (Unix ms), and no more than two can: "
+                f"the previous secret signs until {after.previous_until} (Unix ms), and only two secrets can sign: "
                 "wait until then, or send previous_secret_until null first to end it now"
             )
         return replace(after, previous_ciphertext=before.ciphertext, previous_until=until)
 
     def same(self, stored: Registration, config: WebhookConfig) -> bool:
-        """Whether url and names of headers are the same: values and secret cannot be compared without decrypting."""
+        """Whether url and names of headers are the same. Values and secret cannot be compared without decrypting."""
         webhook = StoredWebhook.of(stored)
         return (webhook.url, frozenset(webhook.header_names)) == (config.url, frozenset(config.headers))
 
@@ -114,7 +114,7 @@ class WebhookFactory:
         bound_to = context(stored.endpoint_id, stored.resource_id, webhook.url)
         previous, until = webhook.previous_ciphertext, webhook.previous_until
         if previous is None or until is None or until <= now:
-            # A secret that signs no longer is removed.
+            # A previous secret whose time is over is removed.
             previous = until = None
         else:
             previous = self._vault.reencrypt(previous, bound_to)
@@ -142,19 +142,19 @@ class WebhookPlugin:
         return f"{self._stored.plugin}/{self._stored.resource_id}"
 
     def activate(self, delivery: Delivery) -> Result:
-        """Tells the receiver that the endpoint is active."""
+        """Sends ACTIVATED to the receiver."""
         return self._send(delivery)
 
     def deactivate(self, delivery: Delivery) -> Result:
-        """Tells the receiver that the endpoint is not active."""
+        """Sends STANDBY to the receiver."""
         return self._send(delivery)
 
     def ensure(self, delivery: Delivery) -> Result:
-        """Tells the receiver again that the endpoint is active."""
+        """Sends ACTIVATED to the receiver again."""
         return self._send(delivery)
 
     def preview(self, delivery: Delivery) -> Mapping[str, Any]:
-        """The request, with None for what is secret or depends on the time, and the url without its path."""
+        """The request, with None for headers that are secret or depend on the time, and the url without its path."""
         names = self._webhook.header_names
         body, headers = wire.request(self._announcement(delivery), ["-"], dict.fromkeys(names, ""), timestamp=0)
         hidden = {*names, *wire.PER_ATTEMPT}
