@@ -98,13 +98,13 @@ COLUMNS = tuple(BUDGET.pop("columns"))
 PATHS: dict[str, Callable[[], tuple[World, Callable[[], object]]]] = {
     "heartbeat": heartbeat,
     "heartbeat with a lease": leased_heartbeat,
-    "a minute of it: six heartbeats, leases of 60 s": minute_of_heartbeats,
+    "a minute with leases of 60 s: six heartbeats": minute_of_heartbeats,
     "duplicate or late event": duplicate,
     "change of status, one webhook": one_webhook,
     "handover, two webhooks": handover,
     "failover by an operator": failover,
     "refresh": refresh,
-    "three minutes of nothing": nothing,
+    "three minutes without an event": nothing,
 }
 
 

@@ -23,7 +23,7 @@ SECONDS = MINUTES * 60
 SIZES = (10, 1_000, 100_000, 1_000_000)
 SHARDS = 8
 MILLION = 1e6
-LEASED = "a minute of it: six heartbeats, leases of 60 s"
+LEASED = "a minute with leases of 60 s: six heartbeats"
 HANDOVER = "handover, two webhooks"
 
 Dollars = Counter[str]
@@ -243,7 +243,7 @@ def document() -> str:
     say("## Each path, once")
     services = ("DynamoDB", "Lambda", "SQS", "EventBridge", "KMS", "Logs", "Transfer")
     table("dollars per million", *services, "sum")
-    for path in [name for name in BUDGET["paths"] if name not in ("columns", "three minutes of nothing")]:
+    for path in [name for name in BUDGET["paths"] if name not in ("columns", "three minutes without an event")]:
         events = 6 if path == LEASED else 1
         bill = times(MILLION, cost(path, events=events, swept=path == "refresh"))
         row(path, *(f"{bill[name]:.2f}" for name in services), f"{bill.total():.2f}")
