@@ -70,11 +70,11 @@ def unless_gone(world: World, host: str, command: Callable[[], object]) -> None:
 def check(world: World) -> None:
     """What must be true at any quiet moment."""
     resource = world.resource()
-    owed = {world.name(i): e.sequence for i, e in resource.endpoints.items() if e.pending}
-    assert not owed, "every latest status was delivered"
+    pending = {world.name(i): e.sequence for i, e in resource.endpoints.items() if e.pending}
+    assert not pending, "every latest status was delivered"
     assert world.receiver.active() == resource.holder, "the receiver knows the truth"
     assert not [i for i, e in resource.endpoints.items() if e.deleting], "who was deleted is gone"
-    assert world.rows() == {world.name(i) for i in resource.endpoints}, "rows and entries go together"
+    assert world.registered() == {world.name(i) for i in resource.endpoints}, "registrations and entries go together"
     epochs = defaultdict(set)
     last: dict[str, int] = defaultdict(int)
     for r in world.receiver.requests:
@@ -91,7 +91,7 @@ def outcome(world: World) -> object:
     ready = {i for i, e in endpoints.items() if e.ready(world.clock.now())}
     holder = world.resource().holder
     assert holder in ready if ready else holder is None, "of those that are ready one is active"
-    return {world.name(i): e.reported for i, e in endpoints.items()}, world.rows()
+    return {world.name(i): e.reported for i, e in endpoints.items()}, world.registered()
 
 
 SCENARIOS = [handover, failing_receiver, operators, leases]

@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
             if self.model.holder or active not in self.ghosts:
                 assert (self.world.name(active) if active else None) == self.model.holder
             assert not [e for e in self.world.resource().endpoints.values() if e.pending]
-            assert self.world.rows() == set(self.model.hosts)
+            assert self.world.registered() == set(self.model.hosts)
 
     @rule(name=st.sampled_from(NAMES), priority=st.sampled_from([0, 0, 5]), lease=st.sampled_from([None, 30]))
     def register(self, name: str, priority: int, lease: int | None) -> None:

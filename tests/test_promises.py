@@ -99,7 +99,7 @@ def test_promise_2_fencing() -> None:
     world, paris, london = running()
     for endpoint_id in (london, paris):
         world.operator(lambda endpoint_id=endpoint_id: world.control.commands.delete(endpoint_id, "r"))
-    assert world.rows() == set()
+    assert world.registered() == set()
     world.report(world.register("paris"), "ACTIVATED")
     assert world.resource().epoch == 2
 
@@ -114,7 +114,7 @@ def test_promise_3_nothing_is_lost() -> None:
     assert world.holder() == "london"
     world.receiver.always = None
     world.settle(600_000)
-    assert world.receiver.told()[2:4] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
+    assert world.receiver.delivered()[2:4] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
     assert not any(e.pending for e in world.resource().endpoints.values())
 
 
@@ -162,7 +162,7 @@ def test_promise_5_break_before_make() -> None:
     world, paris, _ = running()
     world.report(paris, "FAILING")
     world.settle(5_000)
-    assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
+    assert world.receiver.delivered()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
 
     # The old holder's receiver does not answer: the handover waits for one second after the first attempt.
     world, paris, _ = running()
@@ -190,7 +190,7 @@ def test_promise_5_break_before_make() -> None:
     world.receiver.refuses = lambda *_: False
     fails(world, paris)
     assert not world.meanwhile
-    assert world.receiver.told()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
+    assert world.receiver.delivered()[2:] == [("paris", "STANDBY", 1, 2), ("london", "ACTIVATED", 2, 2)]
 
     # The same if the answer takes longer than the sender waits.
     world, paris, _ = running()

@@ -1,12 +1,12 @@
-"""The simulator's cloud for tests that tell a story step by step: quiet, one process of each function, real clients.
+"""The simulator's cloud for tests that go step by step: without faults, with one process of each function.
 
 `tests.simulation.cloud` says what is replaced and why. Here nothing is random and no call takes time, except that the
-receiver needs 20 ms to answer; the store and the keys are moto's behind real boto3 clients, or the simulator's own,
-which are a hundred times as fast (`in_memory`). The test is outside of every process: it registers, reports, lets time
-pass (`settle`) and looks at what the receiver was told.
+receiver needs 20 ms to answer. The store and the keys are moto's behind real boto3 clients, or the simulator's own,
+which are a hundred times as fast (`in_memory`). The test is outside every process: it registers, reports, lets time
+pass (`settle`) and looks at what was delivered.
 
-Everything outside a process passes a *point* before and after it happens. A test can crash the process at any point,
-or have something else happen there meanwhile.
+Each call and each request of a process passes a *point* before and after it. At any point, a test can crash the process
+or let something else happen.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _serial = itertools.count()
 
 
 class QuietCloud(Cloud):
-    """One invocation at a time; an error that ends an invocation ends the test."""
+    """One invocation at a time. An error in an invocation is raised in the test."""
 
     survived = ()
     one_at_a_time = True
@@ -66,7 +66,7 @@ class QuietCloud(Cloud):
 
 
 class Unwatched:
-    """In place of the simulator's promises: the test itself says what must be true."""
+    """Takes the place of the simulator's checks: here the test itself checks."""
 
     broken = None
 
@@ -76,7 +76,7 @@ class Unwatched:
 
 @dataclass
 class Request:
-    """A webhook as it arrived. `answered` is False when the receiver failed it."""
+    """A webhook as it arrived. `answered` is False if the receiver did not answer 2xx."""
 
     at: int
     endpoint_id: str
@@ -90,10 +90,10 @@ class Request:
 
 
 class Receiver(simulation.Receiver):
-    """Verifies what arrives and remembers it. `answers` says how the next requests are answered.
+    """Verifies and remembers each request. `answers` has the answers to the next requests.
 
-    An answer is written as the result that the sender must come to. It meets the real sender: as a status, a timeout or
-    a connection that is refused. What no receiver can cause (a secret that cannot be read) takes the sender's place.
+    An answer is given as the result that the sender must get. The real sender gets it as a status, a timeout or a
+    refused connection. A result that no receiver can cause, as a secret that cannot be read, replaces the sender's.
     """
 
     def __init__(self, world: World) -> None:
@@ -104,10 +104,10 @@ class Receiver(simulation.Receiver):
         self.answers: list[Result] = []
         self.always: Result | None = None
         self.refuses: Callable[[bytes, dict[str, str], int], bool] = self._verify
-        """Whether it answers 401 to a body with headers at a time in Unix seconds."""
+        """Whether it answers 401 to a body with headers at a time (Unix seconds)."""
         self.takes_ms = 20
         self.answers_after_ms = 0
-        """How long it thinks when the request has arrived. The sender waits for 5 s in all."""
+        """Time from the request's arrival to the answer. The sender waits for at most 5 s in all."""
         self._send = self.post
         self.post = self._post
         self._scripted: dict[Connection, Result] = {}
@@ -171,12 +171,12 @@ class Receiver(simulation.Receiver):
         return None
 
     def _verify(self, body: bytes, headers: dict[str, str], now: int) -> bool:
-        """Whether the signature is wrong: then the test ends here."""
+        """Raises if the signature is wrong, so the test fails; never answers 401."""
         parse_and_validate_webhook(self.secrets[json.loads(body)["endpoint_id"]], headers, body, now=now)
         return False
 
-    def told(self, endpoint_id: str | None = None) -> list[tuple[str, str, int, int]]:
-        """(endpoint, status, epoch, sequence) of what was answered with 2xx, in order of arrival."""
+    def delivered(self, endpoint_id: str | None = None) -> list[tuple[str, str, int, int]]:
+        """(endpoint, status, epoch, sequence) of each webhook that was answered with 2xx, in order of arrival."""
         return [
             (self.world.name(r.endpoint_id), r.status, r.epoch, r.sequence)
             for r in self.requests
@@ -184,7 +184,7 @@ class Receiver(simulation.Receiver):
         ]
 
     def active(self) -> str | None:
-        """Who is active for a receiver that keeps the four-line rule."""
+        """The active endpoint for a receiver that follows the receiver's rule."""
         slot, highest, last = None, 0, Counter[str]()
         for r in self.requests:
             if not r.answered or r.sequence < last[r.endpoint_id]:
@@ -201,16 +201,16 @@ class Receiver(simulation.Receiver):
 
 @dataclass
 class World:
-    """One deployment with its outside."""
+    """One deployment, its hosts, its operator and its receiver."""
 
     refresh_ms: int = 300_000
     handover_ms: int = 1_000
     in_memory: bool = False
-    """With the simulation's store and keys in place of moto's, which take a hundred times as long."""
+    """Whether the simulator's store and keys take the place of moto's."""
     crash_at: int | None = None
-    """Number of the point at which the process is lost."""
+    """Number of the point at which the process is killed."""
     meanwhile: dict[int, Callable[[], None]] = field(default_factory=dict)
-    """What else happens at a point, by its number."""
+    """What happens besides at a point, by its number."""
     points: list[str] = field(default_factory=list)
     calls: Counter[str] = field(default_factory=Counter)
     """Calls of clients, by method."""
@@ -252,7 +252,7 @@ class World:
         return self.cloud.idle("handlers").key_rotation
 
     def new_process(self) -> None:
-        """Processes without any memory."""
+        """Start all processes again, so that their caches are empty."""
         self.cloud.forget()
 
     def _pass(self, what: str, when: str, process: Process) -> None:
@@ -290,7 +290,7 @@ class World:
             before, self._indexed = self._indexed, item.get("due_at")
             self.wire["write units"] += 0 if before == self._indexed else 2 if before and self._indexed else 1
 
-    # What happens to it
+    # What hosts, operators and time do
 
     def register(self, host: str, **more: Any) -> str:
         """Registers an endpoint of paris or london; returns its id."""
@@ -317,7 +317,7 @@ class World:
         return self.names.get(endpoint_id, endpoint_id)
 
     def event(self, endpoint_id: str, status: str, *, at: int | None = None, **more: Any) -> dict[str, Any]:
-        """The event a host sends now."""
+        """The event that a host sends now."""
         return {
             "id": f"event-{next(_serial)}",
             "source": "link",
@@ -347,7 +347,7 @@ class World:
             self.cloud.step()
 
     def operator(self, command: Callable[[], object]) -> None:
-        """An API call; a crash is an error for its caller, which calls again."""
+        """An API call. If the process crashes, the caller gets an error and repeats the call."""
         try:
             command()
         except Crash:
@@ -356,17 +356,17 @@ class World:
         self.settle(0)
 
     def settle(self, milliseconds: int) -> None:
-        """Lets the time pass and everything happen that falls into it."""
+        """Lets this time pass and runs everything that is due in it."""
         simulation.enter(self.cloud)
         end = self.clock.now() + milliseconds
         while self.cloud.busy or self.cloud.next_at() <= max(end, self.clock.now()):
             self.cloud.step()
         self.clock.at = max(end, self.clock.at)
 
-    # What is to be seen
+    # What a test can look at
 
     def resource(self) -> Resource:
-        """The lock item, read past every fault."""
+        """The lock item, read without faults."""
         return Locks(self._dynamodb, self.settings, self.clock, Chance()).read(RESOURCE)
 
     def holder(self) -> str | None:
@@ -385,7 +385,7 @@ class World:
         return items
 
     def changes(self) -> list[list[dict[str, str]]]:
-        """The changes in each row of the audit, oldest first, as plain values."""
+        """The changes of each transition, oldest first, as plain values."""
         return [
             [
                 {name: next(iter(value.values())) for name, value in change["M"].items()}
@@ -394,7 +394,7 @@ class World:
             for item in self.transitions()
         ]
 
-    def rows(self) -> set[str]:
+    def registered(self) -> set[str]:
         """The registered endpoints' names."""
         items = self._dynamodb.scan(TableName=self.settings.endpoints_table)["Items"]
         return {self.name(item["endpoint_id"]["S"]) for item in items}
@@ -417,7 +417,7 @@ def size(item: dict[str, Any]) -> int:
 
 
 class Table:
-    """One table, to read and to write past the code."""
+    """One table, which a test reads and writes without the product's code."""
 
     def __init__(self, dynamodb: Any, name: str, key: str) -> None:
         self._dynamodb, self._name, self._key = dynamodb, name, key
@@ -441,7 +441,7 @@ class Tables:
 
 
 def tables(world: World) -> Tables:
-    """The world's tables, past every fault."""
+    """The world's tables, without faults."""
     return Tables(
         Table(world._dynamodb, world.settings.locks_table, "resource_id"),
         Table(world._dynamodb, world.settings.endpoints_table, "endpoint_id"),
@@ -453,21 +453,21 @@ _watching: list[World] = [None]  # type: ignore[list-item]
 
 @functools.cache
 def _client(service: str) -> Any:
-    """One client for all worlds, because making one takes longer than most worlds last; the newest world counts."""
+    """One client for all worlds, because making one takes longer than most tests. The newest world counts its calls."""
     client: Any = boto3.client(service, region_name="eu-west-1")  # type: ignore[call-overload]
     client.meta.events.register_first("before-send", lambda **sent: _watching[0].on_the_wire(**sent))
     return client
 
 
 def _moto(cloud: Cloud) -> dict[str, Any]:
-    """Real clients, and tables of this world's own."""
+    """Real clients, and tables for this world only."""
     dynamodb = _client("dynamodb")
     create_tables(dynamodb, cloud.settings)
     return {"dynamodb": dynamodb, "kms": _client("kms"), "sqs": cloud.queue}
 
 
 def _key() -> str:
-    """A key of moto's: it takes longer to make one than for all the rest."""
+    """One key of moto for all worlds, because making a key takes longer than the rest of a world."""
     kms = _client("kms")
     keys = kms.list_keys()["Keys"]
     arn: str = keys[0]["KeyArn"] if keys else kms.create_key()["KeyMetadata"]["Arn"]

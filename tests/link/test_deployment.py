@@ -51,7 +51,7 @@ SECRET = next(iter(SECRETS.values()))
 
 
 class Only:
-    """A client that may do just these operations, and remembers which it did."""
+    """A client that may do only these operations, and remembers which it did."""
 
     def __init__(self, client: Any, *allowed: str) -> None:
         self.client, self.allowed = client, allowed
@@ -232,7 +232,7 @@ def test_the_control_plane_encrypts_and_never_decrypts_or_sends(dynamodb: Any, m
 
 
 def report_by_another_process(dynamodb: Any, *endpoint_ids: str) -> None:
-    """Has a reconciler elect the first one; deliveries fail."""
+    """Make a reconciler elect the first endpoint; its deliveries fail."""
     clients = Clients(dynamodb=dynamodb, kms=Keys(), sqs=Accepts())
     reconciler = deployment.reconciler(
         environment(), client=clients, clock=HeldClock(), post=lambda *_, **__: Result(ResultKind.NOT_SENT, "dns")
@@ -287,7 +287,7 @@ def test_the_reconciler_uses_the_clock_the_chance_and_the_sender_that_it_is_give
     reconciler.receive(parse({"id": "event", "detail": detail}), lambda: next(left, 0.0))
     # The highest jitter: the whole second of a first backoff, set by the claim and again by the outcome.
     next_attempt_at = {"N": str(NOW + 1_000)}
-    # A claim of 15 s, of which the last 7 are not for sending.
+    # A claim takes 15 s, and nothing is sent in its last 7 s.
     assert posted[0] == (URL, NOW + 8_000, next_attempt_at)
     assert deployed_entry(store, paris)["na"] == next_attempt_at
 

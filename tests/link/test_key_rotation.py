@@ -77,7 +77,7 @@ class Deployment:
         return StoredWebhook.of(self.registrations.existing(name))
 
     def secrets(self, name: str) -> list[str]:
-        """The secrets that its ciphertexts hide."""
+        """The secrets in its ciphertexts."""
         webhook = self.webhook(name)
         bound_to = context(name, "ip", webhook.url)
         both = [webhook.ciphertext, *([webhook.previous_ciphertext] if webhook.previous_ciphertext else [])]
@@ -90,7 +90,7 @@ def deployed() -> Iterator[Deployment]:
         yield Deployment()
 
 
-def test_every_ciphertext_is_renewed_oldest_first_and_hides_what_it_hid(deployed: Deployment) -> None:
+def test_every_ciphertext_is_renewed_oldest_first_and_keeps_its_plaintext(deployed: Deployment) -> None:
     before = {name: deployed.registrations.existing(name) for name in NAMES}
     deployed.clock.at = NOW + 1_000
     assert deployed.rotation.run(lambda: 900.0) == {"endpoints": 3}
@@ -142,7 +142,7 @@ def test_what_is_changed_or_deleted_meanwhile_stays_so(deployed: Deployment) -> 
     deployed.rotation.run(lambda: 900.0)
     assert deployed.registrations.existing("london").revision == 2
     assert deployed.webhook("london").encrypted_at == NOW + 5
-    assert deployed.registrations.get("paris") is None, "a rotation never creates a row"
+    assert deployed.registrations.get("paris") is None, "a rotation never creates an item"
 
 
 def test_a_run_that_is_cut_off_says_what_is_left_and_the_next_one_starts_there(

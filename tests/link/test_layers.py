@@ -1,4 +1,4 @@
-"""The house: what may import what, what is pure, and what a module may do when it is imported. Read from the source."""
+"""The layers: which imports are allowed, which modules are pure, and what a module may do when it is imported."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ OF_THE_WEBHOOK = {
     ("link.settings", "HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL"): "the message that names it",
     ("link.store.aws", "link-webhook/"): "the program's name in CloudTrail",
 }
-"""Texts with the word outside link.plugins.webhook and link.deployment, and why they stay."""
+"""Texts outside link.plugins.webhook and link.deployment that contain "webhook", and why they stay."""
 
 
 def modules() -> dict[str, ast.Module]:
@@ -86,7 +86,7 @@ PACKAGES = {"link", *(f"link.{'.'.join(f.parent.relative_to(ROOT).parts)}" for f
 
 
 def imports(name: str) -> set[str]:
-    """What a module imports, in functions and for the type checker, too: `from package import module` is the module."""
+    """All imports of a module, in functions and for type checking, too. `from package import module` is the module."""
     found = set()
     for node in ast.walk(MODULES[name]):
         if isinstance(node, ast.Import):
@@ -105,7 +105,7 @@ def ours(name: str) -> set[str]:
 
 
 def layer(name: str) -> int:
-    """The layer of a module, counted from the top: that of the longest name which it is or begins with."""
+    """The layer of a module, counted from the top: the layer of the longest listed name that its name begins with."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         prefix = ".".join(parts[:length])
@@ -267,7 +267,7 @@ def test_a_value_cannot_be_changed_and_takes_no_other_attribute(name: str) -> No
             assert "__slots__" in vars(one), class_name
 
 
-def test_there_are_values() -> None:
+def test_modules_with_dataclasses_exist_and_each_has_a_frozen_one() -> None:
     sources = [file for file in ROOT.rglob("*.py") if "\n@dataclass" in file.read_text()]
     assert len(sources) > 10
     assert not [file for file in sources if "\n@dataclass(frozen=True, slots=True)\n" not in file.read_text()]

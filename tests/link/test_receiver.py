@@ -184,7 +184,7 @@ STANDARD = ["webhook-id", "webhook-timestamp", "webhook-signature"]
         pytest.param(signed_again(sent()[0], id=f"{PARIS}_7"), "mismatch", id="id without a sequence"),
     ],
 )
-def test_refuses(tamper, code):
+def test_a_changed_or_unsigned_request_is_refused_with_its_code(tamper, code):
     body, headers = sent()
 
     headers, body = tamper(headers, body)
@@ -241,7 +241,7 @@ def test_upper_case_hex_is_the_same_signature():
 
 
 @pytest.mark.parametrize("secrets", ["", [], ["", "x"]])
-def test_a_receiver_without_its_secret_does_not_start_believing_everybody(secrets):
+def test_a_receiver_with_an_empty_secret_accepts_no_webhook(secrets):
     body, headers = sent(secrets=["x"])
 
     with pytest.raises(ValueError, match="empty secret"):
@@ -433,7 +433,7 @@ def test_what_changes_nothing_is_not_written():
 
 
 def test_a_lost_answer_of_dynamodb_is_not_a_lost_webhook(store):
-    """botocore repeats the write whose answer was lost, and is refused: by our own write."""
+    """botocore repeats a write whose answer was lost, and our own first write makes the condition fail."""
     save = store.save
 
     def save_twice(*arguments):
@@ -505,7 +505,7 @@ def test_without_a_time_the_clock_decides():
         receiver.parse_and_validate_webhook(SECRET, old_headers, old_body)
 
 
-# Where it comes in
+# Webhooks as Lambda gets them
 
 
 @pytest.mark.parametrize("encoded", [False, True])

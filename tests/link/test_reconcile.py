@@ -158,7 +158,7 @@ def test_with_less_than_12_s_left_nothing_is_claimed_and_a_wake_up_is_put(world:
     assert world.holder() == "paris" and world.receiver.requests == []
     assert world.resource().endpoints[paris].claim is None
     world.settle(1_000)
-    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)], "the next invocation sends it"
+    assert world.receiver.delivered() == [("paris", "ACTIVATED", 1, 1)], "the next invocation sends it"
 
 
 def test_a_wake_up_that_cannot_be_put_is_logged_not_raised(
@@ -170,7 +170,7 @@ def test_a_wake_up_that_cannot_be_put_is_logged_not_raised(
     paris = world.register("paris")
     monkeypatch.setattr(type(world.queue), "send_message", refuse)
     world.report(paris, "ACTIVATED")
-    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+    assert world.receiver.delivered() == [("paris", "ACTIVATED", 1, 1)]
     (line,) = [record for record in caplog.records if record.message == "wake_up.failed"]
     assert (line.levelno, line.reason) == (logging.WARNING, "ThrottlingException")  # type: ignore[attr-defined]
 
@@ -324,7 +324,7 @@ def test_a_standby_that_begins_to_be_sent_shortens_the_wait_without_a_write(quic
     quick.calls.clear()
     quick.receiver.answers_after_ms = 2_500
     quick.report(paris, "FAILING")
-    # 9 s from the claim, until its attempt has begun; then a second, until the ACTIVATED is claimed; then the answer.
+    # From the claim it would wait for 9 s. When the attempt has begun, it waits for 1 s and claims the ACTIVATED.
     assert Watched.waits[:2] == [9.0, 1.0]
     assert [r.status for r in quick.receiver.requests][-2:] == ["STANDBY", "ACTIVATED"]
     assert quick.calls["put_item"] == 3, "the claim of the ACTIVATED and the two outcomes"
@@ -336,14 +336,14 @@ def test_many_deleted_endpoints_are_removed_by_one_wake_up_in_several_transactio
     quick.report(paris, "FAILING")
     store, settings = quick.cloud.store, quick.settings
     (item,) = store.tables[settings.locks_table].values()
-    (row,) = store.tables[settings.endpoints_table].values()
+    (registration,) = store.tables[settings.endpoints_table].values()
     entry = {"M": item["endpoints"]["M"][paris]["M"] | {"d": {"BOOL": True}}}
     ids = [f"vip-{number:08x}-0000-4000-8000-000000000000" for number in range(120)]
     store.put_item(
         TableName=settings.locks_table, Item={**item, "endpoints": {"M": {paris: entry, **dict.fromkeys(ids, entry)}}}
     )
     for one in ids:
-        store.put_item(TableName=settings.endpoints_table, Item={**row, "endpoint_id": {"S": one}})
+        store.put_item(TableName=settings.endpoints_table, Item={**registration, "endpoint_id": {"S": one}})
     # The store refuses more than DynamoDB's 100 actions in a transaction.
     wake(quick, quick.resource().due_at or 0)
     assert store.tables[settings.endpoints_table] == {}
@@ -397,7 +397,7 @@ def test_what_became_due_during_the_commit_is_not_waited_for(quick: Quick, monke
     wake(quick, due_at)
     assert quick.pauses[0] == 0
     assert quick.resource().endpoints[paris].status is Status.FAILING
-    assert due_at not in [message["due_at"] for _, _, message in quick.queue.messages], "it did so itself"
+    assert due_at not in [message["due_at"] for _, _, message in quick.queue.messages], "the invocation waited itself"
 
 
 def test_a_lease_that_ended_during_the_commit_is_not_waited_for_beside_an_attempt(
@@ -650,7 +650,7 @@ def test_an_attempt_for_a_deleted_endpoint_is_waited_for_until_it_ends(world: Wo
     world.reconciler._sends = partial(Forced, threading.Semaphore(10))
     world.reconciler.run(RESOURCE, Trigger(Cause("wake_up", "message"), woken_for=0), lambda: 30.0)
     assert world.resource().endpoints == {}
-    assert [name for name, *_ in world.receiver.told()][-2:] == ["london", "paris"]
+    assert [name for name, *_ in world.receiver.delivered()][-2:] == ["london", "paris"]
     assert max(waits) <= 30.0
 
 
@@ -682,8 +682,8 @@ def row_at(world: World, endpoint_id: str, revision: int) -> None:
 @pytest.mark.parametrize(
     ("revision", "expected", "attempt"),
     [
-        pytest.param(2, ("", ""), 0, id="a later one: changed since the claim, so it is claimed again"),
-        pytest.param(0, ("unreadable", "registration_missing"), 1, id="an earlier one: the table was edited by hand"),
+        pytest.param(2, ("", ""), 0, id="a later one: it changed after the claim, so it is claimed again"),
+        pytest.param(0, ("unreadable", "registration_missing"), 1, id="an earlier one: someone edited the table"),
     ],
 )
 def test_a_registration_of_another_revision_is_not_used(
@@ -703,21 +703,21 @@ def test_a_registration_of_another_revision_is_not_used(
     row_at(world, paris, 1)
     world.new_process()
     world.settle(5_000)
-    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+    assert world.receiver.delivered() == [("paris", "ACTIVATED", 1, 1)]
 
 
 def test_a_registration_whose_secret_cannot_be_read_is_read_again(world: World) -> None:
     """A key rotation changes ciphertexts but no revision: a process that cached the old ciphertext must recover."""
     paris, london = world.register("paris"), world.register("london")
     table, key = world.settings.endpoints_table, {"endpoint_id": {"S": paris}}
-    row = world._dynamodb.get_item(TableName=table, Key=key)["Item"]
+    registration = world._dynamodb.get_item(TableName=table, Key=key)["Item"]
     of_another = world._dynamodb.get_item(TableName=table, Key={"endpoint_id": {"S": london}})["Item"]
-    world._dynamodb.put_item(TableName=table, Item={**row, "ciphertext": of_another["ciphertext"]})
+    world._dynamodb.put_item(TableName=table, Item={**registration, "ciphertext": of_another["ciphertext"]})
     world.report(paris, "ACTIVATED")
     assert failure(world, paris) == ("unreadable", "secret_unreadable_InvalidCiphertextException")
-    world._dynamodb.put_item(TableName=table, Item=row)
+    world._dynamodb.put_item(TableName=table, Item=registration)
     world.settle(20_000)
-    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+    assert world.receiver.delivered() == [("paris", "ACTIVATED", 1, 1)]
 
 
 def test_the_revision_of_the_entry_is_used_however_many_changes_it_took(world: World) -> None:
@@ -727,7 +727,7 @@ def test_the_revision_of_the_entry_is_used_however_many_changes_it_took(world: W
     world._dynamodb.put_item(TableName=world.settings.locks_table, Item=item)
     row_at(world, paris, 1_000)
     world.report(paris, "ACTIVATED")
-    assert world.receiver.told() == [("paris", "ACTIVATED", 1, 1)]
+    assert world.receiver.delivered() == [("paris", "ACTIVATED", 1, 1)]
     assert world.resource().endpoints[paris].attempt == 0
     assert len(world.receiver.requests) == 1 and world.clock.now() < NOW + 1_000
 
@@ -789,7 +789,7 @@ def test_a_message_that_can_never_be_applied_goes_to_the_rejected_events_queue(
 
 
 def too_deep(depth: int) -> bool:
-    """Whether json.loads cannot read this many lists in each other."""
+    """Whether json.loads cannot read lists that are nested so deep."""
     try:
         json.loads("[" * depth + "]" * depth)
     except RecursionError:
@@ -803,7 +803,7 @@ def test_a_message_of_any_depth_is_kept_as_malformed(
 ) -> None:
     kept: list[str] = []
     monkeypatch.setattr(quick.reconciler._queues, "_sqs", Mock(send_message=lambda **m: kept.append(m["MessageBody"])))
-    # What json.loads can just about read, repr and json.dumps cannot write.
+    # json.loads can read some of these depths that repr and json.dumps cannot write.
     deepest = bisect.bisect_left(range(1, 100_000), True, key=too_deep)
     for depth in range(deepest - 60, deepest + 1):
         body = '{"detail": %s}' % (detail % ("[" * depth + "]" * depth))

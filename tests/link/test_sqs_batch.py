@@ -1,4 +1,4 @@
-"""A batch of SQS records: each is handled, and each can fail alone and comes back soon."""
+"""A batch of SQS records: each is handled. If one fails, only that one comes back, and soon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.functions import Context
 
 
 def batch(*receives: int) -> dict[str, Any]:
-    """A batch with one record for each number, which is how often the record was received."""
+    """A batch with one record for each number. The number is how often the record was received."""
     return {
         "Records": [
             {
@@ -33,7 +33,7 @@ def batch(*receives: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2])
-def test_only_the_failed_record_is_put_off_and_returned(failing: int) -> None:
+def test_only_the_failed_record_is_delayed_and_returned(failing: int) -> None:
     put_off: list[tuple[str, int]] = []
 
     def handle(record: SQSRecord) -> None:

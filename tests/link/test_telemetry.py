@@ -1,4 +1,4 @@
-"""Log lines and metrics as Lambda's runtime sees them: one line each, whatever other threads write."""
+"""Log lines and metrics as Lambda's runtime gets them: each is one line, even if other threads write, too."""
 
 from __future__ import annotations
 

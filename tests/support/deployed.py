@@ -48,7 +48,7 @@ def create_tables(dynamodb: Any, settings: Settings) -> None:
 
 @functools.cache
 def _tables() -> dict[str, dict[str, Any]]:
-    """What template.yaml says of each table; reading it takes half a second."""
+    """The properties of each table in template.yaml. Cached, because reading the file takes half a second."""
     known = ("BillingMode", "AttributeDefinitions", "KeySchema", "GlobalSecondaryIndexes")
     return {
         logical_id: {name: value for name, value in resource["Properties"].items() if name in known}

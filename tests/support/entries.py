@@ -28,14 +28,14 @@ def endpoint(**values: Any) -> Endpoint:
 
 
 def holder(**values: Any) -> Endpoint:
-    """Active; its receiver was told so ten seconds ago."""
+    """Active; its ACTIVATED was delivered ten seconds ago."""
     holds = {"status": ACTIVATED, "reported": ACTIVATED, "reported_at": NOW - 9000, "epoch": 1, "sequence": 1}
     delivered = {"delivered_sequence": 1, "delivered_at": NOW - 10_000, "believed_until": NEVER, "reason": "elected"}
     return endpoint(**{**holds, **delivered, **values})
 
 
 def waiting(**values: Any) -> Endpoint:
-    """Ready and on standby; its receiver was told so."""
+    """Ready and on standby; its STANDBY was delivered."""
     waits = {"status": STANDBY, "reported": ACTIVATED, "reported_at": NOW - 9000, "epoch": 1, "sequence": 1}
     return endpoint(**{**waits, "delivered_sequence": 1, "delivered_at": NOW - 9000, **values})
 

@@ -26,11 +26,11 @@ EVENTS = Path(__file__).parents[2] / "events"
 QUEUE_URL = "https://sqs.eu-west-1.amazonaws.com/123456789012/"
 KEY = "alias/link-webhook"
 LAST_EVENT_AT = 1_795_435_442_000
-"""2026-11-23T12:04:02Z, after every time in events/ but the one in the future."""
+"""2026-11-23T12:04:02Z, the latest time in events/, except for the one that is in the future on purpose."""
 
 
 class Context:
-    """A Lambda context with a whole invocation left, and an id of its own."""
+    """A Lambda context with 30 s left, and with its own id."""
 
     function_name = "function"
     memory_limit_in_mb = 256
@@ -44,7 +44,7 @@ class Context:
 
 
 def event(name: str) -> dict[str, Any]:
-    """events/<name>.json, with its times moved so that the last of them is now."""
+    """events/<name>.json, with all times moved so that the latest of them is now."""
     moved = time.time_ns() // 1_000_000 - LAST_EVENT_AT
     text = (EVENTS / f"{name}.json").read_text()
     loaded: dict[str, Any] = json.loads(re.sub(r"17954[0-9]{8}", lambda at: str(int(at[0]) + moved), text))
@@ -52,7 +52,7 @@ def event(name: str) -> dict[str, Any]:
 
 
 class Lambda:
-    """Remembers what it should invoke, and invokes nothing; `invoked` is called each time."""
+    """Records each invocation and invokes nothing; `invoked` is called each time."""
 
     def __init__(self) -> None:
         self.invocations: list[dict[str, Any]] = []
@@ -68,7 +68,7 @@ _new_client = boto3.client
 
 @functools.cache
 def _client(service: str, **options: Any) -> Any:
-    """One client for all tests: it keeps nothing of an account, and making one takes as long as ten calls."""
+    """One client for all tests: it has no state, and making one takes as long as ten calls."""
     return _new_client(service, **options)  # type: ignore[call-overload]
 
 
@@ -109,7 +109,7 @@ class Deployment:
         return self.awslambda if service == "lambda" else _client(service, **options)
 
     def invoke(self, function: str, event: dict[str, Any], *, warm: bool = False) -> Any:
-        """Invokes functions/<function>/app.py in a process that has just started, or in the one before if `warm`."""
+        """Invokes functions/<function>/app.py in a new process or, if `warm`, in the previous one."""
         name = f"functions.{function}.app"
         if not warm or name not in self._started:
             sys.modules.pop(name, None)

@@ -1,4 +1,4 @@
-"""The hands of a process that a test holds: its clock and its chance."""
+"""A process's clock and chance under the control of a test."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.support.ids import NOW
 
 
 class HeldClock(Clock):
-    """Stands still, except for pauses, which it remembers, and for `costs_ms` at each look at it."""
+    """A clock that moves only by pauses, which it remembers, and by `costs_ms` each time it is read."""
 
     def __init__(self, at: int = NOW, *, costs_ms: int = 0) -> None:
         self.at = at
@@ -25,7 +25,7 @@ class HeldClock(Clock):
 
 
 class FixedChance(Chance):
-    """The same jitter every time; nonces and UUIDs differ as ever."""
+    """The same jitter every time; nonces and UUIDs are random."""
 
     def __init__(self, jitter: float = 0.5) -> None:
         super().__init__()

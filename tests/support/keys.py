@@ -9,7 +9,7 @@ from tests.support.deployed import settings
 
 
 class RecordingKeys(Keys):
-    """Remembers every context; each call raises `fault` while there is one."""
+    """Remembers every context; each call raises `fault` if it is set."""
 
     def __init__(self) -> None:
         self.fault: Exception | None = None

@@ -9,7 +9,7 @@ from link.plugins.webhook.config import StoredWebhook
 from link.registration import Registration
 from tests.support.ids import NOW, PARIS, URL
 
-ROW: dict[str, Any] = {
+STORED: dict[str, Any] = {
     "endpoint_id": {"S": PARIS},
     "revision": {"N": "1"},
     "plugin": {"S": "webhook"},
@@ -48,7 +48,7 @@ REGISTERED = Registration(
 
 
 def with_config(registration: Registration = REGISTERED, **changes: Any) -> dict[str, Any]:
-    """The config of a registration with other attributes; None leaves one out."""
+    """The config of a registration with other attributes; None removes an attribute."""
     changed = {**registration.config, **changes}
     return {name: value for name, value in changed.items() if value is not None}
 

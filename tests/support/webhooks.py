@@ -32,7 +32,7 @@ def sent(
 
 
 def received(headers: Any, body: bytes, secrets: Any = SECRET, now: int = NOW) -> Webhook:
-    """The webhook that a receiver makes of a request; raises WebhookError."""
+    """The webhook that a receiver reads from a request; raises WebhookError."""
     return parse_and_validate_webhook(secrets, headers, body, now=now)
 
 

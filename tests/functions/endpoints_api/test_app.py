@@ -799,7 +799,7 @@ def test_the_progress_of_a_rotation_without_endpoints(deployment: Deployment) ->
     assert call(deployment, "key_rotation", query={"since": "yesterday"})[0] == 400
 
 
-def test_the_audit_says_which_operator_failed_over_under_an_id_that_no_caller_can_choose(
+def test_the_audit_names_the_operator_and_an_id_that_no_caller_chose(
     deployment: Deployment,
 ) -> None:
     deployment.register(PARIS, LONDON)
@@ -818,7 +818,7 @@ def test_the_audit_says_which_operator_failed_over_under_an_id_that_no_caller_ca
     }
 
 
-def test_no_switch_of_the_logger_shows_a_secret(
+def test_no_setting_of_the_logger_shows_a_secret(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")

@@ -53,7 +53,7 @@ def test_every_problem_of_endpoint_and_plugin_is_listed_at_once(world: World) ->
         "priority",
         "lease_seconds",
     }
-    assert world.rows() == set()
+    assert world.registered() == set()
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_a_create_whose_repetition_was_faster_stores_nothing(world: World, monke
 
     assert world.control.commands.create(BODY, "two", "token") == first
 
-    assert world.rows() == {"paris", first["id"]}
+    assert world.registered() == {"paris", first["id"]}
     assert set(world.resource().endpoints) == {paris, first["id"]}
 
 
@@ -141,15 +141,15 @@ def test_a_command_that_is_committed_has_succeeded_and_the_sweep_delivers_it(
         commands.change(london, {"lease_seconds": 60}, "change")
     assert {record.message for record in caplog.records if record.levelno > logging.INFO} == {"wake_up.failed"}
     assert (world.holder(), world.resource().frozen) == ("london", True)
-    told = len(world.receiver.requests)
+    sent = len(world.receiver.requests)
     world.settle(61_000)
-    assert [(world.name(r.endpoint_id), r.status) for r in world.receiver.requests[told:]] == [
+    assert [(world.name(r.endpoint_id), r.status) for r in world.receiver.requests[sent:]] == [
         ("paris", "STANDBY"),
         ("london", "ACTIVATED"),
     ]
 
 
-def test_a_holder_that_has_fallen_silent_is_not_frozen(world: World) -> None:
+def test_a_resource_whose_holders_lease_has_ended_is_not_frozen(world: World) -> None:
     paris, london = world.register("paris", lease_seconds=30), world.register("london")
     world.report(paris, "ACTIVATED")
     world.report(london, "ACTIVATED")

@@ -34,7 +34,7 @@ def test_the_outlook_of_a_failover_is_what_the_failover_does(world: World) -> No
     assert [tuple(webhook.values()) for webhook in outlook["webhooks"]] == sent
 
 
-def test_the_outlook_of_a_failover_from_a_silent_holder_is_what_the_failover_does(world: World) -> None:
+def test_the_outlook_of_a_failover_is_right_even_if_the_holders_lease_has_ended(world: World) -> None:
     paris, london = world.register("paris", lease_seconds=30), world.register("london")
     world.report(paris, "ACTIVATED")
     world.report(london, "ACTIVATED")

@@ -1,4 +1,4 @@
-"""What the API shows of an endpoint's last status: delivered when, or pending why."""
+"""What the API shows of an endpoint's last status: when it was delivered, or why it is pending."""
 
 from __future__ import annotations
 

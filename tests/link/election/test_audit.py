@@ -1,4 +1,4 @@
-"""Which changes of status lie between two versions of an item."""
+"""The changes of status from one version of an item to the next."""
 
 from __future__ import annotations
 

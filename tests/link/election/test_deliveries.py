@@ -74,7 +74,7 @@ def test_a_handover_claims_the_standby_first_and_the_activated_when_no_standby_c
     r = handed_over()
     assert r.endpoints["paris"].claim == Claim("t", NOW + 15_000, 2)
     assert r.endpoints["london"].claim is None
-    # 15 s of the claim, less the 7 s before its end after which nothing leaves, and HandoverTimeout.
+    # The claim takes 15 s; nothing leaves in its last 7 s. Then HandoverTimeout, 1 s.
     assert r.endpoints["paris"].believed_until == NOW + 9_000
     assert claim(r, NOW + 8_999).endpoints["london"].claim is None
     assert claim(r, NOW + 9_000).endpoints["london"].claim == Claim("t", NOW + 24_000, 2)
@@ -97,7 +97,7 @@ def test_an_attempt_that_begins_twice_begins_the_first_time() -> None:
     [
         pytest.param(resource(london=waiting()), id="deleted meanwhile"),
         pytest.param(resource(paris=waiting(believed_until=NEVER)), id="its outcome is recorded"),
-        pytest.param(resource(paris=waiting(believed_until=NEVER, claim=Claim("u", NOW, 2))), id="another's claim"),
+        pytest.param(resource(paris=waiting(believed_until=NEVER, claim=Claim("u", NOW, 2))), id="claimed by another"),
         pytest.param(resource(paris=waiting(claim=Claim("t", NOW, 2))), id="never believed active"),
         pytest.param(resource(paris=holder(claim=Claim("t", NOW, 2))), id="active again"),
     ],
@@ -109,8 +109,8 @@ def test_the_begin_of_an_attempt_changes_nothing_else(r: Resource) -> None:
 @pytest.mark.parametrize(
     ("attempts", "believed_until"),
     [
-        pytest.param(1, NEVER, id="none before: the wait has not begun"),
-        pytest.param(2, NOW + 9_000, id="an earlier one left: the wait goes on"),
+        pytest.param(1, NEVER, id="no attempt before: the wait has not begun"),
+        pytest.param(2, NOW + 9_000, id="an earlier attempt was made: the wait goes on"),
     ],
 )
 def test_a_standby_that_was_too_late_does_not_use_up_the_wait(attempts: int, believed_until: int) -> None:
@@ -179,7 +179,7 @@ def test_claiming_an_activated_sets_believed_until() -> None:
     assert r.endpoints["paris"].believed_until == NEVER
 
 
-def test_a_live_claim_is_left_to_its_owner() -> None:
+def test_a_claim_stops_other_senders_until_it_ends() -> None:
     r = resource(paris=waiting(sequence=2, claim=Claim("theirs", NOW + 1, 2)))
     assert claim(r) == r
     assert claim(r, NOW + 1).endpoints["paris"].claim == Claim("t", NOW + 15_001, 2)

@@ -312,7 +312,7 @@ def test_a_deleted_holder_stays_until_its_standby_is_delivered() -> None:
     assert rules.drop_delivered(delivered).endpoints.keys() == {"london"}
 
 
-def test_one_commit_removes_fifty_entries_and_the_next_one_follows_at_once() -> None:
+def test_one_commit_removes_fifty_entries_and_the_next_one_is_due_at_once() -> None:
     r = resource(**{f"host-{n}": waiting(deleting=True) for n in range(120)})
     for left in (70, 20):
         r = rules.drop_delivered(r)
@@ -320,7 +320,7 @@ def test_one_commit_removes_fifty_entries_and_the_next_one_follows_at_once() -> 
     assert next_due(rules.drop_delivered(r), NOW, REFRESH_MS) == NEVER
 
 
-def test_a_resource_full_of_entries_being_deleted_takes_no_more() -> None:
+def test_a_resource_full_of_entries_being_deleted_accepts_no_registration() -> None:
     r = resource(**{f"host-{n}": waiting(deleting=n > 0) for n in range(256)})
     with pytest.raises(Conflict, match="255 deleted endpoints of this resource wait for their receivers"):
         rules.register(r, "new", entry=endpoint())
@@ -563,7 +563,7 @@ def test_before_the_first_announcement_there_is_nothing_to_deliver_again() -> No
 
 
 def lost(times: int, **values: Any) -> Endpoint:
-    """On standby, ready again, and lost the lock so often, the last time 10 s ago."""
+    """A standby that is ready again. It lost the lock this many times, the last time 10 s ago."""
     return waiting(**{"losses": times, "lost_at": NOW - 10_000, "ready_since": NOW - 1, **values})
 
 
@@ -580,7 +580,10 @@ def test_from_the_third_loss_on_each_hold_is_twice_as_long(losses: int, held_ms:
 
 @pytest.mark.parametrize(
     ("ago_ms", "losses"),
-    [pytest.param(1_200_000, 3, id="within 20 minutes"), pytest.param(1_200_001, 1, id="later: counted from one")],
+    [
+        pytest.param(1_200_000, 3, id="within 20 minutes"),
+        pytest.param(1_200_001, 1, id="later: counts as the first"),
+    ],
 )
 def test_losses_within_twenty_minutes_of_each_other_add_up(ago_ms: int, losses: int) -> None:
     r = report(resource(paris=holder(losses=2, lost_at=NOW - ago_ms)), "paris", FAILING)
@@ -593,7 +596,7 @@ def test_only_its_own_report_or_silence_counts_as_a_loss(reason: Reason) -> None
     assert rules.release(resource(paris=holder()), reason, NOW).endpoints["paris"].losses == counts
 
 
-def test_an_endpoint_on_hold_is_passed_over_while_another_is_ready() -> None:
+def test_an_endpoint_on_hold_is_not_elected_while_another_is_ready() -> None:
     r = resource(paris=lost(3, priority=9), london=waiting())
     assert rules.elect(r, NOW).holder == "london"
     assert rules.elect(r, NOW + 50_000).holder == "paris", "its hold is over, and its priority is higher"
@@ -603,7 +606,7 @@ def test_an_endpoint_on_hold_is_passed_over_while_another_is_ready() -> None:
     ("paris", "elected_at"),
     [
         pytest.param({"ready_since": NOW - 1}, NOW + 4_999, id="ready again after its loss"),
-        pytest.param({"lost_at": NOW - 2, "ready_since": 0}, NOW + 4_998, id="ready all the time, by this clock"),
+        pytest.param({"lost_at": NOW - 2, "ready_since": 0}, NOW + 4_998, id="ready at its loss, by this clock"),
     ],
 )
 def test_an_endpoint_on_hold_is_elected_after_five_seconds_when_no_other_is_ready(
@@ -620,17 +623,17 @@ def test_readiness_counts_from_the_report_that_ends_an_outage_and_only_after_a_l
     up = report(resource(paris=down), "paris", ACTIVATED)
     assert up.endpoints["paris"].ready_since == NOW
     again = rules.report(up, "paris", ACTIVATED, NOW + 1, NOW + 1_000)
-    assert again.endpoints["paris"].ready_since == NOW, "a heartbeat does not begin it again"
+    assert again.endpoints["paris"].ready_since == NOW, "a heartbeat does not start the five seconds again"
     silent = lost(3, lease_seconds=5, lease_expires_at=NOW)
     assert report(resource(paris=silent), "paris", ACTIVATED).endpoints["paris"].ready_since == NOW
     never_lost = waiting(reported=FAILING, status=FAILING)
     assert report(resource(paris=never_lost, london=holder()), "paris", ACTIVATED).endpoints["paris"].ready_since == 0
 
 
-def test_a_recovery_on_hold_is_announced_when_the_hold_is_over() -> None:
+def test_a_recovery_during_a_hold_is_announced_when_the_hold_is_over() -> None:
     down = lost(3, reported=FAILING, status=FAILING)
     r = report(resource(paris=down, london=holder(delivered_at=NOW)), "paris", ACTIVATED)
-    assert announced(r)["paris"] == (FAILING, 1, 1, ""), "nothing is announced on hold"
+    assert announced(r)["paris"] == (FAILING, 1, 1, ""), "nothing is announced during a hold"
     assert next_due(r, NOW, REFRESH_MS) == NOW + 50_000
     assert rules.elect(r, NOW + 49_999) == r
     assert announced(rules.elect(r, NOW + 50_000))["paris"] == (STANDBY, 2, 1, "recovered")
@@ -646,17 +649,17 @@ def test_a_recovery_on_hold_is_announced_when_the_hold_is_over() -> None:
         pytest.param({"losses": 2}, id="it is not on hold"),
     ],
 )
-def test_the_end_of_a_hold_wakes_up_nobody_when_nothing_follows(paris: dict[str, Any]) -> None:
+def test_no_wake_up_is_planned_for_the_end_of_a_hold_after_which_nothing_follows(paris: dict[str, Any]) -> None:
     r = resource(paris=lost(3, **{"status": FAILING, **paris}), london=holder())
     assert rules.hold_ends(r, NOW) == []
 
 
-def test_an_end_that_has_passed_is_due_now() -> None:
+def test_the_end_of_a_hold_that_has_passed_is_due_now() -> None:
     r = resource(paris=lost(3, status=FAILING), london=holder())
     assert rules.hold_ends(r, NOW + 70_000) == [NOW + 70_000]
 
 
-def test_a_failover_prefers_who_is_not_on_hold_unless_it_is_told_otherwise() -> None:
+def test_a_failover_prefers_an_endpoint_that_is_not_on_hold_unless_it_names_another() -> None:
     r = resource(paris=holder(), london=lost(3, priority=9), zurich=waiting())
     assert rules.failover(r, "paris", NOW, to=None, command="c").holder == "zurich"
     assert rules.failover(r, "paris", NOW, to="london", command="c").holder == "london"

@@ -30,7 +30,7 @@ def test_which_endpoint_can_be_elected(e: Endpoint, ready: bool) -> None:
 @pytest.mark.parametrize(
     ("status", "wire"), [(BOOTING, STANDBY), (ACTIVATED, ACTIVATED), (STANDBY, STANDBY), (FAILING, STANDBY)]
 )
-def test_a_receiver_is_told_activated_or_standby(status: Status, wire: Status) -> None:
+def test_a_receiver_gets_activated_or_standby(status: Status, wire: Status) -> None:
     assert endpoint(status=status).wire is wire
 
 

@@ -46,7 +46,7 @@ def test_the_end_of_a_candidates_lease_is_due_and_no_other_lease() -> None:
         pytest.param(NOW + 10_000, NOW + 10_000, NOW + 30_000, True, id="raised by the message that carries it"),
         pytest.param(NOW + 10_000, NOW + 9_999, NOW + 10_000, False, id="not by an old message"),
         pytest.param(NOW + 30_000, NOW + 30_000, NOW + 30_000, True, id="woken up early: one more message"),
-        pytest.param(NOW + 30_000, None, NOW + 30_000, False, id="right already: its setter has put the message"),
+        pytest.param(NOW + 30_000, None, NOW + 30_000, False, id="right already: its message is put"),
     ],
 )
 def test_due_at_records_the_wake_up(due_at: int | None, carried: int | None, after: int, needs_wake_up: bool) -> None:
@@ -109,7 +109,7 @@ PENDING = waiting(sequence=2, next_attempt_at=NOW)
         ),
         pytest.param(
             resource(paris=holder(lease_expires_at=NOW), london=waiting()), CLAIMING, ["paris"], NOW + 9_000, True,
-            id="ends a lease, claims the STANDBY, and comes back if that never begins to be sent",
+            id="ends a lease, claims the STANDBY, and is due again in case its attempt never begins",
         ),
         pytest.param(
             resource(paris=holder(claim=Claim("theirs", NOW + 9_000, 1), delivered_sequence=0)), CLAIMING, [],
@@ -192,7 +192,7 @@ PUTS, PUTS_NONE = True, False
         pytest.param(
             {"due": SOON, "due_at": SOON, "needs_wake_up": True, "woken_for": SOON, "responsible": True},
             Move(PUTS_NONE, Then.SLEEP, 0.4, True),
-            id="woken early for just this: sleeps the rest, puts no message",
+            id="woken early for exactly this: sleeps the rest, puts no message",
         ),
         pytest.param(
             {"due": IN_A_SECOND, "due_at": IN_A_SECOND, "needs_wake_up": True, "woken_for": IN_A_SECOND,
@@ -214,7 +214,7 @@ PUTS, PUTS_NONE = True, False
         pytest.param(
             {"due": SOON, "due_at": SOON, "needs_wake_up": True, "woken_for": NOW - 5_000, "responsible": True},
             Move(PUTS, Then.SLEEP, 0.4, True),
-            id="woken for something else: puts a message, in case it dies, and sleeps until it is due",
+            id="woken for another due_at: puts a message, in case it dies, and sleeps until it is due",
         ),
         pytest.param(
             {"due": SOON, "due_at": SOON, "needs_wake_up": True},
@@ -337,9 +337,9 @@ def test_a_step_keeps_the_losses_of_twenty_minutes_and_none_without_damping(
 @pytest.mark.parametrize(
     ("item", "due_at"),
     [
-        pytest.param(resource(paris=waiting(reported=FAILING, status=FAILING)), NOW + 600_000, id="nobody holds it"),
+        pytest.param(resource(paris=waiting(reported=FAILING, status=FAILING)), NOW + 600_000, id="no holder"),
         pytest.param(resource(paris=endpoint()), NEVER, id="no host has reported yet"),
-        pytest.param(resource(paris=waiting(reported=FAILING, deleting=True)), NOW, id="its last one is deleted"),
+        pytest.param(resource(paris=waiting(reported=FAILING, deleting=True)), NOW, id="its last one is being deleted"),
     ],
 )
 def test_a_resource_without_holder_is_looked_at_every_ten_minutes(item: Resource, due_at: int) -> None:

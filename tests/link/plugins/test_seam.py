@@ -1,4 +1,4 @@
-"""The seam, shown by a second plugin, `log`. This file has all of it: the product has no line about it."""
+"""The plugin seam, shown with a second plugin, `log`. All its code is in this file, none in the product."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_it_is_registered_once_with_an_idempotency_key(deployed: Deployed) -> No
     assert deployed.log("paris", token="key-1") == paris
     with pytest.raises(Conflict, match=f"the Idempotency-Key was used for another registration, {paris}: use a new"):
         deployed.log("paris", prefix="PARIS", token="key-1")
-    assert deployed.rows() == {"paris"}
+    assert deployed.registered() == {"paris"}
 
 
 def test_what_it_does_not_accept_is_refused(deployed: Deployed) -> None:
@@ -211,7 +211,7 @@ def test_a_command_plans_the_next_refresh_by_its_interval_too(deployed: Deployed
     paris = deployed.log("paris")
     deployed.reported(paris)
     deployed.settle(30_000)
-    # Past due_at, so that the commit below has to plan again.
+    # Later than due_at, so that the commit below has to set it again.
     deployed.clock.at = (deployed.resource().due_at or 0) + 1
     deployed.control.commands.freeze(RESOURCE, True, "request")
     assert deployed.resource().due_at == deployed.resource().endpoints[paris].delivered_at + 60_000
@@ -253,7 +253,7 @@ def test_it_is_deleted_after_its_last_line(deployed: Deployed) -> None:
     deployed.operator(lambda: deployed.control.commands.delete(paris, "request"))
     deployed.settle(2_000)
     assert deployed.written() == [("paris", "activate", 1), ("paris", "deactivate", 1)]
-    assert deployed.rows() == set()
+    assert deployed.registered() == set()
     with pytest.raises(NotFound):
         deployed.control.queries.show(paris)
 
@@ -263,26 +263,26 @@ def test_a_resource_has_endpoints_of_one_plugin(deployed: Deployed) -> None:
     with pytest.raises(Conflict, match="another plugin: use another resource_id"):
         deployed.webhook(RESOURCE)
     deployed.webhook()
-    assert deployed.rows() == {"paris", "berlin"}
+    assert deployed.registered() == {"paris", "berlin"}
 
 
 def test_it_is_listed_and_a_key_rotation_leaves_it_alone(on_moto: Deployed) -> None:
     paris, berlin = on_moto.log("paris"), on_moto.webhook()
-    before = rows(on_moto)
+    before = stored(on_moto)
     listed = on_moto.control.queries.endpoints()
     assert [(one["id"], one["plugin"]) for one in listed] == [(paris, "log"), (berlin, "webhook")]
     on_moto.clock.at += 1_000
     assert on_moto.control.queries.key_rotation(NOW)["endpoints"] == 1
     assert on_moto.rotation.run(lambda: 900.0) == {"endpoints": 1}
-    after = rows(on_moto)
+    after = stored(on_moto)
     assert after[paris] == before[paris]
     assert after[berlin]["ciphertext"] != before[berlin]["ciphertext"]
 
 
-def rows(world: World) -> dict[str, dict[str, Any]]:
-    """The rows of the endpoints table, by id."""
+def stored(world: World) -> dict[str, dict[str, Any]]:
+    """The items of the endpoints table, by id."""
     found = world._dynamodb.scan(TableName=world.settings.endpoints_table)["Items"]
-    return {row["endpoint_id"]["S"]: row for row in found}
+    return {item["endpoint_id"]["S"]: item for item in found}
 
 
 # The registry

@@ -17,9 +17,9 @@ from link.registration import Registration
 from link.store.endpoints import MAX_CACHED, Registrations, from_item, to_item
 from tests.support.deployed import create_tables, settings
 from tests.support.ids import NOW, PARIS, URL
-from tests.support.registrations import REGISTERED, ROW, with_config
+from tests.support.registrations import REGISTERED, STORED, with_config
 
-MINIMAL_ROW: dict[str, Any] = {
+MINIMAL_STORED: dict[str, Any] = {
     "endpoint_id": {"S": PARIS},
     "revision": {"N": "1"},
     "plugin": {"S": "webhook"},
@@ -38,7 +38,7 @@ MINIMAL = Registration(
     PARIS, "webhook", "ip ü", config=StoredWebhook(URL, b"\x00\xff", (), NOW).attributes(), created_at=NOW
 )
 CHANGING = replace(REGISTERED, config=with_config(previous_ciphertext=b"before", previous_until=NOW + 1))
-CHANGING_ROW = {**ROW, "previous_ciphertext": {"B": b"before"}, "previous_until": {"N": "1795435200001"}}
+CHANGING_STORED = {**STORED, "previous_ciphertext": {"B": b"before"}, "previous_until": {"N": "1795435200001"}}
 
 
 class Table:
@@ -50,12 +50,12 @@ class Table:
         self.reads = 0
 
     def put(self, registration: Registration) -> None:
-        self.put_row(to_item(registration))
+        self.put_item(to_item(registration))
 
-    def put_row(self, row: dict[str, Any]) -> None:
-        self.client.put_item(TableName=settings().endpoints_table, Item=row)
+    def put_item(self, item: dict[str, Any]) -> None:
+        self.client.put_item(TableName=settings().endpoints_table, Item=item)
 
-    def row(self) -> dict[str, Any]:
+    def item(self) -> dict[str, Any]:
         key = {"endpoint_id": {"S": PARIS}}
         return self.client.get_item(TableName=settings().endpoints_table, Key=key)["Item"]
 
@@ -83,31 +83,31 @@ def registrations(table: Table) -> Registrations:
 
 
 @pytest.mark.parametrize(
-    ("registration", "row"),
-    [(REGISTERED, ROW), (MINIMAL, MINIMAL_ROW), (CHANGING, CHANGING_ROW)],
+    ("registration", "item"),
+    [(REGISTERED, STORED), (MINIMAL, MINIMAL_STORED), (CHANGING, CHANGING_STORED)],
     ids=["everything", "nothing that is optional", "its secret is being changed"],
 )
-def test_a_row_is_what_version_0_1_stored(registration: Registration, row: dict[str, Any]) -> None:
-    assert to_item(registration) == row
-    assert from_item(row) == registration
+def test_an_item_is_what_version_0_1_stored(registration: Registration, item: dict[str, Any]) -> None:
+    assert to_item(registration) == item
+    assert from_item(item) == registration
 
 
-def test_a_row_comes_back_as_it_was_written(table: Table, registrations: Registrations) -> None:
+def test_a_registration_comes_back_as_it_was_written(table: Table, registrations: Registrations) -> None:
     for registration in (REGISTERED, MINIMAL, CHANGING):
         table.put(registration)
         assert registrations.get(PARIS) == registration
 
 
 def test_without_encrypted_at_a_ciphertext_is_as_old_as_its_registration() -> None:
-    row = {name: value for name, value in ROW.items() if name != "encrypted_at"}
-    assert StoredWebhook.of(from_item({**row, "created_at": {"N": "7"}})).encrypted_at == 7
+    item = {name: value for name, value in STORED.items() if name != "encrypted_at"}
+    assert StoredWebhook.of(from_item({**item, "created_at": {"N": "7"}})).encrypted_at == 7
 
 
 def test_attributes_that_are_not_known_belong_to_the_plugin_and_are_written_back(
     table: Table, registrations: Registrations
 ) -> None:
     unknown = {"channel": {"S": "#ops"}, "limit": {"N": "7"}, "seal": {"B": b"\x01"}, "sites": {"L": [{"S": "paris"}]}}
-    table.put_row({**ROW, "plugin": {"S": "log"}, **unknown})
+    table.put_item({**STORED, "plugin": {"S": "log"}, **unknown})
     read = registrations.existing(PARIS)
     assert {name: read.config[name] for name in unknown} == {
         "channel": "#ops",
@@ -115,19 +115,19 @@ def test_attributes_that_are_not_known_belong_to_the_plugin_and_are_written_back
         "seal": b"\x01",
         "sites": ("paris",),
     }
-    assert to_item(read) == {**ROW, "plugin": {"S": "log"}, **unknown}
+    assert to_item(read) == {**STORED, "plugin": {"S": "log"}, **unknown}
     table.transact_write_items(TransactItems=[registrations.update(read, replace(read, revision=2))])
-    assert table.row() == {**ROW, "plugin": {"S": "log"}, **unknown, "revision": {"N": "2"}}
+    assert table.item() == {**STORED, "plugin": {"S": "log"}, **unknown, "revision": {"N": "2"}}
 
 
 def test_a_plugins_attribute_never_replaces_one_of_the_registration() -> None:
-    assert to_item(replace(REGISTERED, config=with_config(resource_id="another", host="london"))) == ROW
+    assert to_item(replace(REGISTERED, config=with_config(resource_id="another", host="london"))) == STORED
 
 
 # Reading
 
 
-def test_a_row_that_is_not_there(registrations: Registrations) -> None:
+def test_an_endpoint_that_is_not_there(registrations: Registrations) -> None:
     assert registrations.get(PARIS) is None
     assert registrations.at_revision(PARIS, 1) is None
     with pytest.raises(NotFound, match="Endpoint not found"):
@@ -158,36 +158,36 @@ def test_a_registration_that_is_forgotten_is_read_again(table: Table, registrati
 
 
 def test_a_bounded_number_of_registrations_is_cached() -> None:
-    class AnyRow:
+    class AnyItem:
         reads = 0
 
         def get_item(self, Key: dict[str, Any], **_: object) -> dict[str, Any]:
             self.reads += 1
-            return {"Item": {**ROW, **Key}}
+            return {"Item": {**STORED, **Key}}
 
-    rows = AnyRow()
-    registrations = Registrations(rows, settings())  # type: ignore[arg-type]
+    items = AnyItem()
+    registrations = Registrations(items, settings())  # type: ignore[arg-type]
     for number in range(MAX_CACHED):
         registrations.at_revision(str(number), 1)
     registrations.at_revision("0", 1)
-    assert rows.reads == MAX_CACHED == 1_000
+    assert items.reads == MAX_CACHED == 1_000
     registrations.at_revision("one more", 1)
     registrations.at_revision("0", 1)
-    assert rows.reads == MAX_CACHED + 2
+    assert items.reads == MAX_CACHED + 2
 
 
 def test_scan_count_and_pages_hold_every_registration_once(table: Table, registrations: Registrations) -> None:
-    rows = {f"vip-{n}": replace(REGISTERED, endpoint_id=f"vip-{n}") for n in range(5)}
-    for row in rows.values():
-        table.put(row)
-    assert {row.endpoint_id: row for row in registrations.scan()} == rows
+    all_of_them = {f"vip-{n}": replace(REGISTERED, endpoint_id=f"vip-{n}") for n in range(5)}
+    for one in all_of_them.values():
+        table.put(one)
+    assert {one.endpoint_id: one for one in registrations.scan()} == all_of_them
     assert registrations.count() == 5
     found, after = registrations.page(2, None)
     assert len(found) == 2 and after == found[-1].endpoint_id
     while after is not None:
         more, after = registrations.page(2, after)
         found += more
-    assert len(found) == 5 and {row.endpoint_id: row for row in found} == rows
+    assert len(found) == 5 and {one.endpoint_id: one for one in found} == all_of_them
     assert registrations.page(100, None)[1] is None
 
 
@@ -246,7 +246,7 @@ def test_an_update_writes_only_the_change_and_needs_the_ciphertext_that_was_read
     assert refused.value.response["CancellationReasons"][0]["Code"] == "ConditionalCheckFailed"
 
 
-def test_a_row_without_ciphertexts_is_updated_while_it_exists_and_never_created(
+def test_an_item_without_ciphertexts_is_updated_while_it_exists_and_never_created(
     table: Table, registrations: Registrations
 ) -> None:
     before = replace(REGISTERED, plugin="log", config={"channel": "#ops"})
@@ -258,7 +258,7 @@ def test_a_row_without_ciphertexts_is_updated_while_it_exists_and_never_created(
     assert registrations.get(PARIS) == after
 
 
-def test_a_key_rotation_never_creates_a_row(registrations: Registrations) -> None:
+def test_a_key_rotation_never_creates_an_item(registrations: Registrations) -> None:
     renewed = replace(REGISTERED, config=with_config(ciphertext=b"renewed"))
     assert not registrations.reencrypt(REGISTERED, renewed)
     assert registrations.count() == 0

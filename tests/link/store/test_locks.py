@@ -45,7 +45,7 @@ class Recorder:
                 error, self.answer_with = self.answer_with, None
                 raise error
             if self.lose_answer and name != "get_item":
-                # What botocore does: the write lands, its answer is lost, the same request goes out again.
+                # As in botocore: the write takes place, its answer is lost, and the same request is sent again.
                 self.lose_answer = False
                 getattr(self.client, name)(**arguments)
             return getattr(self.client, name)(**arguments)
@@ -197,7 +197,7 @@ def test_any_other_error_is_raised_for_the_platform_to_retry(locks: Locks, dynam
         locks.commit(Resource("ip"), Resource("ip", 1, "mine"), CAUSE)
 
 
-def test_a_change_of_status_is_written_with_its_audit_row(locks: Locks, dynamodb: Recorder) -> None:
+def test_a_change_of_status_is_written_with_its_transition(locks: Locks, dynamodb: Recorder) -> None:
     waiting = replace(ACTIVE, status=Status.STANDBY, sequence=0)
     put(locks, Resource("ip", endpoints={"paris": waiting}))
     dynamodb.calls.clear()
@@ -255,7 +255,7 @@ def test_reading_many_reads_all(locks: Locks) -> None:
 
 
 class Scripted:
-    """A DynamoDB client that gives one answer after another from a list, the last one for ever."""
+    """A DynamoDB client that gives the answers of a list one after the other, and then the last one again and again."""
 
     def __init__(self, *answers: Any) -> None:
         self.answers = list(answers)
@@ -355,7 +355,7 @@ def cancelled(*codes: str, code: str = "TransactionCanceledException") -> Client
 CONFLICTS = [
     cancelled("TransactionConflict", "None"),
     cancelled("None", "TransactionConflict"),
-    # botocore retries neither of them, and a new on-demand table answers with them in a storm.
+    # botocore retries neither of them, and a new on-demand table gives these answers under high load.
     cancelled("None", "ThrottlingError"),
     cancelled("ThrottlingError", "None"),
     cancelled("None", "ProvisionedThroughputExceeded"),

@@ -24,7 +24,7 @@ def test_a_wake_up_never_comes_late(ahead: int, delay: int) -> None:
 
 
 class Sqs:
-    """Takes every message but one of the second batch."""
+    """Accepts every message except one of the second batch."""
 
     def __init__(self) -> None:
         self.batches: list[list[dict[str, Any]]] = []
