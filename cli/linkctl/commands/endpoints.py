@@ -40,7 +40,7 @@ def create(
     host: Annotated[str | None, typer.Option(help="The host; a resource has at most one endpoint per host.")] = None,
     header_file: Annotated[
         Path | None,
-        typer.Option(help="JSON object of headers to send with each webhook; in a file, because values are secret."),
+        typer.Option(help="File with a JSON object of headers to send with each webhook."),
     ] = None,
     priority: Annotated[int, typer.Option(min=-1000, max=1000, help="The highest priority wins an election.")] = 0,
     lease_seconds: Annotated[
@@ -160,7 +160,7 @@ def delete(
     endpoint_id: EndpointId,
     force: Annotated[bool, typer.Option(help="Delete at once, without a STANDBY for the receiver.")] = False,
 ) -> None:
-    """Delete an endpoint. If its receiver may believe it active, the receiver gets STANDBY first."""
+    """Delete an endpoint. If its receiver may treat it as active, the receiver gets STANDBY first."""
     run = Invocation.of(ctx)
     run.call("DELETE", endpoint_path(endpoint_id), force="true" if force else None)
     run.print({"deleted": endpoint_id}, lambda _: f"{endpoint_id} is deleted")

@@ -28,7 +28,7 @@ def show_(ctx: typer.Context, resource_id: ResourceId) -> None:
 
 @app.command()
 def freeze(ctx: typer.Context, resource_id: ResourceId) -> None:
-    """Keep the active endpoint whatever hosts report, for maintenance. An alarm is on until you unfreeze."""
+    """For maintenance: keep the active endpoint, whatever its host reports. An alarm stays on until you unfreeze."""
     _freeze(ctx, resource_id, True)
 
 

@@ -130,7 +130,7 @@ def drill(
     resource_id: ResourceId,
     patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for each of the two failovers.")] = 30.0,
 ) -> None:
-    """Fail over and back, and print how long each took until all webhooks were delivered."""
+    """Fail over and back, and print how long each failover took until all webhooks were delivered."""
     run = Invocation.of(ctx)
     before = one_resource(run, resource_id)
     first = before["holder"]

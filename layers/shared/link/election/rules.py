@@ -144,7 +144,7 @@ def held_until(e: Endpoint) -> int:
 
 
 def on_hold(e: Endpoint, now: int) -> bool:
-    """Whether it is passed over while another endpoint is ready."""
+    """Whether it cannot be elected while an endpoint is ready that is not on hold."""
     return now < held_until(e)
 
 
