@@ -154,14 +154,14 @@ import boto3
 from tests.simulation.store import Store, refused
 from tests.support.deployed import settings
 from tests.support.functions import Context
-from tests.support.registrations import ROW
+from tests.support.registrations import STORED
 
 class Keys:
     def re_encrypt(self, **_):
         raise refused("DisabledException", "ReEncrypt")
 
 store = Store(settings())
-store.put_item(TableName="endpoints", Item=ROW)
+store.put_item(TableName="endpoints", Item=STORED)
 boto3.client = lambda service, **_: Keys() if service == "kms" else store
 from functions.key_rotation.app import handler
 try:

@@ -131,7 +131,7 @@ def test_an_unsent_attempt_delays_no_other_and_is_made_a_second_later(
     asked_at = world.clock.now()
     with caplog.at_level(logging.INFO):
         world.reconciler.run(RESOURCE, Trigger(Cause("wake_up", "message"), woken_for=0), lambda: 30.0)
-    assert world.receiver.told() == [("london", "STANDBY", 1, 1), ("paris", "ACTIVATED", 1, 1)]
+    assert world.receiver.delivered() == [("london", "STANDBY", 1, 1), ("paris", "ACTIVATED", 1, 1)]
     assert [request.attempt for request in world.receiver.requests] == [1, 1], "what was not sent is no attempt"
     assert started[-1] - asked_at >= 1_000
     unsent, *sent = [record for record in caplog.records if record.message == "webhook.attempted"]
