@@ -45,7 +45,7 @@ from link.reports import Report
 from link.store import locks, queues
 from link.store.lock_item import due_shard
 from link.sweep import Sweep
-from tests.simulation.promises import Broken, Promises
+from tests.simulation.promises import Broken, Promises, Request
 from tests.simulation.store import Item, Keys, Store, refused
 from tests.support.deployed import environment
 from tests.support.ids import NOW, RESOURCE
@@ -82,6 +82,8 @@ class Process:
     dead: bool = False
     frozen_until: int = 0
     ends_at: int = 0
+    request: Report | Request | None = None
+    """What its present invocation was called for, unless it is a wake-up."""
     tasks: list[Task] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -357,15 +359,22 @@ class Cloud(Time):
         """Whether an invocation is under way, or waits for its turn."""
         return bool(self.running or self._waiting)
 
-    def invoke(self, kind: str, work: Callable[[Process], None], repeat: Callable[[], None]) -> None:
+    def invoke(
+        self,
+        kind: str,
+        work: Callable[[Process], None],
+        repeat: Callable[[], None],
+        request: Report | Request | None = None,
+    ) -> None:
         """One invocation. `repeat` follows when it did not end well; it is killed when its time is over."""
         if self.one_at_a_time and (self.running or not self.serving):
-            self._waiting.append(lambda: self.invoke(kind, work, repeat))
+            self._waiting.append(lambda: self.invoke(kind, work, repeat, request))
             return
         process = self.process(kind)
         self.running.append(process)
         process.tasks = [task for task in process.tasks if not task.done]
         process.ends_at = self.now + INVOCATION_MS
+        process.request = request
         ended = succeeded = False
 
         def run() -> None:
@@ -422,7 +431,7 @@ class Cloud(Time):
             except Rejected as rejected:
                 self.note(f"rejected: {rejected.code}")
 
-        self.invoke("handlers", work, lambda: self._receive(event))
+        self.invoke("handlers", work, lambda: self._receive(event), event)
 
     def message(self, body: str) -> None:
         """A status event as its queue has it."""
@@ -463,7 +472,10 @@ class Cloud(Time):
         self.invoke("refresh", work, lambda: None)
 
     def operator(
-        self, command: Callable[[ControlPlane], Any], done: Callable[[Any], None] = lambda answer: None
+        self,
+        command: Callable[[ControlPlane], Any],
+        done: Callable[[Any], None] = lambda answer: None,
+        request: Request | None = None,
     ) -> None:
         """A call of the API; `done` gets its answer or the error it came to, None when the process crashed."""
 
@@ -480,7 +492,7 @@ class Cloud(Time):
                 raise
             done(answer)
 
-        self.invoke("api", work, lambda: None)
+        self.invoke("api", work, lambda: None, request)
 
 
 class VirtualClock(Clock):

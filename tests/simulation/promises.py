@@ -1,7 +1,9 @@
 """The promises, checked at every write, at every byte that leaves and at the end of a history.
 
-What is expected comes from what hosts reported, what operators asked and what went over the wire. From the code under
-test only the stored item's form is taken.
+Every oracle is one `hold`, and docs/testing.md lists them. What is expected comes from what hosts reported, what
+operators asked and what went over the wire. From the code under test only the stored item's form is taken: who holds
+the lock in which epoch, each endpoint's status and sequence, the last report, a claim's token, whether it is frozen.
+`Shares:` says what an oracle has in common with the code, so that both could be wrong together.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from link.election.state import NEVER, Endpoint, Resource, Status
+from link.reports import Report
 from link.store.lock_item import from_item
 from tests.support.ids import NOW as START
 from tests.support.ids import RESOURCE
@@ -32,12 +35,26 @@ LEAVES_MS = 8_000
 FLAPS, FLAPPING_MS, STEADY_MS = 3, 3 * 1_200_000, 5_000
 """An endpoint that lost the lock so often, each time within 20 minutes of the last, may have to be ready that long."""
 CLOCKS_MS = 2_000
+"""How far the clocks of two processes are apart."""
 SWEEP_MS = 75_000
 """Within this whatever was lost is found: a sweep, and an invocation."""
 
 
 class Broken(BaseException):
     """A promise, and how it was broken. The code under test must not catch it."""
+
+
+@dataclass
+class Request:
+    """What an operator asks."""
+
+    kind: str
+    endpoint_id: str
+    asked_at: int
+    body: dict[str, Any] = field(default_factory=dict)
+    command: str = ""
+    written_at: int | None = None
+    """When the first write of the invocation that has it took place."""
 
 
 @dataclass
@@ -93,17 +110,25 @@ class Promises:
         self._called_at: dict[int, int] = {}
         self._at_fault: dict[int, int] = {}
         """The processes whose present call meets a fault, and what it excuses."""
+        self._heard: dict[str, tuple[int, int, Status]] = {}
+        """The newest report of each endpoint that a write took in: its time, rank and status."""
+        self._lease: dict[str, int | None] = {}
+        """The lease that an operator registered or last changed, in seconds."""
         self._lease_end: dict[str, int | None] = {}
         """Until when an endpoint may be elected on its last report; None: for ever."""
+        self._leaving: set[str] = set()
         self._urls: dict[str, str] = {}
         self._losses: dict[str, list[int]] = defaultdict(list)
         """When an endpoint lost the lock by its own report or silence."""
         self._up_since: dict[str, int] = {}
-        self._asked: list[tuple[str, int, int]] = []
-        """(endpoint, its sequence, when it was asked for once more)."""
+        self._asked: list[Request] = []
+        """The redelivers that were answered."""
         self._taken: list[Wire] = []
+        self._confirmed: dict[str, tuple[Wire, int]] = {}
+        """The last ACTIVATED that was answered with 2xx and met no fault, and when it was answered."""
 
-    def hold(self, promise: int, holds: bool, *says: object) -> None:
+    def hold(self, oracle: str, promise: int, holds: bool, *says: object) -> None:
+        """One oracle's word on whether a promise is kept."""
         if not holds and self.broken is None:
             self.broken = f"promise {promise} at {(self._cloud.now - START) / 1000:.3f}: {' '.join(map(str, says))}"
         if self.broken is not None:
@@ -113,6 +138,10 @@ class Promises:
 
     def reported(self, endpoint_id: str, status: Status, at: int) -> None:
         self.reports[endpoint_id].append((at, RANK[status], status))
+
+    def redelivered(self, request: Request) -> None:
+        """An operator was told that the status is delivered again."""
+        self._asked.append(request)
 
     def calling(self, process: Process, arguments: dict[str, Any]) -> None:
         """No time has passed since the code looked at its clock."""
@@ -137,30 +166,34 @@ class Promises:
             return
         old, new = self.resource, from_item(items[settings.locks_table])
         row = items.get(settings.transitions_table)
+        self._in_time()
         self.resource = new
         process = self._cloud.current.process
         called_at = self._called_at[id(process)]
         if self._cloud.trace is not None:
             self._cloud.note(f"writes {new.version}: {shown(new)}")
 
-        self.hold(2, new.version == old.version + 1, "version", old.version, "->", new.version)
+        request = process.request
+        # Shares: the version, which every conditional write has to match.
+        self.hold("versions", 2, new.version == old.version + 1, "version", old.version, "->", new.version)
         active = [i for i, e in new.endpoints.items() if e.status is Status.ACTIVATED]
-        self.hold(1, active == ([new.holder] if new.holder else []), "active", active, "holder", new.holder)
-        kind = row["cause"]["M"]["kind"]["S"] if row else ""
-        kept = not (old.frozen and new.frozen) or new.holder == old.holder or kind == "failover"
-        self.hold(1, kept, "frozen, and yet the holder changed from", old.holder, "to", new.holder)
-        self.hold(1, not new.frozen or new.holder is not None, "frozen without a holder")
-        were_up = {i for i, e in old.endpoints.items() if self._is_up(i, e, called_at)}
-        for i, e in new.endpoints.items():
-            self._follow_lease(i, old.endpoints.get(i), e, called_at)
-            asked_before = old.endpoints[i].requested_at if i in old.endpoints else 0
-            if e.requested_at and e.requested_at != asked_before:
-                self._asked.append((i, e.sequence, self._cloud.now))
+        # Shares: nothing but the item's form.
+        self.hold("one active", 1, active == ([new.holder] if new.holder else []), active, "holder", new.holder)
+        fails_over = isinstance(request, Request) and request.kind == "failover"
+        kept = not (old.frozen and new.frozen) or new.holder == old.holder or fails_over
+        # Shares: nothing but the item's form; the exception is the operator's request.
+        self.hold("frozen keeps", 1, kept, "frozen, and yet the holder changed from", old.holder, "to", new.holder)
+        # Shares: nothing but the item's form.
+        self.hold("frozen has", 1, not new.frozen or new.holder is not None, "frozen without a holder")
+        were_up = {i for i in old.endpoints if self._is_up(i, called_at)}
+        self._heed(request, new, called_at)
         granted = new.holder is not None and (new.holder != old.holder or new.epoch != old.epoch)
-        self.hold(2, new.epoch == old.epoch + granted, "epoch", old.epoch, "->", new.epoch, "holder", new.holder)
-        if granted:
-            self.hold(2, self.epochs.setdefault(new.epoch, new.holder or "") == new.holder, "shared", new.epoch)
-            self._lease_is_on(new, called_at)
+        # Shares: nothing but the item's form. It grows with each grant, so no two grants share one.
+        self.hold("epochs", 2, new.epoch == old.epoch + granted, "epoch", old.epoch, "->", new.epoch, new.holder)
+        if new.holder is not None and granted:
+            self.epochs[new.epoch] = new.holder
+            # Shares: from when a lease counts (min of report and arrival). No stored field, but the writer's clock.
+            self.hold("granted to ready", 6, self._is_up(new.holder, called_at), new.holder, "is not ready")
         for i, e in new.endpoints.items():
             was = old.endpoints.get(i)
             if was is None or was.status is not e.status:
@@ -168,72 +201,103 @@ class Promises:
                 if was is not None:
                     changes = [c["M"] for c in row["changes"]["L"]] if row else []
                     told = any(c["endpoint_id"]["S"] == i and c["to"]["S"] == e.status for c in changes)
-                    self.hold(3, told, "no row in the audit for", i, was.status, "->", e.status)
+                    # Shares: nothing but the form of item and row.
+                    self.hold("audit", 3, told, "no row in the audit for", i, was.status, "->", e.status)
             claimed = e.claim is not None and (was is None or was.claim is None or was.claim.token != e.claim.token)
             if claimed and e.status is not Status.ACTIVATED and i in self._believed:
                 self._believed[i].claims.append(
                     Claimed(process, called_at, self._cloud.now, self._at_fault.get(id(process), NEVER))
                 )
         self._follow_losses(old, new, were_up, called_at)
-        self._in_time(old)
         registration = items.get(settings.endpoints_table)
         if registration is not None:
             i, url = registration["endpoint_id"]["S"], registration["url"]["S"]
             stays = self._urls.get(i, url) == url
-            self.hold(3, stays or i not in self._believed, i, "moved while its old receiver believes it active")
+            # Shares: nothing; what a receiver believes comes from the wire.
+            self.hold("old receiver", 3, stays or i not in self._believed, i, "moved while it is believed active")
             self._urls[i] = url
-        if kind == "failover" and row is not None:
-            command = row["cause"]["M"]["id"]["S"]
-            self.hold(3, command not in self.commands, "the command was carried out twice:", command)
-            self.commands.add(command)
+        # Another election may take place in the write of a failover.
+        moved = new.holder is not None and new.holder != old.holder and new.endpoints[new.holder].reason == "failover"
+        if moved and isinstance(request, Request) and request.kind == "failover":
+            once = request.command not in self.commands
+            # Shares: the reason that the new holder's receiver is told.
+            self.hold("failover once", 3, once, "the command was carried out twice:", request.command)
+            self.commands.add(request.command)
 
-    def _is_up(self, i: str, e: Endpoint, called_at: int) -> bool:
+    def _heed(self, request: Report | Request | None, new: Resource, called_at: int) -> None:
+        """What a write took in: the report or request of its invocation. The same again in each of its later writes.
+
+        A lease runs from the report, and anew from a change of its length, unless it had ended.
+        """
+        if request is None:
+            return
+        i = request.endpoint_id
+        if isinstance(request, Report):
+            word = (request.at, RANK[request.status], request.status)
+            if i in new.endpoints and (i not in self._heard or word > self._heard[i]):
+                self._heard[i] = word
+                if request.status is Status.ACTIVATED:
+                    self._lease_end[i] = _later(min(called_at, request.at), self._lease[i])
+            return
+        if request.written_at is None:
+            request.written_at = self._cloud.now
+        if request.kind == "register":
+            for added in new.endpoints.keys() - self._lease.keys():
+                self._lease[added] = request.body.get("lease_seconds")
+        elif request.kind == "change" and request.body.get("lease_seconds", self._lease[i]) != self._lease[i]:
+            seconds = request.body["lease_seconds"]
+            if self._is_up(i, called_at):
+                self._lease_end[i] = _later(called_at, seconds)
+            self._lease[i] = seconds
+        elif request.kind == "delete":
+            self._leaving.add(i)
+
+    def _is_up(self, i: str, now: int) -> bool:
+        """Whether it may be elected: its host last reported ACTIVATED, in time, and no operator deleted it."""
         end = self._lease_end.get(i)
-        return e.reported is Status.ACTIVATED and not e.deleting and (end is None or called_at < end)
+        heard = i in self._heard and self._heard[i][2] is Status.ACTIVATED
+        return heard and i not in self._leaving and (end is None or now < end)
 
     def _follow_losses(self, old: Resource, new: Resource, were_up: set[str], called_at: int) -> None:
         """Without a holder no endpoint is ready, except one that lost the lock again and again and is just back."""
-        lost = new.endpoints.get(old.holder or "")
-        if lost is not None and old.holder != new.holder and lost.reason in ("demoted", "failing", "lease_expired"):
-            self._losses[old.holder or ""].append(called_at)
-        for i, e in new.endpoints.items():
-            if not self._is_up(i, e, called_at):
+        request = self._cloud.current.process.request
+        taken_away = isinstance(request, Request) and request.kind in ("failover", "delete")
+        if old.holder is not None and old.holder != new.holder and not taken_away:
+            self._losses[old.holder].append(called_at)
+        for i in new.endpoints:
+            if not self._is_up(i, called_at):
                 continue
             if i not in were_up or i == old.holder:
                 self._up_since[i] = called_at
             waits = self._flaps(i, called_at) and called_at < self._up_since[i] + STEADY_MS + CLOCKS_MS
-            self.hold(7, new.holder is not None or waits, i, "is ready, and nobody holds the lock")
+            # Shares: from when a lease counts; three losses and 5 s, the window of docs/guarantees.md.
+            self.hold("no idle lock", 7, new.holder is not None or waits, i, "is ready, and nobody holds the lock")
 
     def _flaps(self, i: str, now: int) -> bool:
         return len([at for at in self._losses[i] if now - at < FLAPPING_MS]) >= FLAPS
 
-    def _lease_is_on(self, new: Resource, called_at: int) -> None:
-        i = new.holder or ""
-        self.hold(6, any(status is Status.ACTIVATED for _, _, status in self.reports[i]), i, "never asked for it")
-        end = self._lease_end.get(i)
-        self.hold(6, end is None or called_at < end, i, "has been silent too long")
+    def _in_time(self) -> None:
+        """A holder whose lease has ended does not go on for long, and one that was told is told again in time."""
+        cloud, resource = self._cloud, self.resource
+        holder = resource.holder
+        if holder is None:
+            return
+        end = self._lease_end.get(holder)
+        if end is not None and not resource.frozen:
+            # Shares: from when a lease counts.
+            self._prompt("lease ends", end, f"the lease of {holder} ended long ago")
+        if holder in self._confirmed and not cloud.faults:
+            wire, at = self._confirmed[holder]
+            late = wire.epoch == resource.epoch and cloud.now > at + cloud.settings.refresh_ms + SWEEP_MS
+            # Shares: the setting.
+            self.hold("refresh late", 8, not late, holder, "was told last at", at - START)
 
-    def _follow_lease(self, i: str, was: Endpoint | None, e: Endpoint, called_at: int) -> None:
-        """A lease runs from the report, and anew from a change of its length, unless it had ended."""
-        news = was is None or (e.reported, e.reported_at) != (was.reported, was.reported_at)
-        if news and e.reported is Status.ACTIVATED:
-            self._lease_end[i] = _later(min(called_at, e.reported_at), e.lease_seconds)
-        end = self._lease_end.get(i)
-        if was is not None and e.lease_seconds != was.lease_seconds and (end is None or called_at < end):
-            self._lease_end[i] = _later(called_at, e.lease_seconds)
-
-    def _in_time(self, before: Resource) -> None:
-        """A holder whose lease has ended does not go on for long."""
-        holder = before.endpoints.get(before.holder or "")
-        if holder is not None and holder.lease_expires_at is not None and not before.frozen:
-            self._prompt(holder.lease_expires_at, f"the lease of {before.holder} ended long ago")
-
-    def _prompt(self, since: int, says: str) -> None:
+    def _prompt(self, oracle: str, since: int, says: str) -> None:
         cloud = self._cloud
         if cloud.faults:
-            self.hold(7, cloud.now <= max(since, cloud.last_fault) + SWEEP_MS, says)
+            self.hold(oracle, 7, cloud.now <= max(since, cloud.last_fault) + SWEEP_MS, says)
         else:
-            self.hold(7, cloud.now <= since + PROMPT_MS + PROMPT_CALLS * cloud.call_ms, says)
+            self.hold(oracle, 7, cloud.now <= since + PROMPT_MS + PROMPT_CALLS * cloud.call_ms, says)
 
     # Every byte
 
@@ -244,33 +308,51 @@ class Promises:
         i = wire.endpoint_id
         cloud.note(f"sends {i} {wire.status} epoch {wire.epoch} sequence {wire.sequence} {wire.reason}")
         last = self._last.get(i)
-        self.hold(4, last is None or wire.sequence >= last.sequence, wire, "after", last)
+        # Shares: nothing; all of it is read from the wire.
+        self.hold("sequence order", 4, last is None or wire.sequence >= last.sequence, wire, "after", last)
         _, other = self._flying.get(i, (None, None))
-        self.hold(4, other is None or cloud.now >= other.sent_at + ATTEMPT_MS, wire, "while under way:", other)
+        # Shares: how long an attempt takes at most; the begin and the end are those of the connection.
+        alone = other is None or cloud.now >= other.sent_at + ATTEMPT_MS
+        self.hold("one attempt", 4, alone, wire, "while under way:", other)
         same = self._told.setdefault((i, wire.sequence), (wire.status, wire.epoch))
-        self.hold(3, same == (wire.status, wire.epoch), wire, "was", same)
+        # Shares: nothing; all of it is read from the wire.
+        self.hold("one meaning", 3, same == (wire.status, wire.epoch), wire, "was", same)
         if wire.status == "ACTIVATED":
-            self.hold(
-                2, self.epochs.get(wire.epoch) == i, wire, "but the epoch is that of", self.epochs.get(wire.epoch)
-            )
+            granted_to = self.epochs.get(wire.epoch)
+            # Shares: nothing but the item's form.
+            self.hold("epoch on the wire", 2, granted_to == i, wire, "but the epoch is that of", granted_to)
             self._broken_before(wire, cloud.current.process.skew)
             self._believed[i] = Belief()
         else:
-            self.hold(8, wire.reason != "refresh", wire)
             if i in self._believed and self._believed[i].left_at is None:
                 self._believed[i].left_at = cloud.now
+        if wire.reason == "refresh":
+            # Shares: nothing; all of it is read from the wire.
+            self.hold("no standby refreshed", 8, wire.status == "ACTIVATED", wire)
+            # Shares: the setting. After a fault the sender may not know of the 2xx.
+            self.hold("refresh early", 8, self._may_refresh(i), wire, "last 2xx:", self._confirmed.get(i))
         self._last[i] = wire
         self._flying[i] = (connection, wire)
         self.requests.append(wire)
+
+    def _may_refresh(self, i: str) -> bool:
+        cloud = self._cloud
+        if i not in self._confirmed:
+            return bool(cloud.faults)
+        wire, at = self._confirmed[i]
+        apart_ms = CLOCKS_MS if len(cloud.skews) > 1 else 0
+        return cloud.last_fault >= wire.sent_at or cloud.now >= at + cloud.settings.refresh_ms - apart_ms
 
     def _broken_before(self, wire: Wire, skew: int) -> None:
         for o, belief in self._believed.items():
             if o == wire.endpoint_id:
                 continue
-            self.hold(5, self._waited(belief, skew), wire, "while the receiver believes", o, "active:", belief)
+            # Shares: when a claim was written, for the named windows; the bytes' times are from the wire.
+            self.hold("broken before", 5, self._waited(belief, skew), wire, "while it believes", o, "active:", belief)
             other = self._flying.get(o)
             ended = other is None or other[1].status != "ACTIVATED" or wire.sent_at >= other[1].sent_at + ATTEMPT_MS
-            self.hold(5, ended, wire, "while under way:", other)
+            # Shares: how long an attempt takes at most; the begin and the end are those of the connection.
+            self.hold("old attempt ended", 5, ended, wire, "while under way:", other)
 
     def _waited(self, belief: Belief, skew: int) -> bool:
         """Whether a byte of a STANDBY has left, and HandoverTimeout has passed since its first attempt began.
@@ -299,7 +381,10 @@ class Promises:
             return
         self._taken.append(wire)
         if not self._cloud.faults and wire.sequence > self._applied[i]:
-            self._prompt(self.changed_at[i], f"{i} was told late")
+            # Shares: nothing but the item's form.
+            self._prompt("told in time", self.changed_at[i], f"{i} was told late")
+        if wire.status == "ACTIVATED" and connection.fault is None:
+            self._confirmed[i] = (wire, self._cloud.now)
         if wire.status == "STANDBY":
             self._believed.pop(i, None)
         if wire.sequence < self._applied[i]:
@@ -319,26 +404,34 @@ class Promises:
     # The end
 
     def time_passed(self) -> None:
-        self._in_time(self.resource)
+        self._in_time()
 
     def settled(self, deleted: set[str]) -> None:
         """Nothing is under way, and everyone knows the truth."""
         cloud, resource = self._cloud, self.resource
         rows = {key[0][1] for key in cloud.store.tables[cloud.settings.endpoints_table]}
-        self.hold(3, rows == set(resource.endpoints), "rows", rows, "entries", set(resource.endpoints))
+        # Shares: nothing but the form of item and registration.
+        self.hold("rows", 3, rows == set(resource.endpoints), "rows", rows, "entries", set(resource.endpoints))
         gone = deleted & set(resource.endpoints)
-        self.hold(3, not gone, "deleted, and still there:", gone)
+        # Shares: nothing.
+        self.hold("deleted", 3, not gone, "deleted, and still there:", gone)
+        taken = {(w.endpoint_id, w.sequence) for w in self._taken}
         for i, e in resource.endpoints.items():
-            self.hold(3, e.delivered_sequence == e.sequence, i, "is owed", e)
+            # Shares: the sequence of the newest status; that it was delivered is the receiver's word.
+            self.hold("delivered", 3, e.sequence == 0 or (i, e.sequence) in taken, i, "is owed", e)
             newest = max(self.reports[i], default=None)
             known = (e.reported_at, RANK[e.reported], e.reported) if e.reported is not None else None
-            self.hold(6, known == newest, i, "reported", newest, "and is known as", known)
+            # Shares: which of two reports at the same time counts, which is the promise itself.
+            self.hold("reports", 6, known == newest, i, "reported", newest, "and is known as", known)
         ready = [i for i in resource.endpoints if self._is_ready(i)]
         holds = resource.frozen or (resource.holder in ready if ready else resource.holder is None)
-        self.hold(7, holds, "ready", ready, "holder", resource.holder)
-        for i, sequence, at in self._asked:
-            again = any(w.endpoint_id == i and w.sequence >= sequence and w.sent_at >= at for w in self._taken)
-            self.hold(3, again or i not in resource.endpoints, i, "was not told once more since", at - START)
+        # Shares: from when a lease counts.
+        self.hold("ready holder", 7, holds, "ready", ready, "holder", resource.holder)
+        for request in self._asked:
+            i, since = request.endpoint_id, request.written_at or request.asked_at
+            again = any(w.endpoint_id == i and w.sent_at >= since for w in self._taken)
+            # Shares: nothing; the operator was answered.
+            self.hold("redelivered", 3, again or i not in resource.endpoints, i, "not told again since", since - START)
         for i, e in resource.endpoints.items():
             if i != resource.holder and self.reports[i]:
                 newest_status = max(self.reports[i])[2]
@@ -349,8 +442,10 @@ class Promises:
                 elif newest_status is Status.ACTIVATED and self._flaps(i, cloud.now):
                     # On hold: it is announced when the hold is over.
                     wanted.add(Status.FAILING)
-                self.hold(6, e.status in wanted, i, "is", e.status, "and should be", wanted)
-        self.hold(3, self.slot == resource.holder, "the receiver believes", self.slot, "holder", resource.holder)
+                # Shares: from when a lease counts.
+                self.hold("status", 6, e.status in wanted, i, "is", e.status, "and should be", wanted)
+        # Shares: the receiver's rule, written here a second time.
+        self.hold("receiver agrees", 3, self.slot == resource.holder, "it believes", self.slot, "not", resource.holder)
 
     def _is_ready(self, endpoint_id: str) -> bool:
         reports, end = self.reports[endpoint_id], self._lease_end.get(endpoint_id)
