@@ -560,7 +560,7 @@ RULES = (
         "report: time and rank",
         "the greater pair of time and rank wins",
         "the last report to arrive wins",
-        History(0, promise=6),
+        History(0, promise=7),
         (Function(rules.supersedes, any_report_supersedes),),
         protocol="A report is accepted only if",
     ),

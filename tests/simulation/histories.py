@@ -28,8 +28,6 @@ SOON_MS = 270_000
 """The same after one or two faults: nobody waits that long for a receiver."""
 REFRESH_MS = 120_000
 SHORT_REFRESH_MS = 20_000
-CALLS = 1_500
-"""More than any history needs: three times as many as the longest of 100,000."""
 
 
 @dataclass
@@ -190,8 +188,6 @@ def play(cloud: Cloud, tell: Callable[[Story], None], *, recovery_ms: int, and_r
         while cloud.faults and cloud.now < cloud.last_fault + recovery_ms:
             cloud.run(cloud.last_fault + recovery_ms)
         cloud.promises.settled(story.deleted)
-        # Shares: nothing.
-        cloud.promises.hold("calls", 7, cloud.calls < CALLS, "somebody asks without pause:", cloud.calls, "calls")
         if and_refresh:
             _refreshed(cloud)
     except Broken as error:

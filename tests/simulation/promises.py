@@ -36,6 +36,8 @@ FLAPS, FLAPPING_MS, STEADY_MS = 3, 3 * 1_200_000, 5_000
 """An endpoint that lost the lock so often, each time within 20 minutes of the last, may have to be ready that long."""
 CLOCKS_MS = 2_000
 """How far the clocks of two processes are apart."""
+CALLS = 1_500
+"""More than any history needs: three times as many as the longest of 100,000."""
 SWEEP_MS = 75_000
 """Within this whatever was lost is found: a sweep, and an invocation."""
 
@@ -145,6 +147,8 @@ class Promises:
 
     def calling(self, process: Process, arguments: dict[str, Any]) -> None:
         """No time has passed since the code looked at its clock."""
+        # Shares: nothing.
+        self.hold("calls", 7, self._cloud.calls < CALLS, "a process calls without pause")
         self._called_at[id(process)] = self._cloud.now + process.skew
         self._at_fault.pop(id(process), None)
 
