@@ -716,7 +716,7 @@ SIMULATOR = (
         "simulator: promise 3",
         "an attempt is claimed for longer than it takes",
         "a claim ends when it begins",
-        History(0, promise=3),
+        History(25, promise=3),
         (Attribute(deliveries, "CLAIM_MS", 0),),
     ),
     Mutant(
