@@ -75,11 +75,11 @@ class Sends:
         return True
 
     def begin(self, attempt: Begun) -> None:
-        """An attempt says that it begins."""
+        """Takes note that an attempt begins."""
         self._arrived.put(attempt)
 
     def wait(self, seconds: float) -> list[Begun | Outcome]:
-        """What the attempts have said; waits for the first word, at most `seconds`."""
+        """The begins and outcomes that have arrived; waits for the first one, at most `seconds`."""
         arrived = []
         try:
             arrived.append(self._arrived.get(timeout=max(0.0, seconds)))
@@ -174,7 +174,7 @@ class Reconciler:
         try:
             resource = self._run(resource_id, trigger, seconds_left, sends)
         finally:
-            # Also on errors: Lambda freezes the process when we return, and a leftover thread would send when it thaws.
+            # Also on errors: when we return, Lambda stops the process; a thread would send when it resumes.
             while sends.under_way and seconds_left() > 0:
                 sends.wait(seconds_left())
         if rules.lacks_holder(resource):
@@ -220,7 +220,7 @@ class Reconciler:
                 if move.then is Then.SLEEP:
                     self._clock.pause(move.seconds)
                     break
-                # That an attempt begins is not worth a write: the next one has it.
+                # The begin of an attempt needs no write of its own: the next write has it.
                 if not (arrived := sends.wait(move.seconds)):
                     break
                 said += arrived
@@ -265,7 +265,7 @@ class Reconciler:
         return committed
 
     def _with(self, resource: Resource, said: list[Begun | Outcome], now: int) -> Resource:
-        """The resource with what its attempts have said."""
+        """The resource after these begins and outcomes."""
         for one in said:
             if isinstance(one, Begun):
                 resource = begun(resource, one, self._handover_ms)
@@ -299,7 +299,7 @@ class Reconciler:
             )
             result = Result(ResultKind.UNREADABLE, f"crashed_{type(error).__name__}")
         if result.kind is not ResultKind.TOO_LATE:
-            # The same again, unless the plugin said nothing or did not come so far.
+            # Repeats the begin, or is the first one if the plugin did not call it.
             begin()
         return self._ended(d, result)
 
@@ -329,7 +329,7 @@ class Reconciler:
             registration = self._registrations.at_revision(d.endpoint_id, d.revision)
         except FAULTS as error:
             return Result(ResultKind.UNREADABLE, f"registration_unreadable_{error_code(error)}")
-        # Row and entry change in one transaction, so an older row means that the table was edited by hand.
+        # Registration and entry change in one transaction, so an older registration was edited by hand.
         if registration is None or registration.revision < d.revision:
             return Result(ResultKind.UNREADABLE, "registration_missing")
         if registration.revision > d.revision:

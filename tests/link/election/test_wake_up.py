@@ -344,3 +344,9 @@ def test_a_step_keeps_the_losses_of_twenty_minutes_and_none_without_damping(
 )
 def test_a_resource_without_holder_is_looked_at_every_ten_minutes(item: Resource, due_at: int) -> None:
     assert next_due(item, NOW, REFRESH_MS) == due_at
+
+
+def test_an_endpoint_on_hold_is_elected_at_once_when_damping_is_switched_off() -> None:
+    on_hold = resource(paris=waiting(losses=3, lost_at=NOW - 1, ready_since=NOW))
+    after, _ = settle(on_hold, NOW, refresh_ms=REFRESH_MS, damping=False)
+    assert after.holder == "paris"

@@ -65,8 +65,9 @@ def settle(
     Returns the item to commit, and whether the caller, after the commit, has to put a wake-up message. Without
     `damping` no endpoint is put on hold.
     """
-    resource = rules.drop_delivered(rules.elect(resource, now))
+    # First: damping may have been switched off while an endpoint was on hold.
     resource = rules.forget_losses(resource, now - rules.LOSSES_KEPT_MS - 1 if damping else NEVER)
+    resource = rules.drop_delivered(rules.elect(resource, now))
     if claiming is not None:
         resource = claim_due(
             resource,
