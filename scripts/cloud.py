@@ -237,10 +237,12 @@ def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
             key = hashlib.sha256(archive).hexdigest()
             s3.put_object(Bucket=BUCKET, Key=key, Body=archive)
             resource["Properties"][place] = f"s3://{BUCKET}/{key}"
+    # Like SAM through S3, because a template in the call itself may have 51,200 bytes only.
+    s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(stack))
     cloudformation = cloud.client("cloudformation")
     cloudformation.create_stack(
         StackName=STACK,
-        TemplateBody=json.dumps(stack),
+        TemplateURL=f"{cloud.endpoint_url}/{BUCKET}/template.json",
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )

@@ -1,4 +1,4 @@
-"""Starts MiniStack with what its AUTH=true gets wrong about our policies put right.
+"""Starts MiniStack with what it gets wrong about our policies and template put right.
 
 Run by scripts/cloud.py with the interpreter of .local/cloud.
 """
@@ -11,6 +11,7 @@ import sys
 from typing import Any
 
 from ministack.core import iam_actions
+from ministack.services.cloudformation import provisioners
 
 VERSION = "1.5.33"
 if importlib.metadata.version("ministack") != VERSION:
@@ -39,6 +40,11 @@ def _as_aws_authorizes(*arguments: Any) -> str | None:
 
 iam_actions.request_tag_context = _with_encryption_context
 iam_actions.extract_iam_action = _as_aws_authorizes
+# MiniStack refuses a stack with a saved query of CloudWatch Logs Insights. Only AWS's console uses one.
+provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {
+    "create": lambda logical_id, properties, stack: (logical_id, {}),
+    "delete": lambda physical_id, properties: None,
+}
 
 if __name__ == "__main__":
     from ministack.app import main

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import operator
@@ -650,6 +651,142 @@ def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_th
         assert [{"Name": each, "Value": emitted[each]} for each in dimensions] == alarm["Dimensions"]
         variable = resources["ReconcileFunction"]["Properties"]["Environment"]["Variables"]
         assert alarm["Namespace"] == variable["POWERTOOLS_METRICS_NAMESPACE"]
+
+
+# --- Dashboard and saved queries
+
+# What the dashboard has besides the alarms' metrics, each with the dimensions of an alarm in the same namespace.
+GRAPHS_WITHOUT_ALARM = {
+    ("AWS/Lambda", "Duration"),
+    ("AWS/DynamoDB", "ReadThrottleEvents"),
+    ("AWS/DynamoDB", "WriteThrottleEvents"),
+}
+QUERY_LANGUAGE = {
+    *("fields", "filter", "in", "not", "and", "sort", "stats", "count", "max", "as", "by", "asc", "desc", "limit")
+}
+Metric = tuple[str, str, tuple[tuple[str, str], ...]]
+
+
+def as_text(value: Any) -> str:
+    """Return a value of the template as Fn::Sub writes it."""
+    match value:
+        case {"Ref": name}:
+            return f"${{{name}}}"
+        case {"Fn::GetAtt": [name, attribute]}:
+            return f"${{{name}.{attribute}}}"
+        case {"Fn::Sub": text}:
+            return str(text)
+    return str(value)
+
+
+def metrics_of_alarms(resources: dict[str, Resource]) -> set[Metric]:
+    return {
+        (
+            as_text(alarm["Namespace"]),
+            alarm["MetricName"],
+            tuple((each["Name"], as_text(each["Value"])) for each in alarm["Dimensions"]),
+        )
+        for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
+    }
+
+
+def widgets(resources: dict[str, Resource]) -> list[dict[str, Any]]:
+    [dashboard] = of_type(resources, "AWS::CloudWatch::Dashboard").values()
+    body: list[dict[str, Any]] = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+    return body
+
+
+def graphs(resources: dict[str, Resource]) -> list[Metric]:
+    """Return the dashboard's metrics; a leading "..." stands for what the metric before has there."""
+    found: list[Metric] = []
+    for widget in widgets(resources):
+        line: list[str] = []
+        for metric in widget["properties"]["metrics"]:
+            if isinstance(metric[0], dict):  # An expression.
+                continue
+            line = line[: 1 - len(metric)] + metric[1:] if metric[0] == "..." else metric
+            namespace, name, *dimensions = line
+            found.append((namespace, name, tuple(zip(dimensions[::2], dimensions[1::2], strict=True))))
+    return found
+
+
+def test_the_dashboard_shows_the_metric_of_every_alarm_once(resources: dict[str, Resource]) -> None:
+    shown = graphs(resources)
+    assert metrics_of_alarms(resources) - set(shown) == set()
+    assert len(shown) == len(set(shown))
+
+
+def test_the_dashboard_shows_only_metrics_that_the_code_or_a_resource_of_the_stack_emits(
+    resources: dict[str, Resource],
+) -> None:
+    alarms = metrics_of_alarms(resources)
+    known = {(namespace, dimensions) for namespace, _, dimensions in alarms}
+    tables = of_type(resources, "AWS::DynamoDB::Table")
+    for name, table in tables.items():
+        known.add(("AWS/DynamoDB", (("TableName", f"${{{name}}}"),)))
+        for index in table.get("GlobalSecondaryIndexes", []):
+            both = (("TableName", f"${{{name}}}"), ("GlobalSecondaryIndexName", index["IndexName"]))
+            known.add(("AWS/DynamoDB", both))
+    ours = {(namespace, metric) for namespace, metric, _ in alarms if f'metric("{metric}"' in product_code()}
+    [namespace] = {namespace for namespace, _ in ours}
+    emitted = {(namespace, metric) for metric in re.findall(r'\bmetric\("(\w+)"', product_code())}
+    for namespace, metric, dimensions in set(graphs(resources)) - alarms:
+        assert (namespace, metric) in emitted | GRAPHS_WITHOUT_ALARM
+        assert (namespace, dimensions) in known, metric
+
+
+def test_the_dashboard_searches_webhooks_under_the_dimensions_that_the_code_emits(
+    resources: dict[str, Resource], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [expression] = [
+        metric[0]["expression"]
+        for widget in widgets(resources)
+        for metric in widget["properties"]["metrics"]
+        if isinstance(metric[0], dict)
+    ]
+    variables = resources["ReconcileFunction"]["Properties"]["Environment"]["Variables"]
+    monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", variables["POWERTOOLS_SERVICE_NAME"])
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "from the template")
+    assert 'metric("Webhooks", result=result.kind, reason=result.category)' in product_code()
+    telemetry.metric("Webhooks", result="delivered", reason="delivered")
+    [dimensions] = json.loads(capsys.readouterr().out)["_aws"]["CloudWatchMetrics"][0]["Dimensions"]
+    # The namespace has characters that need the quotation marks.
+    schema = f'"{as_text(variables["POWERTOOLS_METRICS_NAMESPACE"])}",{",".join(sorted(dimensions))}'
+    assert expression == f"SEARCH('{{{schema}}} MetricName=\"Webhooks\"', 'Sum', 300)"
+
+
+def log_lines() -> dict[str, set[str]]:
+    """Return the keys of each log line by its message, as the code writes them."""
+    lines: dict[str, set[str]] = defaultdict(set)
+    for folder in ("functions", "layers/shared"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for call in ast.walk(ast.parse(path.read_text())):
+                match call:
+                    case ast.Call(
+                        func=ast.Attribute(value=ast.Name(id="logger")), args=[ast.Constant(value=str(name))]
+                    ):
+                        lines[name].update(str(keyword.arg) for keyword in call.keywords)
+    return lines
+
+
+def test_saved_queries_use_only_log_lines_and_keys_that_the_code_writes(resources: dict[str, Resource]) -> None:
+    written = log_lines()
+    queries = of_type(resources, "AWS::Logs::QueryDefinition")
+    assert len(queries) == 4
+    for name, query in queries.items():
+        text = query["QueryString"]
+        lines = re.findall(r'"([a-z_]+\.[a-z_]+)"', text)
+        assert lines, name
+        aliases = set(re.findall(r" as (\w+)", text))
+        used = set(re.findall(r"(?<!@)\b[a-z]\w*", re.sub(r'"[^"]*"', "", text))) - QUERY_LANGUAGE - aliases
+        # Powertools writes the line's name as `message`.
+        assert used - {"message"} <= set[str]().union(*(written[line] for line in lines)), name
+
+
+def test_saved_queries_read_log_groups_of_the_stack_under_names_of_the_stack(resources: dict[str, Resource]) -> None:
+    for query in of_type(resources, "AWS::Logs::QueryDefinition").values():
+        assert {group["Ref"] for group in query["LogGroupNames"]} <= of_type(resources, "AWS::Logs::LogGroup").keys()
+        assert query["Name"]["Fn::Sub"].startswith("${AWS::StackName}/")
 
 
 # --- API

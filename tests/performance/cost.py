@@ -104,14 +104,16 @@ def fixed() -> Dollars:
             * (ASSUMED["platform_log_bytes"] + BUDGET["log_bytes"]["sweep"])
             / 1e9
             * PRICES["CloudWatch Logs, GB"],
-            "Alarms and metrics": alarms() * PRICES["CloudWatch alarm-month"]
+            "CloudWatch": created("AWS::CloudWatch::Alarm") * PRICES["CloudWatch alarm-month"]
+            + created("AWS::CloudWatch::Dashboard") * PRICES["CloudWatch dashboard-month"]
             + ASSUMED["custom_metrics"] * PRICES["CloudWatch custom metric-month"],
         }
     )
 
 
-def alarms() -> int:
-    return (HERE.parents[1] / "template.yaml").read_text().count("Type: AWS::CloudWatch::Alarm")
+def created(kind: str) -> int:
+    """How many resources of a kind the template has."""
+    return (HERE.parents[1] / "template.yaml").read_text().count(f"Type: {kind}\n")
 
 
 def etcd() -> float:
@@ -275,7 +277,8 @@ def document() -> str:
     say(
         f"It costs as much as three etcd machines at {even} resources (at {even_hourly:,} with an hourly refresh). "
         "Three such machines cannot serve a million resources either. With nothing registered it costs "
-        f"${fixed().total():.2f}, most of it for alarms, metrics and the key."
+        f"${fixed().total():.2f}, most of it for the alarms, the metrics, the dashboard (free if the account has at "
+        "most three) and the key."
     )
 
     say("### Where the money goes")
