@@ -465,7 +465,7 @@ def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work
 
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
     named = {line for text in alarm_texts(resources).values() for line in re.findall(r"\b[a-z_]+\.[a-z_]+\b", text)}
-    assert named == {"webhook.attempted", "endpoint.changed", "key_rotation.failed"}
+    assert named == {"webhook.attempted", "endpoint.changed", "key_rotation.failed", "record.failed"}
     assert not {line for line in named if f'"{line}"' not in product_code()}
 
 
@@ -616,6 +616,40 @@ def test_an_alarm_on_a_resource_without_holder_lasts_from_one_look_at_it_to_the_
     assert resources["NoHolderAlarm"]["Properties"]["Period"] > 600
 
 
+def test_a_record_that_fails_again_and_again_raises_an_alarm_and_a_passing_fault_does_not(
+    resources: dict[str, Resource],
+) -> None:
+    alarm = resources["FailedRecordsAlarm"]["Properties"]
+    slowest = max(queue.get("VisibilityTimeout", 0) for queue in of_type(resources, "AWS::SQS::Queue").values())
+    assert alarm["Statistic"] == "Sum"
+    assert alarm["Period"] > slowest  # So that each period has a failure.
+    assert raised_by(alarm, [1, 1, 1])
+    assert not raised_by(alarm, [9, None, None])
+    assert not raised_by(alarm, [None, 9, 9])
+
+
+@pytest.mark.parametrize("metric", ["ReadThrottleEvents", "WriteThrottleEvents"])
+def test_every_table_and_every_index_has_an_alarm_for_its_throttles(
+    resources: dict[str, Resource], metric: str
+) -> None:
+    # DynamoDB counts the throttles of an index only under the name of the index.
+    expected = set()
+    for name, table in of_type(resources, "AWS::DynamoDB::Table").items():
+        expected.add((("TableName", f"${{{name}}}"),))
+        for index in table.get("GlobalSecondaryIndexes", []):
+            expected.add((("TableName", f"${{{name}}}"), ("GlobalSecondaryIndexName", index["IndexName"])))
+    found = {
+        tuple((each["Name"], as_text(each["Value"])) for each in alarm["Dimensions"]): alarm
+        for alarm in of_type(resources, "AWS::CloudWatch::Alarm").values()
+        if (alarm["Namespace"], alarm["MetricName"]) == ("AWS/DynamoDB", metric)
+    }
+    assert found.keys() == expected
+    for alarm in found.values():
+        assert alarm["Statistic"] == "Sum"
+        assert raised_by(alarm, [1])
+        assert not raised_by(alarm, [None])
+
+
 def test_every_alarm_notifies_the_topic(resources: dict[str, Resource]) -> None:
     notify = [{"Fn::If": ["HasAlarmTopic", {"Ref": "AlarmTopicArn"}, {"Ref": "AWS::NoValue"}]}]
     for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
@@ -637,6 +671,7 @@ def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_th
         "ReceiversRefused",
         "ResourcesFrozen",
         "EndpointsOnHold",
+        "FailedRecords",
     }
     code = product_code()
     variables = environment(resources, "ReconcileFunction")
@@ -655,12 +690,8 @@ def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_th
 
 # --- Dashboard and saved queries
 
-# What the dashboard has besides the alarms' metrics, each with the dimensions of an alarm in the same namespace.
-GRAPHS_WITHOUT_ALARM = {
-    ("AWS/Lambda", "Duration"),
-    ("AWS/DynamoDB", "ReadThrottleEvents"),
-    ("AWS/DynamoDB", "WriteThrottleEvents"),
-}
+# What the dashboard has besides the alarms' metrics, with the dimensions of an alarm in the same namespace.
+GRAPHS_WITHOUT_ALARM = {("AWS/Lambda", "Duration")}
 QUERY_LANGUAGE = {
     *("fields", "filter", "in", "not", "and", "sort", "stats", "count", "max", "as", "by", "asc", "desc", "limit")
 }
@@ -721,12 +752,6 @@ def test_the_dashboard_shows_only_metrics_that_the_code_or_a_resource_of_the_sta
 ) -> None:
     alarms = metrics_of_alarms(resources)
     known = {(namespace, dimensions) for namespace, _, dimensions in alarms}
-    tables = of_type(resources, "AWS::DynamoDB::Table")
-    for name, table in tables.items():
-        known.add(("AWS/DynamoDB", (("TableName", f"${{{name}}}"),)))
-        for index in table.get("GlobalSecondaryIndexes", []):
-            both = (("TableName", f"${{{name}}}"), ("GlobalSecondaryIndexName", index["IndexName"]))
-            known.add(("AWS/DynamoDB", both))
     ours = {(namespace, metric) for namespace, metric, _ in alarms if f'metric("{metric}"' in product_code()}
     [namespace] = {namespace for namespace, _ in ours}
     emitted = {(namespace, metric) for metric in re.findall(r'\bmetric\("(\w+)"', product_code())}

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import threading
 from typing import Any
 
 import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from link import sqs_batch
 from link.sqs_batch import side_by_side
 from link.store.queues import Queues
 from tests.support.deployed import settings
@@ -44,6 +46,26 @@ def test_only_the_failed_record_is_delayed_and_returned(failing: int) -> None:
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": f"message-{failing}"}]}
     assert put_off == [(f"handle-{failing}", failing + 1)]
+
+
+def test_each_failed_record_is_counted_and_logged_without_the_text_of_its_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "LinkWebhook/test")
+    logged: list[dict[str, Any]] = []
+    monkeypatch.setattr(sqs_batch.logger, "warning", lambda line, **keys: logged.append({"line": line, **keys}))
+
+    def handle(record: SQSRecord) -> None:
+        if record.message_id != "message-1":
+            raise RuntimeError("with a secret")
+
+    side_by_side(batch(1, 1, 70), Context(), handle, lambda *_: None)  # type: ignore[arg-type]
+
+    assert [json.loads(line)["FailedRecords"] for line in capsys.readouterr().out.splitlines()] == [[1.0], [1.0]]
+    assert logged == [
+        {"line": "record.failed", "message_id": "message-0", "reason": "RuntimeError", "receives": 1},
+        {"line": "record.failed", "message_id": "message-2", "reason": "RuntimeError", "receives": 70},
+    ]
 
 
 def test_ten_records_are_handled_at_the_same_time() -> None:

@@ -11,6 +11,9 @@ from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, pro
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from link.store.aws import error_code
+from link.telemetry import logger, metric
+
 RetryLater = Callable[[str, int], None]
 """Takes the receipt handle of a message and how often it was received; must not raise."""
 
@@ -31,8 +34,12 @@ def side_by_side(
                 under_way[record.message_id].result()
             else:
                 handle(record)
-        except Exception:
-            retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
+        except Exception as error:
+            # Lambda counts an error only if every record of a batch fails.
+            receives = int(record.attributes.approximate_receive_count)
+            logger.warning("record.failed", message_id=record.message_id, reason=error_code(error), receives=receives)
+            metric("FailedRecords")
+            retry_later(record.receipt_handle, receives)
             raise
 
     return process_partial_response(
