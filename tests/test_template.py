@@ -879,6 +879,35 @@ def test_the_api_has_one_stage_with_limits_of_its_own_and_without_a_trace_of_bod
     assert "StageName" not in deployment
 
 
+def test_api_gateway_logs_who_called_without_a_body_and_only_if_a_parameter_says_so(
+    resources: dict[str, Resource],
+) -> None:
+    # Without a CloudWatch role in the account's settings, API Gateway refuses a stage with an access log.
+    assert PARAMETERS["ApiAccessLog"]["Default"] == "false"
+    assert template()["Conditions"]["LogsApiAccess"] == {"Fn::Equals": [{"Ref": "ApiAccessLog"}, "true"]}
+    [stage] = of_type(resources, "AWS::ApiGateway::Stage").values()
+    condition, setting, otherwise = stage["AccessLogSetting"]["Fn::If"]
+    assert (condition, otherwise) == ("LogsApiAccess", {"Ref": "AWS::NoValue"})
+
+    # API Gateway wants the ARN without the ":*" that Fn::GetAtt gives.
+    assert setting["DestinationArn"]["Fn::Sub"].endswith(":log-group:${ApiAccessLogGroup}")
+    group = resources["ApiAccessLogGroup"]
+    assert (group["Condition"], group["Properties"]) == (condition, {"RetentionInDays": {"Ref": "LogRetentionDays"}})
+
+    assert "\n" not in setting["Format"]
+    assert json.loads(setting["Format"]) == {
+        "requestId": "$context.requestId",
+        "extendedRequestId": "$context.extendedRequestId",
+        "invocation": "$context.integration.requestId",
+        "caller": "$context.identity.userArn",
+        "method": "$context.httpMethod",
+        "route": "$context.resourcePath",
+        "status": "$context.status",
+        "integrationStatus": "$context.integration.integrationStatus",
+        "integrationError": "$context.integration.error",
+    }
+
+
 # --- Parameters
 
 

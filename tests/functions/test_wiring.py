@@ -25,6 +25,7 @@ FOR_AWS_ALONE = {
     "VpcSecurityGroupIds",
     "AlarmTopicArn",
     "LogRetentionDays",
+    "ApiAccessLog",
     "MaximumConcurrency",
     "ReservedApiConcurrency",
     "DeletionProtection",
