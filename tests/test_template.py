@@ -39,6 +39,7 @@ FUNCTIONS = {
 PARAMETERS: dict[str, Any] = template()["Parameters"]
 SECONDS_OF_A_DAY = 86_400
 API_GATEWAY_SECONDS = 29
+MAX_FUNCTION_NAME = 64
 ACCOUNT_CONCURRENCY = 1_000
 NAMES_OF_RESOURCES = (
     "LOCKS_TABLE",
@@ -357,6 +358,29 @@ def test_the_secrets_key_rotates_and_is_kept_when_the_stack_is_deleted(resources
     key = resources["SecretsKey"]
     assert key["Properties"]["EnableKeyRotation"] is True
     assert kept(key)
+
+
+def test_another_event_bus_does_not_delete_the_one_that_hosts_know(resources: dict[str, Resource]) -> None:
+    assert kept(resources["EventBus"])
+
+
+def test_the_logs_of_every_function_and_of_the_api_outlive_the_stack_until_they_expire(
+    resources: dict[str, Resource],
+) -> None:
+    groups = {name for name, each in resources.items() if each["Type"] == "AWS::Logs::LogGroup"}
+    used = {resources[function]["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for function in FUNCTIONS}
+    assert groups == used | {"ApiAccessLogGroup"}
+    for group in groups:
+        assert kept(resources[group]), group
+        assert resources[group]["Properties"] == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
+
+
+def test_a_stack_name_of_51_characters_fits_into_the_name_of_a_function(resources: dict[str, Resource]) -> None:
+    # CloudFormation has no function for the length of a text: no rule can check it.
+    names = [function.get("FunctionName") for function in of_type(resources, "AWS::Lambda::Function").values()]
+    fixed = [name["Fn::Sub"] for name in names if name is not None]
+    assert max(len(name.replace("${AWS::StackName}", 51 * "x")) for name in fixed) == MAX_FUNCTION_NAME
+    assert "at most 51 characters" in (ROOT / "docs/real-account.md").read_text()
 
 
 def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
