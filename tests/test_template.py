@@ -60,15 +60,27 @@ RECONCILES = {
     "WakeUpQueue": {"sqs:SendMessage"},
 }
 CONSUME = {"sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"}
+LOG = {"logs:CreateLogStream", "logs:PutLogEvents"}
 MAY: dict[str, dict[str, set[str]]] = {
-    "EndpointStatusFunction": {**RECONCILES, "RejectedEventsQueue": {"sqs:SendMessage"}, "StatusQueue": CONSUME},
-    "ReconcileFunction": {**RECONCILES, "WakeUpQueue": {"sqs:SendMessage"} | CONSUME},
+    "EndpointStatusFunction": {
+        **RECONCILES,
+        "RejectedEventsQueue": {"sqs:SendMessage"},
+        "StatusQueue": CONSUME,
+        "EndpointStatusLogGroup": LOG,
+    },
+    "ReconcileFunction": {
+        **RECONCILES,
+        "WakeUpQueue": {"sqs:SendMessage"} | CONSUME,
+        "ReconcileLogGroup": LOG,
+    },
     "RefreshFunction": {
+        "RefreshLogGroup": LOG,
         "LocksTable/index/due": {"dynamodb:Query"},
         "WakeUpQueue": {"sqs:SendMessage"},
         "RefreshDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a sweep failed
     },
     "EndpointsApiFunction": {
+        "EndpointsApiLogGroup": LOG,
         "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:BatchGetItem", "dynamodb:Scan"},
         "EndpointsTable": {
             "dynamodb:GetItem",
@@ -83,13 +95,14 @@ MAY: dict[str, dict[str, set[str]]] = {
         "KeyRotationFunction": {"lambda:InvokeFunction"},
     },
     "KeyRotationFunction": {
+        "KeyRotationLogGroup": LOG,
         "EndpointsTable": {"dynamodb:Scan", "dynamodb:UpdateItem"},
         "SecretsKey": {"kms:ReEncryptFrom", "kms:ReEncryptTo"},
         "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a rotation failed
     },
 }
-# AWS managed policies: to write logs and traces, and to join the VPC if one is configured.
-LOGS, TRACES = "service-role/AWSLambdaBasicExecutionRole", "AWSXRayDaemonWriteAccess"
+# AWS managed policies: to write traces, and to join the VPC if one is configured.
+TRACES = "AWSXRayDaemonWriteAccess"
 VPC = {"Fn::If": ["InVpc", "service-role/AWSLambdaVPCAccessExecutionRole", {"Ref": "AWS::NoValue"}]}
 
 
@@ -158,17 +171,17 @@ def test_each_function_has_exactly_the_permissions_it_needs(resources: dict[str,
     assert may == MAY[function]
 
 
-def test_roles_attach_only_logging_tracing_and_vpc_policies(resources: dict[str, Resource]) -> None:
+def test_roles_attach_only_tracing_and_vpc_policies(resources: dict[str, Resource]) -> None:
     def managed(function: str) -> Any:
         arns = json.dumps(role_of(resources, function)["ManagedPolicyArns"])
         return json.loads(re.sub(r'\{"Fn::Sub": "arn:\$\{AWS::Partition\}:iam::aws:policy/([\w/-]+)"\}', r'"\1"', arns))
 
     assert {function: managed(function) for function in FUNCTIONS} == {
-        "EndpointStatusFunction": [LOGS, TRACES, VPC],
-        "ReconcileFunction": [LOGS, TRACES, VPC],
-        "RefreshFunction": [LOGS, TRACES],
-        "EndpointsApiFunction": [LOGS, TRACES],
-        "KeyRotationFunction": [LOGS, TRACES],
+        "EndpointStatusFunction": [TRACES, VPC],
+        "ReconcileFunction": [TRACES, VPC],
+        "RefreshFunction": [TRACES],
+        "EndpointsApiFunction": [TRACES],
+        "KeyRotationFunction": [TRACES],
     }
     assert len(of_type(resources, "AWS::IAM::Role")) == len(FUNCTIONS)
 
