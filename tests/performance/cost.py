@@ -277,8 +277,7 @@ def document() -> str:
     say(
         f"It costs as much as three etcd machines at {even} resources (at {even_hourly:,} with an hourly refresh). "
         "Three such machines cannot serve a million resources either. With nothing registered it costs "
-        f"${fixed().total():.2f}, most of it for the alarms, the metrics, the dashboard (free if the account has at "
-        "most three) and the key."
+        f"${fixed().total():.2f}, most of it for the alarms, the metrics, the dashboard and the key."
     )
 
     say("### Where the money goes")
