@@ -353,7 +353,7 @@ def test_the_status_rule_passes_events_to_the_queue_unchanged(resources: dict[st
 
 def kept(resource: Resource) -> bool:
     """Whether the resource outlives its stack, but not the rollback of the deployment that created it."""
-    policies = resource["DeletionPolicy"], resource["UpdateReplacePolicy"]
+    policies = resource.get("DeletionPolicy"), resource.get("UpdateReplacePolicy")
     return policies == ("RetainExceptOnCreate", "Retain")
 
 

@@ -175,6 +175,18 @@ def test_a_wake_up_that_cannot_be_put_is_logged_not_raised(
     assert (line.levelno, line.reason) == (logging.WARNING, "ThrottlingException")  # type: ignore[attr-defined]
 
 
+def test_a_message_that_cannot_be_made_visible_soon_comes_back_later_and_a_log_line_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise THROTTLED
+
+    monkeypatch.setattr(type(world.queue), "change_message_visibility", refuse, raising=False)
+    world.reconciler.retry_later("status", "handle", 1)
+    (line,) = [record for record in caplog.records if record.message == "message.not_hurried"]
+    assert line.reason == "ThrottlingException"  # type: ignore[attr-defined]
+
+
 def test_a_registration_that_cannot_be_read_is_a_failed_attempt(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise THROTTLED
