@@ -268,6 +268,8 @@ class Promises:
         taken_away = isinstance(request, Request) and request.kind in ("failover", "delete")
         if old.holder is not None and old.holder != new.holder and not taken_away:
             self._losses[old.holder].append(called_at)
+            # Even if it is up by another clock.
+            self._up_since[old.holder] = called_at
         for i in new.endpoints:
             if not self._is_up(i, called_at):
                 continue
