@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -31,11 +32,20 @@ os.environ.update(
 
 
 @pytest.fixture
-def aws() -> Iterator[None]:
-    """An AWS account on moto, empty: clients that a test makes talk to it."""
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An AWS account on moto, empty: clients that a test makes talk to it, one call at a time."""
     # Imported where it is used: most tests need none.
+    from botocore.client import BaseClient
     from moto import mock_aws
 
+    # moto is not atomic under threads: two conditional writes could both succeed.
+    one_at_a_time, call = threading.Lock(), BaseClient._make_api_call  # type: ignore[attr-defined]
+
+    def alone(client: BaseClient, *arguments: Any) -> Any:
+        with one_at_a_time:
+            return call(client, *arguments)
+
+    monkeypatch.setattr(BaseClient, "_make_api_call", alone)
     with mock_aws():
         yield
 

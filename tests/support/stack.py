@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from typing import Any
-
-from botocore.client import BaseClient
 
 from link import deployment
 from link.store import aws
@@ -63,14 +60,6 @@ class Stack:
         self.functions = functions
         self.clock = HeldClock(time.time_ns() // 1_000_000)
         functions.monkeypatch.setattr(deployment, "Clock", lambda: self.clock)
-        one_at_a_time, call = threading.Lock(), BaseClient._make_api_call  # type: ignore[attr-defined]
-
-        def alone(client: BaseClient, *arguments: Any) -> Any:
-            with one_at_a_time:
-                return call(client, *arguments)
-
-        # moto is not atomic under threads.
-        functions.monkeypatch.setattr(BaseClient, "_make_api_call", alone)
         self.deploy()
 
     def deploy(self, **parameters: str) -> None:
