@@ -76,7 +76,8 @@ UNITS := layers/shared/link tests/link tests/mutants tests/test_workflows.py $(a
 
 test:
 	@$(MAKE) --no-print-directory -j2 $(DEV) $(CLOUD)
-	@.local/dev/bin/python -m pytest -q -n 2 --ignore=tests/e2e --ignore=tests/hostile
+	@# tests/mutation plays the same histories as tests/simulation, for its mutants.
+	@.local/dev/bin/python -m pytest -q -n 2 --ignore=tests/e2e --ignore=tests/hostile --ignore=tests/mutation
 	@# These share one local cloud and measure times: nothing runs beside them.
 	@.local/dev/bin/python -m pytest -q tests/e2e tests/hostile
 

@@ -14,7 +14,7 @@ from tests.e2e import reporters
 from tests.e2e.site import Site
 
 ENDPOINTS = 32
-ROUNDS = int(os.environ.get("CONTENTION_ROUNDS", "10"))
+ROUNDS = int(os.environ.get("CONTENTION_ROUNDS", "4"))
 
 
 def reset(site: Site, locks: Locks) -> None:
