@@ -22,7 +22,7 @@ BUDGET = Path(__file__).parent / "budget.toml"
 ROUNDS = {"warm": 300, "cold": 9, "peers": 100}
 SWEEPS = (100, 1_000, 10_000, 100_000)
 REPORTERS = (1, 8, 32, 128)
-QUICK_ROUNDS = {"warm": 100, "cold": 7, "peers": 10}
+QUICK_ROUNDS = {"warm": 100, "cold": 11, "peers": 10}
 QUICK_SWEEPS, QUICK_REPORTERS, QUICK_REFRESHES = SWEEPS[:3], REPORTERS[:3], 200
 STUB_MS = 5
 """Latency of a DynamoDB write; only the contention benchmark uses it."""
