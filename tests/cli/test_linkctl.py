@@ -166,6 +166,16 @@ def test_resources_show_the_active_endpoint_and_the_reason(running: Deployment, 
     assert status == 0 and PARIS in out and "elected" in out
 
 
+def test_a_password_in_netrc_does_not_replace_the_signature(
+    running: Deployment, linkctl: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login paris password s3cret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    status, _, err = linkctl("endpoints", "list")
+    assert status == 0, err
+
+
 def test_an_undelivered_webhook_is_shown_with_its_error(deployment: Deployment, linkctl: Run) -> None:
     deployment.register(PARIS)
     deployment.receiver.status = 500
