@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from moto import mock_aws
 
+from link.election.state import Observer
 from tests.world import World
 
 README = Path(__file__).parents[1] / "README.md"
@@ -60,7 +61,7 @@ def minute_of_heartbeats() -> tuple[World, Callable[[], object]]:
 
 def duplicate() -> tuple[World, Callable[[], object]]:
     world, paris, _ = running()
-    at = world.resource().endpoints[paris].reported_at
+    at = world.resource().endpoints[paris].words[Observer.HOST].at
     return world, lambda: world.report(paris, "ACTIVATED", at=at)
 
 

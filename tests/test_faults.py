@@ -9,6 +9,7 @@ import pytest
 from moto import mock_aws
 
 from link.election.result import Result, ResultKind
+from link.election.state import Observer
 from tests.world import VISIBILITY_MS, World
 
 Scenario = Callable[[World], None]
@@ -91,7 +92,7 @@ def outcome(world: World) -> object:
     ready = {i for i, e in endpoints.items() if e.ready(world.clock.now())}
     holder = world.resource().holder
     assert holder in ready if ready else holder is None, "of those that are ready one is active"
-    return {world.name(i): e.reported for i, e in endpoints.items()}, world.registered()
+    return {world.name(i): e.words[Observer.HOST].status for i, e in endpoints.items()}, world.registered()
 
 
 SCENARIOS = [handover, failing_receiver, operators, leases]

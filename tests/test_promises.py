@@ -10,6 +10,7 @@ import pytest
 from moto import mock_aws
 
 from link.election.result import Result, ResultKind
+from link.election.state import Observer
 from tests.support.ids import RESOURCE
 from tests.world import START, World, tables
 
@@ -211,7 +212,7 @@ def test_promise_6_convergence() -> None:
         for host, status, second in [*order, *order]:
             world.report(ids[host], status, at=START + second)
         world.settle(75_000)
-        reported = {world.name(i): e.reported for i, e in world.resource().endpoints.items()}
+        reported = {world.name(i): e.words[Observer.HOST].status for i, e in world.resource().endpoints.items()}
         assert reported == {"paris": "FAILING", "london": "STANDBY"}
         assert world.holder() is None and world.receiver.active() is None
         messages = [r.message_id for r in world.receiver.requests]

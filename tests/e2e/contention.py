@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from link.chance import Chance
 from link.clock import Clock
-from link.election.state import Resource, Status
+from link.election.state import Observer, Resource, Status, Word
 from link.settings import load
 from link.store.locks import Cause, Locks
 from tests.e2e import reporters
@@ -23,7 +23,7 @@ def reset(site: Site, locks: Locks) -> None:
     while True:
         before = site.resource()
         entries = {
-            i: replace(e, status=Status.STANDBY, reported=Status.STANDBY, reported_at=now - 1, claim=None,
+            i: replace(e, status=Status.STANDBY, words={Observer.HOST: Word(Status.STANDBY, now - 1)}, claim=None,
                        believed_until=None, delivered_sequence=e.sequence)
             for i, e in before.endpoints.items()
         }  # fmt: skip
@@ -63,8 +63,9 @@ def contend(site: Site) -> None:
         assert active == [final.holder], f"round {number}: exactly one holder"
         assert final.epoch == number + 1, f"round {number}: one epoch step per change of holder"
         for i in ids:
-            assert final.endpoints[i].reported is Status.ACTIVATED
-            assert final.endpoints[i].reported_at == reported[number, i], f"round {number}: a report was lost"
+            word = final.endpoints[i].words[Observer.HOST]
+            assert word.status is Status.ACTIVATED
+            assert word.at == reported[number, i], f"round {number}: a report was lost"
     grants = [
         (int(item["epoch"]["N"]), change["M"]["endpoint_id"]["S"])
         for item in site.transitions()

@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from typing import Any
 
-from link.election.state import Status
+from link.election.state import Observer, Status
 from tests.e2e.reporters import deployed_environment
 from tests.e2e.site import Site, eventually
 from tests.e2e.storm import Faults, Pool, proxy
@@ -162,7 +162,8 @@ def _judged(site: Site, resource_ids: list[str], reports: Reports) -> None:
         assert changes and active == final.holder
         for i, e in final.endpoints.items():
             assert arrived[i] == sorted(arrived[i]), "nothing older after something newer"
-            assert (e.reported_at, RANK[str(e.reported)]) == max(reports[i])[:2], "the newest report is in force"
+            word = e.words[Observer.HOST]
+            assert (word.at, RANK[str(word.status)]) == max(reports[i])[:2], "the newest report is in force"
             wire = "ACTIVATED" if final.holder == i else "STANDBY"
             assert not told[i] or told[i][-1][1] == wire, "the receiver knows the truth"
             for sequence, status, epoch in told[i]:

@@ -770,7 +770,7 @@ def test_a_report_that_names_another_plugin_is_rejected_with_the_right_name(quic
     paris = quick.register("paris")
     error = rejected(quick, paris, plugin="arp")
     assert (error.code, str(error)) == ("plugin_mismatch", f"{paris} is registered with plugin 'webhook'")
-    assert quick.resource().endpoints[paris].reported is None
+    assert not quick.resource().endpoints[paris].words
 
 
 def test_a_report_without_a_resource_finds_its_own(quick: Quick) -> None:

@@ -23,7 +23,7 @@ from link.control.commands import Commands
 from link.election import deliveries, rules, wake_up
 from link.election.deliveries import Begun, Delivery, Outcome, due
 from link.election.result import Result, ResultKind
-from link.election.state import NEVER, Endpoint, Reason, Resource, Status
+from link.election.state import NEVER, Endpoint, Observer, ReadyWhen, Reason, Resource, Status, Word
 from link.plugins.seam import Config
 from link.plugins.webhook import factory, sealed
 from link.plugins.webhook.factory import WebhookFactory
@@ -96,19 +96,67 @@ class Mutant:
 # The variants, in the order of docs/protocol.md
 
 
-def any_report_supersedes(endpoint: Endpoint, status: Status, at: int) -> bool:
+def any_report_supersedes(word: Word | None, status: Status, at: int) -> bool:
     """The last report to arrive wins, not the last one made."""
     return True
 
 
-def later_arrival_wins_within_a_second(endpoint: Endpoint, status: Status, at: int) -> bool:
+def later_arrival_wins_within_a_second(word: Word | None, status: Status, at: int) -> bool:
     """Of two reports with the same time, the later to arrive wins."""
-    return endpoint.reported is None or at >= endpoint.reported_at
+    return word is None or at >= word.at
 
 
 def lease_starts_on_arrival(at: int, now: int) -> int:
     """A lease counts from when its report arrives."""
     return now
+
+
+_report, _verdict = rules.report, Endpoint.verdict
+
+
+def verdict_of_the_last(self: Endpoint, now: int) -> Status | None:
+    """The last observer to report decides alone."""
+    last = max(self.words, key=lambda observer: self.words[observer].at, default=None)
+    return None if last is None else _verdict(replace(self, observers=(last,)), now)
+
+
+def verdict_of_those_who_reported(self: Endpoint, now: int) -> Status | None:
+    """Whoever has not reported is left out."""
+    return _verdict(replace(self, observers=tuple(self.words) or self.observers), now)
+
+
+def verdict_when_all_have_reported(self: Endpoint, now: int) -> Status | None:
+    """Nothing counts before all observers have reported."""
+    all_of_them = self.ready_when is ReadyWhen.ANY or len(self.words) == len(self.observers)
+    return _verdict(self, now) if all_of_them else None
+
+
+def verdict_waits_for_any(self: Endpoint, now: int) -> Status | None:
+    """With `any`, an observer that has not reported could still say ACTIVATED."""
+    verdict = _verdict(self, now)
+    waits = self.ready_when is ReadyWhen.ANY and len(self.words) < len(self.observers)
+    return None if waits and verdict is not Status.ACTIVATED else verdict
+
+
+def verdict_ends_with_the_lease(self: Endpoint, now: int) -> Status | None:
+    """A lease that has ended is the end, whatever other observers say."""
+    host = self.words.get(Observer.HOST)
+    ended = host is not None and host.status is Status.ACTIVATED and self.word(Observer.HOST, now) is Status.FAILING
+    return Status.FAILING if ended else _verdict(self, now)
+
+
+def drain_as_a_report(
+    resource: Resource, endpoint_id: str, now: int, *, drained: bool, force: bool = False
+) -> Resource:
+    """A drain is a STANDBY of the host."""
+    if not drained:
+        return resource
+    return _report(resource, endpoint_id, Status.STANDBY, now, now)
+
+
+def report_of_any_host(*arguments: Any, host: str | None = None, **more: Any) -> Resource:
+    """The host in the source is not compared with the endpoint's."""
+    return _report(*arguments, **more)
 
 
 def release_without_standby(resource: Resource, reason: Reason, now: int) -> Resource:
@@ -141,6 +189,13 @@ def unfreeze_and_elect(resource: Resource, now: int) -> Resource:
 
 
 _change = rules.change
+
+
+def change_and_keep_words(resource: Resource, endpoint_id: str, now: int, **options: Any) -> Resource:
+    """The words of removed observers stay."""
+    before, after = resource.endpoints[endpoint_id], _change(resource, endpoint_id, now, **options)
+    e = after.endpoints[endpoint_id]
+    return after.having(endpoint_id, replace(e, words={**before.words, **e.words}))
 
 
 def change_every_lease(
@@ -581,6 +636,70 @@ RULES = (
         protocol="`ACTIVATED` with a lease sets",
     ),
     Mutant(
+        "verdict: a word each",
+        "each observer has a word of its own",
+        "the last one to report decides",
+        History(4, promise=6),
+        (Attribute(Endpoint, "verdict", verdict_of_the_last),),
+        protocol="Each observer has a word of its own",
+    ),
+    Mutant(
+        "verdict: undecided",
+        "with `all`, an endpoint is undecided until each observer has reported",
+        "whoever has not reported is left out",
+        History(4, promise=6),
+        (Attribute(Endpoint, "verdict", verdict_of_those_who_reported),),
+        protocol="an endpoint whose observers have not all reported is",
+    ),
+    Mutant(
+        "verdict: STANDBY and FAILING",
+        "STANDBY and FAILING count before the other observers have reported",
+        "nothing counts before all have reported",
+        History(44, promise=7),
+        (Attribute(Endpoint, "verdict", verdict_when_all_have_reported),),
+        protocol="`STANDBY` and `FAILING` count without the others",
+    ),
+    Mutant(
+        "verdict: any",
+        "with `any`, an observer that has not reported does not count",
+        "the endpoint is undecided until it has reported",
+        History(34, promise=7),
+        (Attribute(Endpoint, "verdict", verdict_waits_for_any),),
+        protocol="Whoever has not reported does not count",
+    ),
+    Mutant(
+        "verdict: drained",
+        "a drain is a veto above all words",
+        "a drain is a report of the host",
+        History(24, promise=6),
+        (Function(rules.drain, drain_as_a_report),),
+        protocol="If it is `ACTIVATED` and the endpoint is drained",
+    ),
+    Mutant(
+        "report: host of the source",
+        "a source that names a host reports for that host only",
+        "it reports for every host",
+        Node("tests/simulation/test_simulation.py::test_a_host_cannot_report_for_another_one"),
+        (Function(rules.report, report_of_any_host),),
+        protocol="It is also rejected when its source names another host",
+    ),
+    Mutant(
+        "elect: a lease that counts",
+        "with `any`, a lease that ended takes the lock only if no other observer says ACTIVATED",
+        "every lease that ended takes the lock",
+        History(4, promise=6),
+        (Attribute(Endpoint, "verdict", verdict_ends_with_the_lease),),
+        protocol="With `any`, the words of the others can be enough",
+    ),
+    Mutant(
+        "change: words",
+        "the words of removed observers are removed",
+        "they stay",
+        History(14, promise=6),
+        (Function(rules.change, change_and_keep_words),),
+        protocol="The words of observers that are removed are removed",
+    ),
+    Mutant(
         "failover: ids",
         "the item keeps the ids of the last failovers",
         "no id",
@@ -681,7 +800,7 @@ RULES = (
         "it elects, and nothing else",
         History(32, promise=7),
         (Function(rules.unfreeze, unfreeze_and_elect),),
-        protocol="Unfreezing applies what the holder reported",
+        protocol="After an unfreeze, the holder follows",
     ),
     Mutant(
         "change: an ended lease",
@@ -689,7 +808,7 @@ RULES = (
         "every changed lease counts from now",
         History(432, promise=6),
         (Function(rules.change, change_every_lease),),
-        protocol="For an endpoint that is not ready",
+        protocol="Otherwise it does not change: a lease",
     ),
     Mutant(
         "change: url",

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from link.election import rules
-from link.election.state import Endpoint, Status
+from link.election.state import Status, Word
 from tests.mutants import catalogue
 from tests.mutants.__main__ import ROOT, in_a_process, main
 from tests.mutants.catalogue import CATALOGUE, PROMISES, RULES, Attribute, Function, History, Mutant, Promise
@@ -22,11 +22,11 @@ FOUND = next(mutant for mutant in RULES if mutant.name == "report: rank within a
 _supersedes = rules.supersedes
 
 
-def harmless(endpoint: Endpoint, status: Status, at: int) -> bool:
-    return _supersedes(endpoint, status, at)
+def harmless(word: Word | None, status: Status, at: int) -> bool:
+    return _supersedes(word, status, at)
 
 
-def wrong(endpoint: Endpoint, status: Status, at: int) -> bool:
+def wrong(word: Word | None, status: Status, at: int) -> bool:
     raise TypeError("an error in the mutant")
 
 
@@ -103,11 +103,11 @@ print(json.dumps(found))
         file.write_text(f"""
 import pytest
 from link.election import rules
-from link.election.state import Endpoint, Status
+from link.election.state import Status, Word
 
 def test_it() -> None:
-    e = Endpoint(joined=0, reported=Status.STANDBY, reported_at=1)
-    supersedes = rules.supersedes(e, e.reported, e.reported_at)
+    word = Word(Status.STANDBY, 1)
+    supersedes = rules.supersedes(word, word.status, word.at)
     assert {asserts}
 """)
         samples.append((name, str(file), variant))

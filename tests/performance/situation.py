@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from link.election.state import NEVER, Endpoint, Resource, Status
+from link.election.state import NEVER, Endpoint, Observer, Resource, Status, Word
 from link.plugins.webhook.config import StoredWebhook
 from link.registration import Registration
 from link.store import endpoints, lock_item
@@ -59,8 +59,7 @@ def _entry(status: Status, host: str, delivered: int) -> Endpoint:
         joined=delivered,
         revision=1,
         host=host,
-        reported=status,
-        reported_at=delivered,
+        words={Observer.HOST: Word(status, delivered)},
         status=status,
         sequence=1,
         epoch=1,

@@ -36,7 +36,7 @@ from link.clock import Clock
 from link.deployment import ControlPlane
 from link.election.deliveries import Begun, Outcome
 from link.election.result import Result
-from link.election.state import NEVER, Status
+from link.election.state import NEVER, Observer, Status
 from link.errors import Conflict, Contended, NotFound, Rejected
 from link.key_rotation import KeyRotation, Unfinished
 from link.plugins.webhook.sender import Sender
@@ -415,17 +415,30 @@ class Cloud(Time):
 
     # What triggers them
 
-    def report(self, endpoint_id: str, status: Status, *, at: int, delay: int = 0) -> None:
-        """A host's report, on its way through bus and status queue for `delay`."""
-        self.promises.reported(endpoint_id, status, at)
-        event = Report(endpoint_id, status, at, RESOURCE, None, f"event-{next(self._serial)}")
+    def report(
+        self,
+        endpoint_id: str,
+        status: Status,
+        *,
+        at: int,
+        delay: int = 0,
+        observer: Observer = Observer.HOST,
+        host: str | None = None,
+        forged: bool = False,
+    ) -> None:
+        """An observer's report, on its way through bus and status queue for `delay`. A forged one must not count."""
+        if not forged:
+            self.promises.reported(endpoint_id, observer, status, at)
+        event = Report(endpoint_id, status, at, RESOURCE, None, f"event-{next(self._serial)}", observer, host)
         copies = 2 if self.random.random() < self.duplicates else 1
         for copy in range(copies):
             self.at(delay + copy * self.random.choice((0, 300, 20_000)), functools.partial(self._receive, event))
 
     def _receive(self, event: Report) -> None:
         def work(process: Process) -> None:
-            self.note(f"receives {event.endpoint_id} {event.status} at {(event.at - START) / 1000:.3f}")
+            self.note(
+                f"receives {event.endpoint_id} {event.status} of {event.observer} at {(event.at - START) / 1000:.3f}"
+            )
             try:
                 process.reconciler.receive(event, functools.partial(self._seconds_left, process))
             except Rejected as rejected:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from link.deployment import ControlPlane
-from link.election.state import Status
+from link.election.state import Observer, Status
 from link.errors import Conflict
 from tests.simulation import cloud as simulation
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, START, Cloud
@@ -40,6 +40,8 @@ class Host:
     skew: int = 0
     id: str | None = None
     whole_seconds: bool = False
+    observers: tuple[Observer, ...] = (Observer.HOST,)
+    ready_when: str = "all"
 
 
 @dataclass
@@ -68,6 +70,8 @@ class Story:
             "host": name,
             "priority": host.priority,
         } | ({} if host.lease is None else {"lease_seconds": host.lease})
+        if host.observers != (Observer.HOST,):
+            body |= {"observers": list(host.observers), "ready_when": host.ready_when}
 
         def done(answer: Any) -> None:
             if isinstance(answer, dict):
@@ -82,13 +86,37 @@ class Story:
         request = Request("register", "", self.cloud.now, body)
         self.cloud.operator(lambda control: control.commands.create(body, "register"), done, request)
 
-    def report(self, name: str, status: Status, *, ago: int = 0, delay: int = 0) -> None:
+    def report(
+        self,
+        name: str,
+        status: Status,
+        *,
+        ago: int = 0,
+        delay: int = 0,
+        observer: Observer = Observer.HOST,
+        source: str | None = None,
+    ) -> None:
+        """A report; `source`: the host that its event's source names."""
         host = self.hosts[name]
-        at = self.cloud.now + host.skew - ago
+        at = self.cloud.now + (host.skew if observer is Observer.HOST else 0) - ago
         if host.whole_seconds:
             at -= at % 1000
         if host.id is not None:
-            self.cloud.report(host.id, status, at=at, delay=delay)
+            forged = source not in (None, name)
+            self.cloud.report(host.id, status, at=at, delay=delay, observer=observer, host=source, forged=forged)
+
+    def drain(self, name: str, drained: bool, *, force: bool = True) -> None:
+        """Repeated until it is answered."""
+        endpoint_id = self.hosts[name].id
+        if endpoint_id is None:
+            return
+        request = Request("drain", endpoint_id, self.cloud.now, {"drained": drained})
+
+        def drain(control: ControlPlane) -> str:
+            control.commands.change(endpoint_id, {"drained": drained}, "drain", force=force)
+            return "done"
+
+        self.cloud.operator(drain, request=request)
 
     def fail_over(self, name: str, to: str | None = None) -> None:
         host, target = self.hosts[name], self.hosts[to].id if to else None
@@ -248,6 +276,8 @@ def random_history(seed: int, *, traced: bool = False) -> Told:
                 skew=draw.choice((0, 0, -900, 900)),
                 whole_seconds=draw.random() < 0.2,
             )
+            if seed % 10 == 4:
+                _observed(story.hosts[name], random.Random(f"{seed} {name}"))
             story.register(name)
         # Many things at the same moments: that is where they meet.
         moments = [1_000 + int(draw.random() * 60_000) for _ in range(draw.choice((1, 2, 4, 8)))]
@@ -260,6 +290,8 @@ def random_history(seed: int, *, traced: bool = False) -> Told:
             _commands(story, random.Random(seed), names, moments)
         if seed % 20 == 17:
             _flapping(story, random.Random(seed), names)
+        if seed % 10 == 4:
+            _observers(story, random.Random(seed), names, moments)
         if seed % 10 == 8:
             _beside_handovers(story, random.Random(seed), names)
         # So that most histories have somebody ready.
@@ -349,6 +381,66 @@ def _beside_handovers(story: Story, draw: random.Random, names: list[str]) -> No
     _at(story, 1_000, *(functools.partial(story.report, name, A) for name in names))
     for at in (5_000, 12_000, 21_000):
         _handover(story, draw, names, at + int(draw.random() * 5_000))
+
+
+OBSERVERS = (
+    (Observer.HOST, Observer.PROBE), (Observer.HOST, Observer.PROBE), (Observer.HOST, Observer.SIGNAL),
+    (Observer.PROBE,), (Observer.HOST,), tuple(Observer),
+)  # fmt: skip
+
+
+def observed_history(number: int, *, traced: bool = False) -> Told:
+    """One of the random histories with several observers."""
+    return random_history(10 * number + 4, traced=traced)
+
+
+def _observed(host: Host, draw: random.Random) -> None:
+    host.observers, host.ready_when = draw.choice(OBSERVERS), draw.choice(("all", "all", "any"))
+    if Observer.HOST not in host.observers:
+        host.lease = None
+
+
+def _observers(story: Story, draw: random.Random, names: list[str], moments: list[int]) -> None:
+    """Several observers for each endpoint, and drains beside them, in every tenth history, by numbers of its own."""
+
+    def sometime() -> int:
+        return draw.choice(moments) + draw.choice((0, 0, 1, 40, 700, 5_000))
+
+    # One that is never set up.
+    silent = draw.choice((None, None, Observer.PROBE, Observer.SIGNAL))
+
+    def says(name: str, observer: Observer, at: int, statuses: tuple[Status, ...]) -> None:
+        if observer is silent:
+            return
+        word = functools.partial(story.report, name, draw.choice(statuses), observer=observer)
+        story.cloud.at(at, functools.partial(word, delay=draw.choice((0, 0, 30, 3_000, 20_000))))
+
+    for name in names:
+        for observer in Observer:
+            says(name, observer, 500 + draw.choice((0, 0, 40, 9_000)), (A,))
+            says(name, observer, CHAOS_MS - 25_000, (A, A, A, S, F))
+
+    def again() -> None:
+        # So that what counts does not depend on a change that a pause made late.
+        for name in names if story.cloud.faults else ():
+            for observer in Observer:
+                if observer is not silent:
+                    story.report(name, draw.choice((A, A, A, S, F)), observer=observer)
+
+    story.cloud.at(CHAOS_MS + 300_000, again)
+    for _ in range(draw.choice((4, 8, 16))):
+        says(draw.choice(names), draw.choice(tuple(Observer)), sometime(), (A, A, S, F))
+    for _ in range(draw.choice((0, 1, 3))):
+        name, begin, force = draw.choice(names), sometime(), draw.random() < 0.3
+        story.cloud.at(begin, functools.partial(story.drain, name, True, force=force))
+        story.cloud.at(begin + draw.choice((0, 40, 3_000, 90_000)), functools.partial(story.drain, name, False))
+    for _ in range(draw.choice((0, 0, 1, 2))):
+        name = draw.choice(names)
+        body: dict[str, Any] = {"ready_when": draw.choice(("all", "any"))}
+        if draw.random() < 0.7:
+            leased = story.hosts[name].lease is not None
+            body["observers"] = list(draw.choice([o for o in OBSERVERS if Observer.HOST in o or not leased]))
+        story.cloud.at(sometime(), functools.partial(story.change, name, body))
 
 
 def _flapping(story: Story, draw: random.Random, names: list[str]) -> None:
@@ -476,6 +568,64 @@ def change_against_report(story: Story) -> None:
     _at(story, 3_030, lambda: story.change("paris", {"lease_seconds": 5}), lambda: story.report("paris", A))
 
 
+BOTH = (Observer.HOST, Observer.PROBE)
+
+
+def host_and_probe_disagree(story: Story) -> None:
+    """A heartbeat beside a probe that fails, and the other way round."""
+    _observed_two_up(story)
+    _at(story, 3_000, lambda: story.report("paris", F, observer=Observer.PROBE), lambda: story.report("paris", A))
+    _at(story, 3_040, lambda: story.report("paris", A))
+    _at(story, 6_000, lambda: story.report("london", F), lambda: story.report("london", A, observer=Observer.PROBE))
+    _at(story, 6_030, lambda: story.report("paris", A, observer=Observer.PROBE))
+
+
+def any_of_two(story: Story) -> None:
+    """A blind probe and a dead host, one after the other: only both together take the lock away."""
+    _two(story, lease=5, observers=BOTH, ready_when="any")
+    _at(story, 1_000, lambda: story.report("paris", A), lambda: story.report("paris", A, observer=Observer.PROBE))
+    _at(story, 1_500, lambda: story.report("london", A, observer=Observer.PROBE))
+    _at(story, 3_000, lambda: story.report("paris", F, observer=Observer.PROBE))
+    _at(story, 5_995, lambda: story.report("paris", A))
+    _at(story, 10_980, lambda: story.report("paris", A, observer=Observer.PROBE))
+    _at(story, 14_000, lambda: story.report("paris", F, observer=Observer.PROBE))
+
+
+def drain_against_heartbeat(story: Story) -> None:
+    _two_up(story)
+    _at(story, 3_000, lambda: story.drain("paris", True), lambda: story.report("paris", A))
+    _at(story, 3_030, lambda: story.report("paris", A))
+    _at(story, 6_000, lambda: story.drain("paris", False), lambda: story.report("paris", A))
+
+
+def drain_of_the_last(story: Story) -> None:
+    """Both are drained at the same moment, without force, and one is taken back."""
+    _two_up(story)
+    drain = functools.partial(story.drain, force=False)
+    _at(story, 3_000, lambda: drain("paris", True), lambda: drain("london", True))
+    _at(story, 3_040, lambda: drain("paris", False), lambda: story.report("paris", A))
+
+
+def observers_changed_under_way(story: Story) -> None:
+    _two_up(story)
+    both = {"observers": ["host", "probe"]}
+    _at(story, 3_000, lambda: story.change("paris", both), lambda: story.report("paris", A))
+    _at(story, 3_030, lambda: story.change("london", both), lambda: story.report("paris", F, observer=Observer.PROBE))
+    # Its probe says so again, also when the longest pause of a change is over.
+    for at in (60_000, 210_000):
+        _at(story, at, lambda: story.report("paris", F, observer=Observer.PROBE))
+        _at(story, at + 1_000, lambda: story.report("london", A, observer=Observer.PROBE))
+
+
+def host_identity_changed_under_way(story: Story) -> None:
+    """The events of paris change their source, and london reports for paris, which must not count."""
+    _two_up(story)
+    _at(story, 3_000, lambda: story.report("paris", A, source="paris"))
+    _at(story, 3_005, lambda: story.report("paris", F, source="london"), lambda: story.report("paris", A))
+    _at(story, 3_030, lambda: story.report("paris", S, source="paris"), lambda: story.report("london", A))
+    _at(story, 6_000, lambda: story.report("paris", A, source="london"))
+
+
 SCENARIOS: dict[str, Callable[[Story], None]] = {
     "boot race": boot_race,
     "handover": handover,
@@ -488,6 +638,12 @@ SCENARIOS: dict[str, Callable[[Story], None]] = {
     "frozen and failing": frozen_and_failing,
     "redeliver against failover": redeliver_against_failover,
     "change against report": change_against_report,
+    "host and probe disagree": host_and_probe_disagree,
+    "any of two": any_of_two,
+    "drain against heartbeat": drain_against_heartbeat,
+    "drain of the last": drain_of_the_last,
+    "observers changed under way": observers_changed_under_way,
+    "host identity changed under way": host_identity_changed_under_way,
 }
 
 
@@ -501,6 +657,12 @@ def _two_up(story: Story) -> None:
     _two(story)
     _at(story, 1_000, lambda: story.report("paris", A))
     _at(story, 2_000, lambda: story.report("london", A))
+
+
+def _observed_two_up(story: Story) -> None:
+    _two(story, observers=BOTH)
+    for at, name in ((1_000, "paris"), (2_000, "london")):
+        _at(story, at, *(functools.partial(story.report, name, A, observer=observer) for observer in BOTH))
 
 
 def _at(story: Story, at: int, *happenings: Callable[[], None]) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from link.election.state import NEVER, Endpoint, Resource, Status
+from link.election.state import NEVER, Endpoint, Observer, Resource, Status
 from link.reports import Report
 from link.store.lock_item import from_item
 from tests.support.ids import NOW as START
@@ -97,7 +97,7 @@ class Promises:
         self._cloud = cloud
         self.broken: str | None = None
         self.resource = Resource(RESOURCE)
-        self.reports: dict[str, list[tuple[int, int, Status]]] = defaultdict(list)
+        self.reports: dict[str, dict[Observer, list[tuple[int, int, Status]]]] = defaultdict(dict)
         self.epochs: dict[int, str] = {}
         self.commands: set[str] = set()
         self.changed_at: dict[str, int] = {}
@@ -112,12 +112,15 @@ class Promises:
         self._called_at: dict[int, int] = {}
         self._at_fault: dict[int, int] = {}
         """The processes whose present call meets a fault, and what it excuses."""
-        self._heard: dict[str, tuple[int, int, Status]] = {}
-        """The newest report of each endpoint that a write took in: its time, rank and status."""
+        self._heard: dict[str, dict[Observer, tuple[int, int, Status]]] = defaultdict(dict)
+        """The newest report of each observer of an endpoint that a write took in: its time, rank and status."""
+        self._observers: dict[str, tuple[set[str], bool]] = {}
+        """Whose words count, as an operator registered or last changed it, and whether any one of them is enough."""
+        self._drained: set[str] = set()
         self._lease: dict[str, int | None] = {}
         """The lease that an operator registered or last changed, in seconds."""
         self._lease_end: dict[str, int | None] = {}
-        """Until when an endpoint may be elected on its last report; None: for ever."""
+        """Until when the last ACTIVATED of an endpoint's host counts; None: for ever."""
         self._leaving: set[str] = set()
         self._urls: dict[str, str] = {}
         self._losses: dict[str, list[int]] = defaultdict(list)
@@ -138,8 +141,8 @@ class Promises:
 
     # What the world does
 
-    def reported(self, endpoint_id: str, status: Status, at: int) -> None:
-        self.reports[endpoint_id].append((at, RANK[status], status))
+    def reported(self, endpoint_id: str, observer: Observer, status: Status, at: int) -> None:
+        self.reports[endpoint_id].setdefault(observer, []).append((at, RANK[status], status))
 
     def redelivered(self, request: Request) -> None:
         """An operator was told that the status is delivered again."""
@@ -238,9 +241,10 @@ class Promises:
         i = request.endpoint_id
         if isinstance(request, Report):
             word = (request.at, RANK[request.status], request.status)
-            if i in new.endpoints and (i not in self._heard or word > self._heard[i]):
-                self._heard[i] = word
-                if request.status is Status.ACTIVATED:
+            counts = i in new.endpoints and request.observer in self._observers[i][0]
+            if counts and word > self._heard[i].get(request.observer, (0, 0, Status.BOOTING)):
+                self._heard[i][request.observer] = word
+                if request.observer == "host" and request.status is Status.ACTIVATED:
                     self._lease_end[i] = _later(min(called_at, request.at), self._lease[i])
             return
         if request.written_at is None:
@@ -248,24 +252,61 @@ class Promises:
         if request.kind == "register":
             for added in new.endpoints.keys() - self._lease.keys():
                 self._lease[added] = request.body.get("lease_seconds")
-        elif request.kind == "change" and request.body.get("lease_seconds", self._lease[i]) != self._lease[i]:
-            seconds = request.body["lease_seconds"]
-            if self._is_up(i, called_at):
-                self._lease_end[i] = _later(called_at, seconds)
-            self._lease[i] = seconds
+                observers = set(request.body.get("observers", ["host"]))
+                self._observers[added] = (observers, request.body.get("ready_when") == "any")
+        elif request.kind == "change":
+            self._heed_change(i, request.body, called_at)
+        elif request.kind == "drain":
+            (self._drained.add if request.body["drained"] else self._drained.discard)(i)
         elif request.kind == "delete":
             self._leaving.add(i)
 
-    def _is_up(self, i: str, now: int) -> bool:
-        """Whether it may be elected: its host last reported ACTIVATED, in time, and no operator deleted it."""
+    def _heed_change(self, i: str, body: dict[str, Any], called_at: int) -> None:
+        seconds = body.get("lease_seconds", self._lease[i])
+        if seconds != self._lease[i]:
+            if self._word(i, Observer.HOST, called_at) is Status.ACTIVATED:
+                self._lease_end[i] = _later(called_at, seconds)
+            self._lease[i] = seconds
+        observers, enough = self._observers[i]
+        observers = set(body.get("observers", observers))
+        self._observers[i] = (observers, body["ready_when"] == "any" if "ready_when" in body else enough)
+        for observer in self._heard[i].keys() - observers:
+            del self._heard[i][observer]
+
+    def _word(self, i: str, observer: str, now: int) -> Status | None:
+        """What an observer says: its newest report that was taken in; a host whose lease has ended is FAILING."""
+        heard = self._heard[i].get(Observer(observer))
+        if heard is None:
+            return None
         end = self._lease_end.get(i)
-        heard = i in self._heard and self._heard[i][2] is Status.ACTIVATED
-        return heard and i not in self._leaving and (end is None or now < end)
+        if observer == "host" and heard[2] is Status.ACTIVATED and end is not None and now >= end:
+            return Status.FAILING
+        return heard[2]
+
+    def _is_up(self, i: str, now: int) -> bool:
+        """Whether it may be elected: those whose word counts say ACTIVATED, and no operator drained or deleted it."""
+        return i in self._observers and i not in self._leaving and self._verdict(i, now) is Status.ACTIVATED
+
+    def _verdict(self, i: str, now: int) -> Status | None:
+        """The rule of `ready_when`, written here a second time."""
+        observers, one_is_enough = self._observers[i]
+        words = [self._word(i, observer, now) for observer in observers]
+        if one_is_enough:
+            order = [Status.ACTIVATED, Status.STANDBY, Status.FAILING, None]
+        else:
+            order = [Status.FAILING, Status.STANDBY, None, Status.ACTIVATED]
+        verdict = next(word for word in order if word in words)
+        return Status.STANDBY if verdict is Status.ACTIVATED and i in self._drained else verdict
 
     def _follow_losses(self, old: Resource, new: Resource, were_up: set[str], called_at: int) -> None:
         """Without a holder no endpoint is ready, except one that lost the lock again and again and is just back."""
         request = self._cloud.current.process.request
-        taken_away = isinstance(request, Request) and request.kind in ("failover", "delete")
+        taken_away = (
+            isinstance(request, Request)
+            and request.kind in ("failover", "delete", "drain")
+            and request.endpoint_id == old.holder
+            and old.holder in were_up
+        )
         if old.holder is not None and old.holder != new.holder and not taken_away:
             self._losses[old.holder].append(called_at)
             # Even if it is up by another clock.
@@ -289,7 +330,9 @@ class Promises:
         if holder is None:
             return
         end = self._lease_end.get(holder)
-        if end is not None and not resource.frozen:
+        # With `any`, the words of the others can be enough.
+        decides = end is not None and self._verdict(holder, end) in (Status.STANDBY, Status.FAILING)
+        if end is not None and decides and not resource.frozen:
             # Shares: from when a lease counts.
             self._prompt("lease ends", end, f"the lease of {holder} ended long ago")
         if holder in self._confirmed and not cloud.faults:
@@ -425,12 +468,14 @@ class Promises:
         for i, e in resource.endpoints.items():
             # Shares: the sequence of the newest status; that it was delivered is the receiver's word.
             self.hold("delivered", 3, e.sequence == 0 or (i, e.sequence) in taken, i, "is owed", e)
-            newest = max(self.reports[i], default=None)
-            known = (e.reported_at, RANK[e.reported], e.reported) if e.reported is not None else None
+            newest = {o: max(words) for o, words in self.reports[i].items() if o in self._observers[i][0]}
+            known = {o: (word.at, RANK[word.status], word.status) for o, word in e.words.items()}
             # Shares: which of two reports at the same time counts, which is the promise itself.
             self.hold("reports", 6, known == newest, i, "reported", newest, "and is known as", known)
-        ready = [i for i in resource.endpoints if self._is_ready(i)]
-        holds = resource.frozen or (resource.holder in ready if ready else resource.holder is None)
+        # "reports" has held: what was heard is what was reported.
+        ready = [i for i in resource.endpoints if self._is_up(i, cloud.now)]
+        undecided = resource.holder is not None and self._verdict(resource.holder, cloud.now) is None
+        holds = resource.frozen or undecided or (resource.holder in ready if ready else resource.holder is None)
         # Shares: from when a lease counts.
         self.hold("ready holder", 7, holds, "ready", ready, "holder", resource.holder)
         for request in self._asked:
@@ -439,25 +484,19 @@ class Promises:
             # Shares: nothing; the operator was answered.
             self.hold("redelivered", 3, again or i not in resource.endpoints, i, "not told again since", since - START)
         for i, e in resource.endpoints.items():
-            if i != resource.holder and self.reports[i]:
-                newest_status = max(self.reports[i])[2]
-                wanted = {Status.STANDBY if i in ready else newest_status}
-                if newest_status is Status.ACTIVATED and i not in ready:
-                    # Its lease ended; BOOTING, if it had ended before the report came.
-                    wanted = {Status.FAILING, Status.BOOTING}
-                elif newest_status is Status.ACTIVATED and self._flaps(i, cloud.now):
+            verdict = self._verdict(i, cloud.now)
+            if i != resource.holder and verdict is not None and not e.deleting:
+                wanted = {Status.STANDBY if i in ready else verdict}
+                if verdict is not Status.ACTIVATED and self._lease_end.get(i) is not None:
+                    # If its lease had ended before the report came.
+                    wanted.add(Status.BOOTING)
+                elif verdict is Status.ACTIVATED and self._flaps(i, cloud.now):
                     # On hold: it is announced when the hold is over.
                     wanted.add(Status.FAILING)
                 # Shares: from when a lease counts.
                 self.hold("status", 6, e.status in wanted, i, "is", e.status, "and should be", wanted)
         # Shares: the receiver's rule, written here a second time.
         self.hold("receiver agrees", 3, self.slot == resource.holder, "it believes", self.slot, "not", resource.holder)
-
-    def _is_ready(self, endpoint_id: str) -> bool:
-        reports, end = self.reports[endpoint_id], self._lease_end.get(endpoint_id)
-        if not reports or max(reports)[2] is not Status.ACTIVATED:
-            return False
-        return end is None or self._cloud.now < end
 
 
 def _later(start: int, seconds: int | None) -> int | None:

@@ -17,7 +17,7 @@ import pytest
 from link.election import audit, deliveries, rules, wake_up
 from link.election.deliveries import Delivery
 from link.election.result import ResultKind
-from link.election.state import Endpoint, Reason, Resource, Status
+from link.election.state import Endpoint, Reason, Resource, Status, Word
 from link.errors import Conflict
 from link.store.locks import Locks
 from tests.mutants import catalogue
@@ -40,9 +40,9 @@ def commit_two_versions_on(self: Locks, before: Resource, after: Resource, *more
 _report = rules.report
 
 
-def report_despite_freezing(resource: Resource, *arguments: Any) -> Resource:
+def report_despite_freezing(resource: Resource, *arguments: Any, **more: Any) -> Resource:
     """A frozen holder is released by its report."""
-    reported = _report(replace(resource, frozen=False), *arguments)
+    reported = _report(replace(resource, frozen=False), *arguments, **more)
     return replace(reported, frozen=resource.frozen and reported.holder is not None)
 
 
@@ -162,9 +162,9 @@ def outcome_of_a_standby_is_delivered(resource: Resource, o: Any, now: int, jitt
 _supersedes = rules.supersedes
 
 
-def supersedes_another_status(endpoint: Endpoint, status: Status, at: int) -> bool:
+def supersedes_another_status(word: Word | None, status: Status, at: int) -> bool:
     """A report that repeats the last one is ignored."""
-    return status is not endpoint.reported and _supersedes(endpoint, status, at)
+    return (word is None or status is not word.status) and _supersedes(word, status, at)
 
 
 def redeliver_nothing(resource: Resource, endpoint_id: str, now: int) -> Resource:
@@ -172,9 +172,11 @@ def redeliver_nothing(resource: Resource, endpoint_id: str, now: int) -> Resourc
     return resource
 
 
-def report_without_recovery(resource: Resource, endpoint_id: str, status: Status, at: int, now: int) -> Resource:
+def report_without_recovery(
+    resource: Resource, endpoint_id: str, status: Status, at: int, now: int, **more: Any
+) -> Resource:
     """An endpoint that recovers stays FAILING."""
-    after = _report(resource, endpoint_id, status, at, now)
+    after = _report(resource, endpoint_id, status, at, now, **more)
     e = after.endpoints[endpoint_id]
     if e.reason != Reason.RECOVERED or e == resource.endpoints[endpoint_id]:
         return after
@@ -182,8 +184,7 @@ def report_without_recovery(resource: Resource, endpoint_id: str, status: Status
         endpoint_id,
         replace(
             resource.endpoints[endpoint_id],
-            reported=e.reported,
-            reported_at=e.reported_at,
+            words=e.words,
             lease_expires_at=e.lease_expires_at,
         ),
     )

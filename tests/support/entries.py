@@ -8,7 +8,7 @@ from typing import Any
 from link.election import rules
 from link.election.deliveries import Outcome, claim_due
 from link.election.result import Result, ResultKind
-from link.election.state import NEVER, Endpoint, Resource, Status
+from link.election.state import NEVER, Endpoint, Observer, Resource, Status, Word
 from tests.support.ids import NOW
 
 ACTIVATED, STANDBY, FAILING, BOOTING = Status.ACTIVATED, Status.STANDBY, Status.FAILING, Status.BOOTING
@@ -22,9 +22,10 @@ def resource(**endpoints: Endpoint) -> Resource:
     return Resource("ip", version=1, holder=holders[0] if holders else None, epoch=epoch, endpoints=endpoints)
 
 
-def endpoint(**values: Any) -> Endpoint:
-    """Registered a second ago; it has not reported."""
-    return Endpoint(**{"joined": NOW - 1000, **values})
+def endpoint(*, reported: Status | None = None, reported_at: int = 0, **values: Any) -> Endpoint:
+    """Registered a second ago; its host has not reported, or reported this."""
+    words = {} if reported is None else {Observer.HOST: Word(reported, reported_at)}
+    return Endpoint(**{"joined": NOW - 1000, "words": words, **values})
 
 
 def holder(**values: Any) -> Endpoint:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from link.errors import Invalid
@@ -15,6 +15,7 @@ from link.errors import Invalid
 HEADER_VALUE = re.compile("[\t\x20-\x7e\x80-\ud7ff\ue000-\U0010ffff]*")
 """What can be the value of an HTTP header, and the text of a field."""
 SURROGATE = re.compile("[\ud800-\udfff]")
+MAX_SHOWN = 80
 _JSON_TYPES = {type(None): "null", dict: "an object", list: "a list", str: "a string", bool: "a boolean"}
 _T = TypeVar("_T")
 
@@ -40,17 +41,30 @@ class Problems(defaultdict[str, list[str]]):
             raise Invalid({name: found for name, found in self.items() if found})
 
 
-def json_object(value: object, name: str, known: tuple[str, ...], problems: Problems) -> dict[str, Any]:
-    """The members of an object; empty for null or when it is none."""
+def json_object(
+    value: object, name: str, known: tuple[str, ...] | None, problems: Problems, *, unused: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The members of an object; empty for null or when it is none.
+
+    `known` None: any name is. `unused`: accepted, but without effect.
+    """
     if isinstance(value, dict):
-        # LinK's JSON reader accepts any case; ignoring such a field, as it ignores unknown ones, would lose headers.
-        for key in value.keys() - set(known):
-            if key.lower() in known:
-                problems[name].append(f"field {key!r} is not known: write {key.lower()!r}")
+        if known is None:
+            return value
+        problems[name] += [unknown_field(key, known) for key in sorted(value.keys() - {*known, *unused})]
         return value
     if value is not None:
         problems[name].append(f"invalid JSON: {json_type(value)} is not an object")
     return {}
+
+
+def unknown_field(key: str, known: Collection[str]) -> str:
+    """The problem with a field of this name, with the nearest known one."""
+    from difflib import get_close_matches  # Only a typing error needs it.
+
+    nearest = get_close_matches(key.lower(), known, n=1)
+    hint = f"write {nearest[0]!r}" if nearest else f"use {', '.join(known)}"
+    return f"field {SURROGATE.sub(chr(0xFFFD), key)[:MAX_SHOWN]!r} is not known: {hint}"
 
 
 def text(value: object, found: list[str]) -> str:

@@ -240,7 +240,15 @@ class Reconciler:
             now = self._clock.now()
             if report is not None:
                 self._check_plugin(resource, report)
-                resource = rules.report(resource, report.endpoint_id, report.status, report.at, now)
+                resource = rules.report(
+                    resource,
+                    report.endpoint_id,
+                    report.status,
+                    report.at,
+                    now,
+                    observer=report.observer,
+                    host=report.host,
+                )
             resource = self._with(resource, said, now)
             claiming = Claiming(nonce, self._chance.jitter(), self._handover_ms) if may_claim else None
             return Step(
@@ -257,7 +265,7 @@ class Reconciler:
         committed = self._locks.update(resource_id, step, trigger.cause, known=known)
         if report is not None:
             e = committed.before.endpoints.get(report.endpoint_id)
-            if e is not None and not rules.supersedes(e, report.status, report.at):
+            if e is not None and not rules.supersedes(e.words.get(report.observer), report.status, report.at):
                 logger.info(
                     "report.ignored", resource_id=resource_id, endpoint_id=report.endpoint_id, reason="older_than_last"
                 )

@@ -10,7 +10,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from link.fields import Problems, control_character, in_range, integer, json_object, json_type, text
+from link.election.state import Observer, ReadyWhen
+from link.fields import (
+    MAX_SHOWN,
+    Problems,
+    control_character,
+    in_range,
+    integer,
+    json_object,
+    json_type,
+    text,
+    unknown_field,
+)
 
 MAX_RESOURCE_ID_CHARACTERS = 256
 MAX_HOST_CHARACTERS = 253
@@ -19,7 +30,13 @@ HEALTHCHECK_INTERVAL_SECONDS = (0, 3_600)
 PRIORITY = (-1_000, 1_000)
 LEASE_SECONDS = (5, 3_600)
 
-_FIELDS = ("plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds")
+_FIELDS = (
+    "plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds", "observers",
+    "ready_when", "drained",
+)  # fmt: skip
+_CHECK_FIELDS = ("type", "host", "port")
+_UNUSED = ("id", "status", "election_key")
+"""LinK's: its client sends back what it was shown."""
 _CHANGE_FIELDS = ("plugin", "plugin_config", "healthchecks", *_FIELDS[2:])
 
 StorablePluginConfig = Mapping[str, str | int | bytes | tuple[str, ...]]
@@ -38,6 +55,8 @@ class Registration:
     host: str = ""
     priority: int = 0
     lease_seconds: int | None = None
+    observers: tuple[Observer, ...] = (Observer.HOST,)
+    ready_when: ReadyWhen = ReadyWhen.ALL
     checks: tuple[dict[str, Any], ...] = ()
     healthcheck_interval: int = 0
     created_at: int = 0
@@ -46,18 +65,22 @@ class Registration:
 
 def read_body(value: object, problems: Problems, *, change: bool = False) -> dict[str, Any]:
     """The members of a request's decoded JSON body."""
-    return json_object(value, "body", _CHANGE_FIELDS if change else _FIELDS, problems)
+    return json_object(value, "body", _CHANGE_FIELDS if change else _FIELDS, problems, unused=_UNUSED)
 
 
 def read_new(given: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
     """The fields of a new registration, as arguments of `Registration`. null means absent."""
-    return {
+    fields: dict[str, Any] = {
         "checks": _checks(given.get("checks"), problems),
         "healthcheck_interval": _healthcheck_interval(given.get("healthcheck_interval"), problems),
         "host": _host(given.get("host"), problems),
         "priority": in_range(given.get("priority"), *PRIORITY, problems["priority"]) or 0,
         "lease_seconds": in_range(given.get("lease_seconds"), *LEASE_SECONDS, problems["lease_seconds"]),
+        "observers": _observers(given.get("observers"), problems["observers"]),
+        "ready_when": _ready_when(given.get("ready_when"), problems["ready_when"]),
     }
+    _check_lease(fields["observers"], fields["lease_seconds"], problems)
+    return fields
 
 
 def read_change(given: Mapping[str, Any], stored: Registration, problems: Problems) -> dict[str, Any]:
@@ -75,7 +98,51 @@ def read_change(given: Mapping[str, Any], stored: Registration, problems: Proble
         fields["priority"] = in_range(given["priority"], *PRIORITY, problems["priority"])
     if "lease_seconds" in given:
         fields["lease_seconds"] = in_range(given["lease_seconds"], *LEASE_SECONDS, problems["lease_seconds"])
+    if given.get("observers") is not None:
+        fields["observers"] = _observers(given["observers"], problems["observers"])
+    if given.get("ready_when") is not None:
+        fields["ready_when"] = _ready_when(given["ready_when"], problems["ready_when"])
+    _check_lease(fields.get("observers", stored.observers), fields.get("lease_seconds", stored.lease_seconds), problems)
     return fields
+
+
+def read_drained(given: Mapping[str, Any], problems: Problems) -> bool | None:
+    """Whether the endpoint shall be drained; None if the body does not say."""
+    drained = given.get("drained")
+    if drained is None or isinstance(drained, bool):
+        return drained
+    problems["drained"].append(f"{json_type(drained)} is not true or false")
+    return None
+
+
+def _observers(value: object, found: list[str]) -> tuple[Observer, ...]:
+    """In a fixed order, each once."""
+    if value is None:
+        return (Observer.HOST,)
+    if not isinstance(value, list) or not value:
+        found.append(f"use a list of one or more of {', '.join(Observer)}")
+        return (Observer.HOST,)
+    for name in value:
+        if name not in tuple(Observer):
+            found.append(f"{str(name)[:MAX_SHOWN]!r} is not an observer: use {', '.join(Observer)}")
+    return tuple(observer for observer in Observer if observer in value)
+
+
+def _ready_when(value: object, found: list[str]) -> ReadyWhen:
+    if value is None:
+        return ReadyWhen.ALL
+    if value not in tuple(ReadyWhen):
+        found.append(f"{str(value)[:MAX_SHOWN]!r} is neither all nor any")
+        return ReadyWhen.ALL
+    return ReadyWhen(str(value))
+
+
+def _check_lease(observers: tuple[Observer, ...], lease_seconds: int | None, problems: Problems) -> None:
+    if lease_seconds is not None and Observer.HOST not in observers:
+        problems["lease_seconds"].append(
+            "a lease ends when the host stops reporting, and host is not an observer: add it to observers, or leave "
+            "lease_seconds out"
+        )
 
 
 def unchanging(problems: Problems, name: str, value: object, stored: str) -> None:
@@ -101,6 +168,7 @@ def _check(check: object, found: list[str]) -> dict[str, Any]:
     if not isinstance(check, dict):
         found.append(f"{json_type(check)} is not a health check: use {{type, host, port}}")
         return {}
+    found += [unknown_field(key, _CHECK_FIELDS) for key in sorted(check.keys() - set(_CHECK_FIELDS))]
     host, port = check.get("host"), check.get("port")
     if check.get("type") != "TCP":
         found.append("type=Health check type is not supported")

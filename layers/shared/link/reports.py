@@ -1,4 +1,4 @@
-"""Status events: what a host reported, out of an EventBridge event. Standard library only."""
+"""Status events: what an observer reported, out of an EventBridge event. Standard library only."""
 
 from __future__ import annotations
 
@@ -9,11 +9,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from link.election.state import Status
+from link.election.state import Observer, Status
 from link.errors import Rejected
 
 MILLISECONDS = range(10**12, 10**13 + 1)
 """What a Unix time in milliseconds looks like in the years 2001 to 2286; seconds or microseconds do not."""
+HOST_SOURCE = "link"
+HOST_PREFIX = "link.host."
+"""Before the name of the host in an event's source."""
+_SOURCES = {"link.probe": Observer.PROBE, "link.signal": Observer.SIGNAL}
 MAX_DEPTH = 100
 """Levels of nesting in an event. Near the interpreter's limit, json.loads reads what json.dumps cannot write."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -22,7 +26,7 @@ _REPORTED = {Status.ACTIVATED, Status.STANDBY, Status.FAILING}
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One host's report. `at` is when the host made it, Unix milliseconds."""
+    """What an observer reports about one endpoint. `at` is when it made the report, Unix milliseconds."""
 
     endpoint_id: str
     status: Status
@@ -30,6 +34,9 @@ class Report:
     resource_id: str | None
     plugin: str | None
     event_id: str
+    observer: Observer = Observer.HOST
+    host: str | None = None
+    """The host that the event's source names; None if it names none."""
 
 
 def decode(text: str) -> Any:
@@ -52,10 +59,11 @@ def _members(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
-def parse(event: Any) -> Report:
+def parse(event: Any, *, require_host_identity: bool = False) -> Report:
     """The report in an EventBridge event; raises Rejected with the field and the rule that it breaks."""
     if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
         raise Rejected("malformed", "the event has no detail: send an EventBridge event with a JSON object in detail")
+    observer, host = _source(event.get("source"), require_host_identity)
     detail = event["detail"]
     status = _text(detail, "status")
     if status not in _REPORTED:
@@ -67,6 +75,27 @@ def parse(event: Any) -> Report:
         resource_id=_text(detail, "resource_id") if "resource_id" in detail else None,
         plugin=_text(detail, "plugin") if "plugin" in detail else None,
         event_id=str(event.get("id", "")),
+        observer=observer,
+        host=host,
+    )
+
+
+def _source(source: Any, require_host_identity: bool) -> tuple[Observer, str | None]:
+    """The observer that an event's source stands for, and the host that it names. IAM says who may use a source."""
+    if source in _SOURCES:
+        return _SOURCES[source], None
+    if source == HOST_SOURCE:
+        if require_host_identity:
+            raise Rejected(
+                "host_identity_required",
+                "the source is link, but this deployment requires the name of the host (RequireHostIdentity): send "
+                "events with the source link.host.<host>, the host as registered",
+            )
+        return Observer.HOST, None
+    if isinstance(source, str) and source.startswith(HOST_PREFIX) and len(source) > len(HOST_PREFIX):
+        return Observer.HOST, source.removeprefix(HOST_PREFIX)
+    raise Rejected(
+        "malformed", f"source: {_shown(source)} is not one of link, link.host.<host>, link.probe, link.signal"
     )
 
 

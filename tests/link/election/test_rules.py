@@ -10,7 +10,7 @@ import pytest
 
 from link.election import rules
 from link.election.deliveries import deliveries, due, outcome
-from link.election.state import NEVER, Claim, Endpoint, Reason, Resource, Status
+from link.election.state import NEVER, Claim, Endpoint, Observer, Reason, Resource, Status, Word
 from link.election.wake_up import next_due
 from link.errors import Conflict, NotFound, Rejected
 from tests.support.entries import (
@@ -83,7 +83,9 @@ def test_an_endpoint_that_recovers_alone_becomes_the_holder_without_a_standby_be
 def test_a_heartbeat_changes_only_what_was_reported_and_the_lease() -> None:
     before = resource(paris=holder(lease_seconds=30, lease_expires_at=NOW + 5_000))
     after = report(before, "paris", ACTIVATED)
-    expected = replace(before.endpoints["paris"], reported_at=NOW, lease_expires_at=NOW + 30_000)
+    expected = replace(
+        before.endpoints["paris"], words={Observer.HOST: Word(ACTIVATED, NOW)}, lease_expires_at=NOW + 30_000
+    )
     assert after.endpoints == {"paris": expected}
 
 
@@ -379,7 +381,7 @@ def test_only_an_endpoint_that_is_not_being_deleted_counts_as_registered() -> No
 def test_a_frozen_holder_stays_whatever_it_reports(status: Status) -> None:
     r = report(frozen(paris=holder(), london=waiting()), "paris", status)
     assert (r.holder, r.epoch, r.endpoints["paris"].status) == ("paris", 1, ACTIVATED)
-    assert r.endpoints["paris"].reported is status
+    assert r.endpoints["paris"].words[Observer.HOST].status is status
     assert not r.endpoints["paris"].pending, "no receiver gets a webhook"
 
 

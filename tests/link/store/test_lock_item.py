@@ -9,14 +9,16 @@ from typing import Any
 import pytest
 
 from link.election import rules
-from link.election.state import NEVER, Claim, Endpoint, Resource
+from link.election.state import NEVER, Claim, Endpoint, Observer, ReadyWhen, Resource, Word
 from link.store.lock_item import SHARDS, NewerFormat, due_shard, from_item, to_item
 from tests.support.entries import ACTIVATED, FAILING, STANDBY, frozen, holder, resource, waiting
 from tests.support.ids import NOW
 from tests.world import size
 
 FULL = Endpoint(
-    joined=NOW, revision=2, host="paris", priority=-5, lease_seconds=30, reported=ACTIVATED, reported_at=NOW,
+    joined=NOW, revision=2, host="paris", priority=-5, lease_seconds=30,
+    observers=(Observer.HOST, Observer.PROBE, Observer.SIGNAL), ready_when=ReadyWhen.ANY, drained_at=NOW,
+    words={Observer.HOST: Word(ACTIVATED, NOW), Observer.PROBE: Word(STANDBY, NOW + 1)},
     lease_expires_at=NOW + 1, status=STANDBY, epoch=3, sequence=4, reason="demoted", announced_at=NOW,
     delivered_sequence=3, delivered_at=NOW, attempt=2, next_attempt_at=NEVER, failure_kind="not_sent",
     failure_reason="dns", claim=Claim("token", NOW, 4), believed_until=NEVER, requested_at=NOW, deleting=True,
@@ -28,8 +30,13 @@ FULL_ENTRY: dict[str, Any] = {
     "h": {"S": "paris"},
     "p": {"N": "-5"},
     "l": {"N": "30"},
+    "o": {"S": "host probe signal"},
+    "w": {"S": "any"},
+    "dr": {"N": "1795435200000"},
     "r": {"S": "ACTIVATED"},
     "ra": {"N": "1795435200000"},
+    "pr": {"S": "STANDBY"},
+    "pa": {"N": "1795435200001"},
     "le": {"N": "1795435200001"},
     "s": {"S": "STANDBY"},
     "ep": {"N": "3"},
@@ -153,8 +160,9 @@ def test_a_decision_on_a_stored_item_is_the_same_as_before_it_was_stored(before:
 def test_three_endpoints_with_leases_cost_one_write_unit() -> None:
     ids = [f"vip-{n}1111111-1111-4111-8111-111111111111" for n in (1, 2, 3)]
     e = Endpoint(
-        joined=NOW, status=ACTIVATED, reported=ACTIVATED, epoch=1, sequence=1, host="paris-1", lease_seconds=30,
-        reported_at=NOW, lease_expires_at=NOW, reason="elected", delivered_sequence=1, delivered_at=NOW,
+        joined=NOW, status=ACTIVATED, words={Observer.HOST: Word(ACTIVATED, NOW)}, epoch=1, sequence=1, host="paris-1",
+        lease_seconds=30,
+        lease_expires_at=NOW, reason="elected", delivered_sequence=1, delivered_at=NOW,
         next_attempt_at=NOW, believed_until=NEVER, announced_at=NOW,
     )  # fmt: skip
     item = to_item(

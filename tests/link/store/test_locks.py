@@ -14,7 +14,7 @@ from moto import mock_aws
 
 from link.chance import Chance
 from link.election.deliveries import claim_due
-from link.election.state import Claim, Endpoint, Resource, Status
+from link.election.state import Claim, Endpoint, Observer, Resource, Status, Word
 from link.errors import Conflict, Contended
 from link.store.lock_item import to_item
 from link.store.locks import Cause, Locks, Step
@@ -23,7 +23,8 @@ from tests.support.hands import FixedChance, HeldClock
 from tests.support.ids import NOW
 
 CAUSE = Cause("report", "event-1")
-ACTIVE = Endpoint(joined=NOW, status=Status.ACTIVATED, reported=Status.ACTIVATED, epoch=1, sequence=1)
+SAID = {Observer.HOST: Word(Status.ACTIVATED, NOW)}
+ACTIVE = Endpoint(joined=NOW, status=Status.ACTIVATED, words=SAID, epoch=1, sequence=1)
 
 
 class Recorder:

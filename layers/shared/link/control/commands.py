@@ -24,7 +24,7 @@ from link.election.wake_up import settle
 from link.errors import Conflict, NotFound
 from link.fields import Problems
 from link.plugins.seam import PluginConfig, Plugins
-from link.registration import Registration, read_body, read_change, read_new
+from link.registration import Registration, read_body, read_change, read_drained, read_new
 from link.settings import Settings
 from link.store.endpoints import Registrations
 from link.store.locks import Cause, Committed, Locks, Step
@@ -81,6 +81,7 @@ class Commands:
         given = read_body(body, problems)
         config = problems.collect(lambda: factory.validate(given.get("plugin_config")))
         fields = read_new(given, problems)
+        drained = read_drained(given, problems)
         problems.raise_if_any()
         assert config is not None
         suffix = _token_suffix(token)
@@ -104,6 +105,9 @@ class Commands:
             host=registration.host,
             priority=registration.priority,
             lease_seconds=registration.lease_seconds,
+            observers=registration.observers,
+            ready_when=registration.ready_when,
+            drained_at=now if drained else 0,
         )
 
         def register(resource: Resource, now: int) -> Resource:
@@ -139,29 +143,49 @@ class Commands:
             if registered >= maximum:
                 raise Conflict(f"Too many endpoints configured: {registered}, max allowed: {maximum}", "limit")
 
-    def change(self, endpoint_id: str, body: Any, request_id: str, *, by: str = "") -> dict[str, Any]:
-        """Changes a registration; raises Invalid, NotFound or Conflict. Fields that the body does not name stay."""
+    def change(
+        self, endpoint_id: str, body: Any, request_id: str, *, force: bool = False, by: str = ""
+    ) -> dict[str, Any]:
+        """Changes a registration, or drains the endpoint; raises Invalid, NotFound or Conflict.
+
+        Fields that the body does not name stay. `force` drains the last ready endpoint of a resource, too.
+        """
         stored = self._registrations.existing(endpoint_id)
         entry = rules.registered(self._locks.read(stored.resource_id), endpoint_id)
         problems = Problems()
         given = read_body(body, problems, change=True)
         fields = read_change(given, stored, problems)
+        drained = read_drained(given, problems)
         factory, now = self._plugins[stored.plugin], self._clock.now()
         replacement = problems.collect(lambda: factory.change(stored, given.get("plugin_config"), now))
         problems.raise_if_any()
         assert replacement is not None
         changed = replace(stored, config=replacement.config, **fields)
-        if changed == stored:
+        update = None
+        commands: list[Callable[[Resource, str, int], Resource]] = []
+        if changed != stored:
+            changed = replace(changed, revision=stored.revision + 1)
+            change = partial(
+                rules.change,
+                revision=stored.revision,
+                priority=changed.priority,
+                lease_seconds=changed.lease_seconds,
+                observers=changed.observers,
+                ready_when=changed.ready_when,
+                new_receiver=replacement.new_receiver,
+            )
+            commands.append(change)
+            update = self._registrations.update(stored, changed)
+        if drained is not None:
+            commands.append(partial(rules.drain, drained=drained, force=force))
+        if not commands:
             return views.endpoint(self._plugins, stored, entry)
-        changed = replace(changed, revision=stored.revision + 1)
-        command = partial(
-            rules.change,
-            revision=stored.revision,
-            priority=changed.priority,
-            lease_seconds=changed.lease_seconds,
-            new_receiver=replacement.new_receiver,
-        )
-        update = self._registrations.update(stored, changed)
+
+        def command(resource: Resource, endpoint_id: str, now: int) -> Resource:
+            for one in commands:
+                resource = one(resource, endpoint_id, now)
+            return resource
+
         committed = self._commit_for(stored, Cause("change", request_id, by), command, update)
         return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
 

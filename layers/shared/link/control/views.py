@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from link.election import rules
@@ -24,6 +25,9 @@ def endpoint(plugins: Plugins, registration: Registration, entry: Endpoint) -> d
         "host": registration.host,
         "priority": registration.priority,
         "lease_seconds": registration.lease_seconds,
+        "observers": list(registration.observers),
+        "ready_when": registration.ready_when,
+        "drained": entry.drained_at > 0,
         **plugin.view(),
         "delivery": delivery(entry),
     }
@@ -75,8 +79,13 @@ def resource(item: Resource, now: int) -> dict[str, Any]:
             "host": e.host,
             "status": e.status,
             "ready": e.ready(now),
-            "reported": e.reported,
-            "reported_at": e.reported_at or None,
+            "reported": _reported(e),
+            "reported_at": max((word.at for word in e.words.values()), default=None),
+            "observers": list(e.observers),
+            "ready_when": e.ready_when,
+            "words": {observer: {"status": word.status, "at": word.at} for observer, word in e.words.items()},
+            "waits_for": e.waits_for(now),
+            "drained_at": e.drained_at or None,
             "lease_seconds": e.lease_seconds,
             "lease_expires_at": e.lease_expires_at,
             "held_until": rules.held_until(e) if rules.on_hold(e, now) else None,
@@ -96,6 +105,11 @@ def resource(item: Resource, now: int) -> dict[str, Any]:
         "candidates": sorted(candidates, key=lambda one: (one["joined_at"], one["id"])),
         "undelivered": sorted(undelivered, key=lambda one: (one.get("announced_at", 0), one["id"])),
     }
+
+
+def _reported(e: Endpoint) -> Status | None:
+    """What was reported, whatever an operator or a lease made of it."""
+    return replace(e, drained_at=0, lease_expires_at=None).verdict(0)
 
 
 def outlook(before: Resource, after: Resource) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from link.election.state import Reason, Resource, Status
+from link.election.state import Resource, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,11 +25,7 @@ def changes(before: Resource, after: Resource) -> list[Change]:
         old = before.endpoints.get(endpoint_id)
         if old is None or old.status is new.status:
             continue
-        if new.sequence > old.sequence:
-            reason = new.reason
-        elif new.status is Status.STANDBY:
-            reason = Reason.DEMOTED
-        else:
-            reason = Reason.FAILING if new.reported is Status.FAILING else Reason.LEASE_EXPIRED
+        # A status that is not announced is always STANDBY or FAILING.
+        reason = new.reason if new.sequence > old.sequence else new.reason_for(new.status)
         found.append(Change(endpoint_id, old.status, new.status, reason, new.sequence))
     return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from link.election.state import Endpoint, Reason, Resource, Status
+from link.election.state import Endpoint, Observer, ReadyWhen, Reason, Resource, Status, Word
 from link.errors import Conflict, NotFound, Rejected
 
 MAX_FUTURE_MS = 60_000
@@ -36,55 +36,77 @@ An endpoint that flaps each second is never ready for so long.
 """
 
 _RANK = {Status.ACTIVATED: 0, Status.STANDBY: 1, Status.FAILING: 2}
+_EXPLAINED = 5
+"""Of so many endpoints an error says why they are not ready."""
+_CANDIDATES = (Status.ACTIVATED, Status.STANDBY)
 
 
-def supersedes(endpoint: Endpoint, status: Status, at: int) -> bool:
-    """Whether a report is newer than the last accepted one."""
-    if endpoint.reported is None:
-        return True
+def supersedes(word: Word | None, status: Status, at: int) -> bool:
+    """Whether a report is newer than the word of its observer."""
     # ● `time` has whole seconds: of two reports in the same second the more severe one wins, in any order.
-    return (at, _RANK[status]) > (endpoint.reported_at, _RANK[endpoint.reported])
+    return word is None or (at, _RANK[status]) > (word.at, _RANK[word.status])
 
 
-def report(resource: Resource, endpoint_id: str, status: Status, at: int, now: int) -> Resource:
-    """Applies a host's report; raises Rejected when it can never be accepted. An old report changes nothing."""
+def report(
+    resource: Resource,
+    endpoint_id: str,
+    status: Status,
+    at: int,
+    now: int,
+    *,
+    observer: Observer = Observer.HOST,
+    host: str | None = None,
+) -> Resource:
+    """Applies a report; raises Rejected when it can never be accepted. An old report changes nothing.
+
+    `host`: the only host that its sender may report for; None: any.
+    """
     e = resource.endpoints.get(endpoint_id)
     if e is None or e.deleting:
         raise Rejected("unknown_endpoint", f"{endpoint_id} is not registered for this resource: register it first")
+    if host is not None and host != e.host:
+        raise Rejected(
+            "host_mismatch",
+            f"{endpoint_id} is registered with host {e.host!r}, so the source link.host.{host} may not report for it",
+        )
+    if observer not in e.observers:
+        raise Rejected(
+            "not_an_observer",
+            f"the observers of {endpoint_id} are {', '.join(e.observers)}, not {observer}: change them, or stop "
+            "sending these events",
+        )
     if at > now + MAX_FUTURE_MS:
         raise Rejected(
             "reported_in_future",
             f"reported_at {at} is {at - now} ms ahead of our clock, at most {MAX_FUTURE_MS} are accepted: "
             "set the host's clock",
         )
-    if not supersedes(e, status, at):
+    if not supersedes(e.words.get(observer), status, at):
         return resource
-    ready_since = now if e.losses and not e.ready(now) else e.ready_since
-    e = replace(e, reported=status, reported_at=at)
-    if status is Status.ACTIVATED:
-        end = _lease_end(lease_start(at, now), e.lease_seconds)
-        e = replace(e, lease_expires_at=end, ready_since=ready_since)
-    resource = resource.having(endpoint_id, e)
+    e = replace(e, words={**e.words, observer: Word(status, at)})
+    if observer is Observer.HOST and status is Status.ACTIVATED:
+        e = replace(e, lease_expires_at=_lease_end(lease_start(at, now), e.lease_seconds))
+    return _judged(resource, endpoint_id, e, now)
 
-    if status is Status.ACTIVATED:
-        resource = elect(resource, now)
-        e = resource.endpoints[endpoint_id]
-        if e.ready(now):
-            # The holder is ACTIVATED, so neither branch is for the holder.
-            if e.status is Status.BOOTING:
-                e = announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now)
-            elif e.status is Status.FAILING and not on_hold(e, now):
-                e = announce(e, Status.STANDBY, Reason.RECOVERED, resource.epoch, now)
-        return resource.having(endpoint_id, e)
 
+def _judged(resource: Resource, endpoint_id: str, e: Endpoint, now: int) -> Resource:
+    """The item with this entry, whose status follows what its observers' words now come to."""
+    if e.losses and e.ready(now) and not resource.endpoints[endpoint_id].ready(now):
+        e = replace(e, ready_since=now)
+    return elect(_follow(resource.having(endpoint_id, e), endpoint_id, now), now)
+
+
+def _follow(resource: Resource, endpoint_id: str, now: int) -> Resource:
+    """Takes lock and status from an endpoint that its observers no longer call ACTIVATED. `elect` gives them."""
+    e = resource.endpoints[endpoint_id]
+    verdict = e.verdict(now)
+    if verdict is None or verdict is Status.ACTIVATED:
+        return resource
     if resource.holder == endpoint_id:
-        if not resource.frozen:
-            resource = release(resource, _release_reason(status), now)
-    elif e.status is Status.BOOTING and status is Status.STANDBY:
-        resource = resource.having(endpoint_id, announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now))
-    else:
-        resource = resource.having(endpoint_id, replace(e, status=status))
-    return elect(resource, now)
+        return resource if resource.frozen else release(resource, e.reason_for(verdict), now)
+    if e.status is Status.BOOTING and verdict is Status.STANDBY:
+        return resource.having(endpoint_id, announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now))
+    return resource.having(endpoint_id, replace(e, status=verdict))
 
 
 def lease_start(at: int, now: int) -> int:
@@ -97,10 +119,6 @@ def lease_start(at: int, now: int) -> int:
 
 def _lease_end(start: int, lease_seconds: int | None) -> int | None:
     return None if lease_seconds is None else start + lease_seconds * 1000
-
-
-def _release_reason(status: Status) -> Reason:
-    return Reason.DEMOTED if status is Status.STANDBY else Reason.FAILING
 
 
 def announce(e: Endpoint, status: Status, reason: Reason, epoch: int, now: int) -> Endpoint:
@@ -126,9 +144,8 @@ def release(resource: Resource, reason: Reason, now: int) -> Resource:
     if old_id is None:
         return resource
     old = resource.endpoints[old_id]
-    # A frozen holder may have reported FAILING without consequence so far.
-    fails = reason in (Reason.FAILING, Reason.LEASE_EXPIRED) or old.reported is Status.FAILING
-    status = Status.FAILING if fails else Status.STANDBY
+    # Also if the reason is another one: a frozen holder may have been FAILING without consequence so far.
+    status = Status.FAILING if old.verdict(now) is Status.FAILING else Status.STANDBY
     released = announce(old, status, reason, old.epoch, now)
     if reason in (Reason.DEMOTED, Reason.FAILING, Reason.LEASE_EXPIRED):
         losses = 1 + (old.losses if now - old.lost_at <= LOSSES_KEPT_MS else 0)
@@ -160,18 +177,17 @@ def elect(resource: Resource, now: int) -> Resource:
     """Ends the leases that ran out, then fills an empty lock with the best ready endpoint."""
     for endpoint_id, end in lease_ends(resource):
         if end <= now:
-            e = resource.endpoints[endpoint_id]
-            if resource.holder == endpoint_id:
-                resource = release(resource, Reason.LEASE_EXPIRED, now)
-            else:
-                resource = resource.having(endpoint_id, replace(e, status=Status.FAILING))
+            resource = _follow(resource, endpoint_id, now)
     if resource.holder is None:
         resource = _grant(resource, _electable(resource, now), Reason.ELECTED, now)
     for endpoint_id, e in resource.endpoints.items():
-        # Its report announced nothing, because it was on hold.
-        if e.status is Status.FAILING and e.losses >= LOSSES and e.ready(now) and not on_hold(e, now):
+        if endpoint_id == resource.holder or not e.ready(now):
+            continue
+        if e.status is Status.BOOTING:
+            e = announce(e, Status.STANDBY, Reason.JOINED, resource.epoch, now)
+        elif e.status is Status.FAILING and not on_hold(e, now):
             e = announce(e, Status.STANDBY, Reason.RECOVERED, resource.epoch, now)
-            resource = resource.having(endpoint_id, e)
+        resource = resource.having(endpoint_id, e)
     return resource
 
 
@@ -203,21 +219,25 @@ def hold_ends(resource: Resource, now: int) -> list[int]:
 
 
 def lacks_holder(resource: Resource) -> bool:
-    """Whether no endpoint holds the lock although one has reported."""
-    return resource.holder is None and any(e.reported and not e.deleting for e in resource.endpoints.values())
+    """Whether no endpoint holds the lock although there was a report."""
+    return resource.holder is None and any(e.words and not e.deleting for e in resource.endpoints.values())
 
 
 def lease_ends(resource: Resource) -> list[tuple[str, int]]:
-    """(endpoint_id, end) of each lease that counts: those of candidates, but not of the holder while it is frozen."""
-    return [
-        (endpoint_id, e.lease_expires_at)
-        for endpoint_id, e in resource.endpoints.items()
-        if e.reported is Status.ACTIVATED
-        and e.status in (Status.ACTIVATED, Status.STANDBY)
-        and not e.deleting
-        and e.lease_expires_at is not None
-        and not (resource.frozen and resource.holder == endpoint_id)
-    ]
+    """(endpoint_id, end) of each lease whose end takes the lock or the status from its endpoint.
+
+    Not those of the holder while it is frozen.
+    """
+    ends = []
+    for endpoint_id, e in resource.endpoints.items():
+        holds, end = resource.holder == endpoint_id, e.lease_expires_at
+        if end is None or e.deleting or (holds and resource.frozen):
+            continue
+        # Under ReadyWhen.ANY the words of the others can be enough.
+        verdict = e.verdict(end)
+        if (holds and verdict is Status.STANDBY) or (verdict is Status.FAILING and e.status in _CANDIDATES):
+            ends.append((endpoint_id, end))
+    return ends
 
 
 def _grant(resource: Resource, ready: Iterable[str], reason: Reason, now: int) -> Resource:
@@ -261,14 +281,44 @@ def failover(resource: Resource, endpoint_id: str, now: int, *, to: str | None, 
     others = [i for i, e in resource.endpoints.items() if i != endpoint_id and e.ready(now)]
     if to is not None:
         if to not in others:
-            raise Conflict(f"{to} is not another endpoint of this resource that is ready")
+            why = _why_unready(resource, to, now)
+            raise Conflict(f"{to} is not another endpoint of this resource that is ready: it {why}")
         others = [to]
     if not others:
-        raise Conflict("no other nodes are listening for this endpoint")
+        raise Conflict("no other nodes are listening for this endpoint: " + _why_nobody(resource, endpoint_id, now))
     others = [i for i in others if not on_hold(resource.endpoints[i], now)] or others
     resource = release(resource, Reason.FAILOVER, now)
     commands = (command, *resource.commands)[:MAX_COMMANDS]
     return replace(_grant(resource, others, Reason.FAILOVER, now), commands=commands)
+
+
+def _why_nobody(resource: Resource, endpoint_id: str, now: int) -> str:
+    """Why no other endpoint is ready: each one's reason."""
+    others = [i for i, e in resource.endpoints.items() if i != endpoint_id and not e.deleting]
+    if not others:
+        return "the resource has no other endpoint"
+    more = len(others) - _EXPLAINED
+    explained = "; ".join(f"{i} {_why_unready(resource, i, now)}" for i in others[:_EXPLAINED])
+    return explained + (f"; and {more} more" if more > 0 else "")
+
+
+def _why_unready(resource: Resource, endpoint_id: str, now: int) -> str:
+    e = resource.endpoints.get(endpoint_id)
+    if e is None or e.deleting:
+        return "is not registered for this resource"
+    if resource.holder == endpoint_id:
+        return "is the holder"
+    host = f"({e.host}) " if e.host else ""
+    if e.drained_at:
+        return f"{host}is drained"
+    return host + "is not ready: " + ", ".join(f"its {observer} {_said(e, observer, now)}" for observer in e.observers)
+
+
+def _said(e: Endpoint, observer: Observer, now: int) -> str:
+    word = e.word(observer, now)
+    if word is None:
+        return "has not reported"
+    return f"says {word}" if word is e.words[observer].status else "has a lease that ended"
 
 
 def register(resource: Resource, endpoint_id: str, *, entry: Endpoint, plugin: str = "") -> Resource:
@@ -328,12 +378,30 @@ def freeze(resource: Resource, now: int) -> Resource:
 
 
 def unfreeze(resource: Resource, now: int) -> Resource:
-    """Ends freezing, and applies what the holder reported in the meantime."""
+    """Ends freezing, and applies what was reported about the holder in the meantime."""
     resource = replace(resource, frozen=False)
-    reported = resource.endpoints[resource.holder].reported if resource.holder else None
-    if reported is Status.STANDBY or reported is Status.FAILING:
-        resource = release(resource, _release_reason(reported), now)
+    if resource.holder is not None:
+        resource = _follow(resource, resource.holder, now)
     return elect(resource, now)
+
+
+def drain(resource: Resource, endpoint_id: str, now: int, *, drained: bool, force: bool = False) -> Resource:
+    """Keeps an endpoint from being elected until that is taken back; a holder hands over.
+
+    Raises Conflict for the holder of a frozen resource, and for the last ready endpoint without `force`.
+    """
+    e = registered(resource, endpoint_id)
+    if drained == (e.drained_at > 0):
+        return resource
+    if drained and resource.frozen and resource.holder == endpoint_id:
+        raise Conflict("it holds a frozen resource: fail over to another endpoint, or unfreeze the resource, first")
+    others = [one for i, one in resource.endpoints.items() if i != endpoint_id and one.ready(now)]
+    if drained and e.ready(now) and not others and not force:
+        raise Conflict(
+            f"it is the last ready endpoint of this resource ({_why_nobody(resource, endpoint_id, now)}): make another "
+            "one ready first, or use force to have no active endpoint"
+        )
+    return _judged(resource, endpoint_id, replace(e, drained_at=now if drained else 0), now)
 
 
 def change(
@@ -344,6 +412,8 @@ def change(
     revision: int,
     priority: int,
     lease_seconds: int | None,
+    observers: tuple[Observer, ...] = (Observer.HOST,),
+    ready_when: ReadyWhen = ReadyWhen.ALL,
     new_receiver: bool = False,
 ) -> Resource:
     """Applies a changed registration that was made from the one at `revision`.
@@ -361,10 +431,20 @@ def change(
         raise Conflict("its url can change only on standby, with its last status delivered: fail over first")
     end = e.lease_expires_at
     # ● A lease that has ended stays ended: only a report revives a host.
-    if lease_seconds != e.lease_seconds and e.ready(now):
+    if lease_seconds != e.lease_seconds and e.word(Observer.HOST, now) is Status.ACTIVATED:
         end = _lease_end(now, lease_seconds)
-    e = replace(e, revision=revision + 1, priority=priority, lease_seconds=lease_seconds, lease_expires_at=end)
-    return resource.having(endpoint_id, e)
+    e = replace(
+        e,
+        revision=revision + 1,
+        priority=priority,
+        lease_seconds=lease_seconds,
+        observers=observers,
+        ready_when=ready_when,
+        # An observer that is added again has to report again.
+        words={observer: word for observer, word in e.words.items() if observer in observers},
+        lease_expires_at=end if Observer.HOST in observers else None,
+    )
+    return _judged(resource, endpoint_id, e, now)
 
 
 def redeliver(resource: Resource, endpoint_id: str, now: int) -> Resource:

@@ -23,6 +23,21 @@ class Status(StrEnum):
     FAILING = "FAILING"
 
 
+class Observer(StrEnum):
+    """Who reports about an endpoint. The `source` of an event says which one it is."""
+
+    HOST = "host"
+    PROBE = "probe"
+    SIGNAL = "signal"
+
+
+class ReadyWhen(StrEnum):
+    """Whose words make an endpoint ready: all of its observers', or any one's."""
+
+    ALL = "all"
+    ANY = "any"
+
+
 class Reason(StrEnum):
     """Why a status was announced: the value of `X-Link-Webhook-Reason`."""
 
@@ -33,6 +48,7 @@ class Reason(StrEnum):
     LEASE_EXPIRED = "lease_expired"
     FAILOVER = "failover"
     DELETED = "deleted"
+    DRAINED = "drained"
     RECOVERED = "recovered"
     JOINED = "joined"
 
@@ -47,6 +63,18 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What an observer last reported. `at` is when it made the report."""
+
+    status: Status
+    at: int
+
+
+_GRAVITY = {Status.ACTIVATED: 0, None: 1, Status.STANDBY: 2, Status.FAILING: 3}
+"""None: an observer has not reported yet. ● Without its word no endpoint is ready, but FAILING does not wait."""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """An endpoint's entry in the lock item of its resource."""
 
@@ -57,10 +85,15 @@ class Endpoint:
     host: str = ""
     priority: int = 0
     lease_seconds: int | None = None
+    observers: tuple[Observer, ...] = (Observer.HOST,)
+    """Whose reports count."""
+    ready_when: ReadyWhen = ReadyWhen.ALL
 
-    reported: Status | None = None
-    reported_at: int = 0
+    words: Mapping[Observer, Word] = field(default_factory=dict)
     lease_expires_at: int | None = None
+    """When the word of its host ends, if that is ACTIVATED."""
+    drained_at: int = 0
+    """Since when an operator keeps it from being elected; 0: no drain."""
 
     status: Status = Status.BOOTING
     epoch: int = 0
@@ -110,13 +143,44 @@ class Endpoint:
         """Since when its status is pending; without meaning if it is not."""
         return self.announced_at if self.delivered_sequence < self.sequence else self.requested_at
 
+    def word(self, observer: Observer, now: int) -> Status | None:
+        """What an observer says; None before its first report. A host whose lease has ended says FAILING."""
+        word = self.words.get(observer)
+        if word is None:
+            return None
+        end = self.lease_expires_at
+        ended = end is not None and now >= end and observer is Observer.HOST
+        return Status.FAILING if ended and word.status is Status.ACTIVATED else word.status
+
+    def verdict(self, now: int) -> Status | None:
+        """What the words of its observers come to; None while that is undecided.
+
+        ● Each observer has a word of its own. With one word for all, the last one to report would win.
+        """
+        words = [self.word(observer, now) for observer in self.observers]
+        if self.ready_when is ReadyWhen.ALL:
+            verdict = max(words, key=_GRAVITY.__getitem__)
+        else:
+            # ● Whoever has not reported does not count: it may never report.
+            verdict = min((word for word in words if word is not None), key=_GRAVITY.__getitem__, default=None)
+        # ● A veto, not a word: the next heartbeat would undo it.
+        return Status.STANDBY if verdict is Status.ACTIVATED and self.drained_at else verdict
+
+    def reason_for(self, verdict: Status) -> Reason:
+        """Why it does not have the lock when its observers' words come to STANDBY or FAILING."""
+        if verdict is Status.STANDBY:
+            return Reason.DRAINED if self.drained_at else Reason.DEMOTED
+        reported = any(word.status is Status.FAILING for word in self.words.values())
+        return Reason.FAILING if reported else Reason.LEASE_EXPIRED
+
+    def waits_for(self, now: int) -> list[Observer]:
+        """The observers without whose first report it cannot be ready."""
+        silent = [observer for observer in self.observers if observer not in self.words]
+        return silent if self.verdict(now) is None else []
+
     def ready(self, now: int) -> bool:
         """Whether it can be elected."""
-        return (
-            self.reported is Status.ACTIVATED
-            and not self.deleting
-            and (self.lease_expires_at is None or now < self.lease_expires_at)
-        )
+        return self.verdict(now) is Status.ACTIVATED and not self.deleting
 
 
 @dataclass(frozen=True, slots=True)

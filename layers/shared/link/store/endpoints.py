@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
+from link.election.state import Observer, ReadyWhen
 from link.errors import NotFound
 from link.registration import Registration
 from link.settings import Settings
@@ -140,6 +141,10 @@ def to_item(registration: Registration) -> Item:
     }
     if r.lease_seconds is not None:
         item["lease_seconds"] = {"N": str(r.lease_seconds)}
+    if r.observers != (Observer.HOST,):
+        item["observers"] = {"S": " ".join(r.observers)}
+    if r.ready_when is not ReadyWhen.ALL:
+        item["ready_when"] = {"S": str(r.ready_when)}
     return {**{name: _typed(value) for name, value in r.config.items()}, **item}
 
 
@@ -155,6 +160,8 @@ def from_item(item: Item) -> Registration:
         host=item["host"]["S"],
         priority=int(item["priority"]["N"]),
         lease_seconds=int(item["lease_seconds"]["N"]) if "lease_seconds" in item else None,
+        observers=tuple(map(Observer, item["observers"]["S"].split())) if "observers" in item else (Observer.HOST,),
+        ready_when=ReadyWhen(item["ready_when"]["S"]) if "ready_when" in item else ReadyWhen.ALL,
         created_at=int(item["created_at"]["N"]),
         config={name: _plain(value) for name, value in item.items() if name not in _OWN},
     )
@@ -170,6 +177,8 @@ _OWN = {
     "host",
     "priority",
     "lease_seconds",
+    "observers",
+    "ready_when",
     "created_at",
 }
 

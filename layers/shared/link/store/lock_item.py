@@ -7,17 +7,20 @@ is left out.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from link.election.state import Claim, Endpoint, Resource, Status
+from link.election.state import Claim, Endpoint, Observer, ReadyWhen, Resource, Status, Word
 
 SHARDS = 8
 """Partitions of the due index: one partition serves 1,000 writes a second."""
 
-FORMAT = 1
-"""What `format` says when the meaning of a stored attribute changes. An item without it has format 1."""
+FORMAT = 2
+"""The newest format. An item without `format` has format 1.
+
+2: an endpoint has other observers than its host, or is drained. Code for format 1 would elect it on its host's word.
+"""
 
 Item = dict[str, Any]
 
@@ -32,9 +35,10 @@ _SHORT = {
     "host": "h",
     "priority": "p",
     "lease_seconds": "l",
-    "reported": "r",
-    "reported_at": "ra",
+    "observers": "o",
+    "ready_when": "w",
     "lease_expires_at": "le",
+    "drained_at": "dr",
     "status": "s",
     "epoch": "ep",
     "sequence": "sq",
@@ -74,16 +78,48 @@ def _read_claim(stored: Item) -> Claim:
     return Claim(claim["t"]["S"], int(claim["u"]["N"]), int(claim["s"]["N"]))
 
 
+def _observers(observers: tuple[Observer, ...]) -> Item:
+    return _text(" ".join(observers))
+
+
+def _read_observers(stored: Item) -> tuple[Observer, ...]:
+    return tuple(map(Observer, stored["S"].split()))
+
+
+_WORDS = {Observer.HOST: ("r", "ra"), Observer.PROBE: ("pr", "pa"), Observer.SIGNAL: ("sr", "sa")}
+"""Where the word of each observer and its time are stored."""
+_WORD_ATTRIBUTES = {name for pair in _WORDS.values() for name in pair}
+
+
+def _words(words: Mapping[Observer, Word]) -> Item:
+    item: Item = {}
+    for observer, word in words.items():
+        status, at = _WORDS[observer]
+        item[status], item[at] = _text(word.status), _number(word.at)
+    return item
+
+
+def _read_words(item: Item) -> dict[Observer, Word]:
+    return {
+        # Version 0.1 leaves out a time of 0.
+        observer: Word(Status(item[status]["S"]), int(item.get(at, {"N": "0"})["N"]))
+        for observer, (status, at) in _WORDS.items()
+        if status in item
+    }
+
+
 _FORMS: dict[str, tuple[Callable[[Any], Item], Callable[[Item], Any]]] = {
     **dict.fromkeys(_SHORT, (_number, lambda stored: int(stored["N"]))),
     **dict.fromkeys(("host", "reason", "failure_kind", "failure_reason"), (_text, lambda stored: stored["S"])),
-    **dict.fromkeys(("reported", "status"), (_text, lambda stored: Status(stored["S"]))),
+    "status": (_text, lambda stored: Status(stored["S"])),
+    "observers": (_observers, _read_observers),
+    "ready_when": (_text, lambda stored: ReadyWhen(stored["S"])),
     "deleting": (lambda value: {"BOOL": value}, lambda stored: stored["BOOL"]),
     "claim": (_claim, _read_claim),
 }
 _OWN = {
     "resource_id", "version", "nonce", "epoch", "endpoints", "holder", "plugin", "command", "frozen", "due_shard",
-    "due_at",
+    "due_at", "format",
 }  # fmt: skip
 _FAILURE = "f"
 """Kind and reason in one text, as version 0.1 stored them."""
@@ -114,6 +150,8 @@ def to_item(resource: Resource) -> Item:
         item["command"] = {"S": " ".join(resource.commands)}
     if resource.frozen:
         item["frozen"] = {"BOOL": True}
+    if any(e.drained_at or e.observers != (Observer.HOST,) for e in resource.endpoints.values()):
+        item["format"] = _number(FORMAT)
     if resource.due_at is not None:
         item["due_shard"] = {"N": str(due_shard(resource.resource_id))}
         item["due_at"] = {"N": str(resource.due_at)}
@@ -144,7 +182,7 @@ def from_item(item: Item) -> Resource:
 
 def _entry_to_item(e: Endpoint) -> Item:
     known = {short: write(value) for name, short, default, write in _WRITE if (value := getattr(e, name)) != default}
-    return {**e.unknown, **known}
+    return {**e.unknown, **known, **_words(e.words)}
 
 
 def _entry_from_item(item: Item) -> Endpoint:
@@ -154,8 +192,10 @@ def _entry_from_item(item: Item) -> Endpoint:
         if short in _READ:
             name, read = _READ[short]
             values[name] = read(stored)
-        elif short != _FAILURE:
+        elif short != _FAILURE and short not in _WORD_ATTRIBUTES:
             unknown[short] = stored
+    if words := _read_words(item):
+        values["words"] = words
     if unknown:
         values["unknown"] = unknown
     if _FAILURE in item:

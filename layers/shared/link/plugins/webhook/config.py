@@ -193,7 +193,7 @@ def _secret(value: object, problems: Problems) -> str:
 
 
 def _headers(value: object, problems: Problems) -> dict[str, str]:
-    given = json_object(value, "plugin_config.headers", (), problems)
+    given = json_object(value, "plugin_config.headers", None, problems)
     if len(given) > MAX_HEADERS:
         problems["plugin_config.headers"].append(f"{len(given)} headers are too many: use at most {MAX_HEADERS}")
         return {}
