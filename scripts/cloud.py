@@ -95,18 +95,20 @@ class Cloud:
             status, text = error.code, error.read()
         return status, json.loads(text) if text else ""
 
-    def create_user(self, name: str, action: str, resource: str) -> None:
-        """Create an IAM user with one permission. MiniStack checks the user's signature and policy."""
+    def create_user(self, name: str, *, statement: dict[str, Any] | None = None, policy: str = "", **tags: str) -> None:
+        """Create an IAM user with one statement or one managed policy. MiniStack checks its signature and policy."""
         iam = self.client("iam")
-        iam.create_user(UserName=name)
-        statement = {"Effect": "Allow", "Action": action, "Resource": resource}
-        policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
-        iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=policy)
+        iam.create_user(UserName=name, Tags=[{"Key": key, "Value": value} for key, value in tags.items()])
+        if statement is not None:
+            document = json.dumps({"Version": "2012-10-17", "Statement": [{"Effect": "Allow", **statement}]})
+            iam.put_user_policy(UserName=name, PolicyName="only", PolicyDocument=document)
+        if policy:
+            iam.attach_user_policy(UserName=name, PolicyArn=policy)
         key = iam.create_access_key(UserName=name)["AccessKey"]
         self._users[name] = Credentials(key["AccessKeyId"], key["SecretAccessKey"])
 
     def credentials(self, user: str) -> Credentials:
-        """Return the access keys of `operator` or `host`."""
+        """Return the access keys of a user."""
         return self._users[user]
 
     def log_tail(self, lines: int = 40) -> str:
@@ -125,9 +127,8 @@ def local_cloud(
         else:
             _deploy(cloud, parameters or {})
         api = f"arn:aws:execute-api:{REGION}:000000000000:{cloud.outputs['ApiId']}/*"
-        bus = f"arn:aws:events:{REGION}:000000000000:event-bus/{cloud.outputs['EventBusName']}"
-        cloud.create_user("operator", "execute-api:Invoke", api)
-        cloud.create_user("host", "events:PutEvents", bus)
+        cloud.create_user("operator", statement={"Action": "execute-api:Invoke", "Resource": api})
+        cloud.create_user("host", policy=cloud.outputs["HostsPolicyArn"])
         yield cloud
 
 

@@ -7,23 +7,32 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import re
 import sys
 from typing import Any
 
-from ministack.core import iam_actions
+from ministack.core import iam_actions, iam_evaluator
 from ministack.services.cloudformation import provisioners
 
 VERSION = "1.5.33"
 if importlib.metadata.version("ministack") != VERSION:
     raise SystemExit(f"this file mends MiniStack {VERSION}: look again whether it is still needed")
 
+_conditions = iam_evaluator._conditions_met
 _context = iam_actions.request_tag_context
 _action = iam_actions.extract_iam_action
 
 
-def _with_encryption_context(service: str, action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
-    """AWS offers the encryption context of a KMS call to policies; MiniStack leaves it out and denies."""
+def _with_more_keys(service: str, action: str, body: bytes, params: dict[str, Any]) -> dict[str, Any]:
+    """AWS offers the encryption context of a KMS call, and what an event says, to policies; MiniStack does not."""
     keys: dict[str, Any] = _context(service, action, body, params)
+    if action == "events:PutEvents":
+        entries = json.loads(body or b"{}").get("Entries", [])
+        keys = {
+            **keys,
+            "events:source": [str(entry.get("Source", "")) for entry in entries],
+            "events:detail-type": [str(entry.get("DetailType", "")) for entry in entries],
+        }
     if service == "kms":
         context = json.loads(body or b"{}").get("EncryptionContext") or {}
         keys = {**keys, **{f"kms:EncryptionContext:{name}": value for name, value in context.items()}}
@@ -38,7 +47,20 @@ def _as_aws_authorizes(*arguments: Any) -> str | None:
     return "sqs:SendMessage" if action == "sqs:SendMessageBatch" else action
 
 
-iam_actions.request_tag_context = _with_encryption_context
+def _with_variables(conditions: dict[str, Any], context: Any) -> bool:
+    """AWS replaces ${aws:PrincipalTag/…} and the like in a condition; MiniStack compares the text as it stands."""
+
+    def value(variable: re.Match[str]) -> str:
+        found = iam_evaluator._resolve_condition_key(variable[1], context)
+        # On AWS a condition with an unknown variable does not match; no value of a request has a NUL.
+        return "\0" if found is None else str(found)
+
+    text = re.sub(r"\$\{([\w:/-]+)\}", value, json.dumps(conditions))
+    return bool(_conditions(json.loads(text, strict=False), context))
+
+
+iam_evaluator._conditions_met = _with_variables
+iam_actions.request_tag_context = _with_more_keys
 iam_actions.extract_iam_action = _as_aws_authorizes
 # MiniStack refuses a stack with a saved query of CloudWatch Logs Insights. Only AWS's console uses one.
 provisioners._RESOURCE_HANDLERS["AWS::Logs::QueryDefinition"] = {

@@ -65,7 +65,7 @@ MAY: dict[str, dict[str, set[str]]] = {
     "EndpointStatusFunction": {
         **RECONCILES,
         "RejectedEventsQueue": {"sqs:SendMessage"},
-        "StatusQueue": CONSUME,
+        "StatusQueue": {"sqs:SendMessage"} | CONSUME,
         "EndpointStatusLogGroup": LOG,
     },
     "ReconcileFunction": {
@@ -204,6 +204,27 @@ def test_every_use_of_the_key_requires_the_encryption_context_of_webhook_configu
     ]
 
 
+@pytest.mark.parametrize(
+    ("policy", "operator", "sources"),
+    [
+        ("HostsPolicy", "ForAllValues:StringLike", ["link", "link.host.*"]),
+        ("BoundHostPolicy", "ForAllValues:StringEquals", "link.host.${aws:PrincipalTag/host}"),
+    ],
+)
+def test_hosts_may_only_report_as_hosts_and_every_event_of_a_request_counts(
+    resources: dict[str, Resource], policy: str, operator: str, sources: Any
+) -> None:
+    [statement] = of_type(resources, "AWS::IAM::ManagedPolicy")[policy]["PolicyDocument"]["Statement"]
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
+    assert statement["Resource"]["Fn::If"][1] == {"Fn::GetAtt": ["EventBus", "Arn"]}
+    kinds = resources["StatusRule"]["Properties"]["EventPattern"]["detail-type"]
+    assert statement["Condition"] == {
+        operator: {"events:source": sources, "events:detail-type": kinds},
+        # ForAllValues alone is true for a request without the key.
+        "Null": {"events:source": "false", "events:detail-type": "false"},
+    }
+
+
 def test_a_queue_policy_names_one_queue_and_is_attached_to_no_other(resources: dict[str, Resource]) -> None:
     # SQS has refused policies with statements about other queues; the local cloud takes them.
     for name, policy in of_type(resources, "AWS::SQS::QueuePolicy").items():
@@ -257,10 +278,12 @@ def invoked_by(resources: dict[str, Resource], function: str) -> set[str]:
     return invoked
 
 
-def test_lambda_allows_the_loop_of_wake_ups_and_no_other(resources: dict[str, Resource]) -> None:
+def test_lambda_allows_the_loops_that_end_by_themselves_and_no_other(resources: dict[str, Resource]) -> None:
     # Lambda stops a chain after about 16 invocations of a function, and the local cloud does not.
     next_ones = {function: invoked_by(resources, function) for function in FUNCTIONS}
-    assert next_ones["EndpointStatusFunction"] == next_ones["RefreshFunction"] == {"ReconcileFunction"}
+    assert next_ones["RefreshFunction"] == {"ReconcileFunction"}
+    # It puts what failed of a host's reports back on its queue.
+    assert next_ones["EndpointStatusFunction"] == {"EndpointStatusFunction", "ReconcileFunction"}
 
     def reached_from(function: str) -> set[str]:
         reached, left = set(), [function]
@@ -273,7 +296,7 @@ def test_lambda_allows_the_loop_of_wake_ups_and_no_other(resources: dict[str, Re
     in_a_loop = {function for function in FUNCTIONS if function in reached_from(function)}
     loops = {name: resources[name]["Properties"].get("RecursiveLoop", "Terminate") for name in FUNCTIONS}
     assert loops == {name: "Allow" if name in in_a_loop else "Terminate" for name in FUNCTIONS}
-    assert in_a_loop == {"ReconcileFunction"}
+    assert in_a_loop == {"EndpointStatusFunction", "ReconcileFunction"}
 
 
 def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, Resource]) -> None:
@@ -342,7 +365,10 @@ def test_a_report_is_retried_for_at_least_24_hours_before_it_is_dead_lettered(re
 
 def test_the_status_rule_passes_events_to_the_queue_unchanged(resources: dict[str, Resource]) -> None:
     rule = resources["StatusRule"]["Properties"]
-    assert rule["EventPattern"] == {"source": ["link"], "detail-type": ["Endpoint Status Change"]}
+    assert rule["EventPattern"] == {
+        "source": ["link", {"prefix": "link.host."}, "link.probe", "link.signal"],
+        "detail-type": ["Endpoint Status Change", "Host Report"],
+    }
     [queue] = rule["Targets"]
     assert target(queue["Arn"]) == "StatusQueue"
     assert not {"Input", "InputPath", "InputTransformer"} & queue.keys()

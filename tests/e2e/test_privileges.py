@@ -21,7 +21,7 @@ WRITE = {"locks: write", "transitions: write"}
 MAY = {
     "EndpointStatusFunctionName": READ
     | WRITE
-    | {"endpoints: delete", "decrypt", "wake up", "reject", "put off a report"},
+    | {"endpoints: delete", "decrypt", "wake up", "reject", "report", "put off a report"},
     "ReconcileFunctionName": READ | WRITE | {"endpoints: delete", "decrypt", "wake up", "put off a wake-up"},
     "RefreshFunctionName": {"locks: due", "wake up"},
     "EndpointsApiFunctionName": READ

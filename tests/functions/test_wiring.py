@@ -181,6 +181,15 @@ def lines_of_a_rotation(stack: Stack, parameter: str, value: str) -> object:
     return [line["level"] for line in lines if line["message"].startswith("key_rotation.")]
 
 
+def report_without_identity(stack: Stack, parameter: str, value: str) -> object:
+    """The status of an endpoint after a report with the source `link`."""
+    endpoint_id = stack.registered()
+    stack.deploy(**{parameter: value})
+    stack.report(endpoint_id, "ACTIVATED")
+    path = {"path": f"/endpoints/{endpoint_id}", "pathParameters": {"endpoint_id": endpoint_id}}
+    return stack.call("api_show", None, **path)[1]["endpoint"]["status"]
+
+
 NOTHING: list[str] = []
 WIRED = (
     Wired("RequireHttps", registration, {"false": 201, "true": 422}),
@@ -204,6 +213,7 @@ WIRED = (
     Wired("RefreshInterval", until_the_refresh, {"90s": 90_000, "1h30m": 5_400_000}),
     Wired("RefreshInterval", after_a_command, {"90s": 90_000, "1h30m": 5_400_000}),
     Wired("FlapDamping", after_three_losses, {"true": ["ACTIVATED"], "false": ["STANDBY"]}),
+    Wired("RequireHostIdentity", report_without_identity, {"false": "ACTIVATED", "true": "BOOTING"}),
     Wired("MaxEndpoints", three_registrations, {"1": [201, 409, 409], "2": [201, 201, 409], "0": [201, 201, 201]}),
     Wired(
         "LogLevel",

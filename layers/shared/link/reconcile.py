@@ -11,9 +11,10 @@ import queue
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from link import reports
 from link.chance import Chance
@@ -35,6 +36,8 @@ from link.telemetry import MetricUnit, logger, metric
 
 CLAIM_SECONDS_LEFT = 12
 """An attempt with its reads and the commit of its outcome takes up to this much of the invocation."""
+SIDE_BY_SIDE = 32
+"""Reports of a `Host Report` at a time."""
 MAX_SENDS = 128
 """Attempts at a time in one process. More would not get enough of the function's CPU within their 5 s, and Lambda gives
 a process 1,024 threads and as many file descriptors: an attempt can need two threads and a connection."""
@@ -119,20 +122,57 @@ class Reconciler:
         self._plugins = plugins
         self._handover_ms = settings.handover_ms
         self._damping = settings.flap_damping
+        self._require_host_identity = settings.require_host_identity
         self._clock = clock
         self._chance = chance
         self._sends = sends
 
     def take(self, body: str, message_id: str, seconds_left: Callable[[], float]) -> None:
-        """Applies the status event in a message; one that can never succeed goes to the rejected-events queue."""
+        """Applies the reports in a message; one that can never be applied goes to the rejected-events queue alone."""
         event: object = body
         try:
             event = reports.decode(body)
-            self.receive(reports.parse(event), seconds_left)
+            events = reports.split(event, require_host_identity=self._require_host_identity)
         except Rejected as rejected:
-            self._queues.reject(rejected.code, str(rejected), event, self._clock.now())
-            logger.warning("event.rejected", reason=rejected.code, message_id=message_id)
-            metric("RejectedEvents")
+            self._reject(rejected, event, message_id)
+            return
+        if len(events) == 1:
+            self._take_one(events[0], message_id, seconds_left)
+        else:
+            self._take_all(events, message_id, seconds_left)
+
+    def _take_one(self, event: Any, message_id: str, seconds_left: Callable[[], float]) -> None:
+        try:
+            self.receive(reports.parse(event, require_host_identity=self._require_host_identity), seconds_left)
+        except Rejected as rejected:
+            self._reject(rejected, event, message_id)
+
+    def _take_all(self, events: list[Any], message_id: str, seconds_left: Callable[[], float]) -> None:
+        """Applies the reports of a host. Those that a fault met, or that there is no time for, become own messages.
+
+        If the message itself came back, what could never be applied would be rejected again each time.
+        """
+
+        def failed(event: Any) -> bool:
+            if seconds_left() < CLAIM_SECONDS_LEFT:
+                return True
+            try:
+                self._take_one(event, message_id, seconds_left)
+            except Exception as error:
+                logger.warning("report.failed", message_id=message_id, reason=error_code(error))
+                metric("FailedRecords")
+                return True
+            return False
+
+        with ThreadPoolExecutor(SIDE_BY_SIDE) as pool:
+            left = [event for event, again in zip(events, pool.map(failed, events), strict=True) if again]
+        if left:
+            self._queues.put_back(left)
+
+    def _reject(self, rejected: Rejected, event: object, message_id: str) -> None:
+        self._queues.reject(rejected.code, str(rejected), event, self._clock.now())
+        logger.warning("event.rejected", reason=rejected.code, message_id=message_id)
+        metric("RejectedEvents")
 
     def retry_later(self, queue: Literal["status", "wake_up"], receipt_handle: str, receives: int) -> None:
         """Has a failed message come back soon. If this fails, too, it comes back after its visibility timeout."""

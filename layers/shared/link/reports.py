@@ -14,6 +14,9 @@ from link.errors import Rejected
 
 MILLISECONDS = range(10**12, 10**13 + 1)
 """What a Unix time in milliseconds looks like in the years 2001 to 2286; seconds or microseconds do not."""
+HOST_REPORT = "Host Report"
+"""The detail-type of an event with the reports of one host for all of its endpoints."""
+MAX_REPORTS = 250
 HOST_SOURCE = "link"
 HOST_PREFIX = "link.host."
 """Before the name of the host in an event's source."""
@@ -59,19 +62,41 @@ def _members(value: Any) -> Iterable[Any]:
     return value if isinstance(value, list) else ()
 
 
+def split(event: Any, *, require_host_identity: bool = False) -> list[Any]:
+    """The events, each with one report, that an event stands for: those of a `Host Report`, or the event itself.
+
+    Raises Rejected when none of the reports can count; a bad one is found by `parse`, which rejects it alone.
+    """
+    if not isinstance(event, dict) or event.get("detail-type") != HOST_REPORT:
+        return [event]
+    detail = _detail(event)
+    _source(event.get("source"), require_host_identity)
+    host, reports = _text(detail, "host"), detail.get("reports")
+    if not isinstance(reports, list) or not 1 <= len(reports) <= MAX_REPORTS:
+        raise Rejected("malformed", f"detail.reports: send a list of 1 to {MAX_REPORTS} reports")
+    _milliseconds(detail, "at")
+    if event.get("source") not in (HOST_SOURCE, HOST_PREFIX + host):
+        raise Rejected(
+            "host_mismatch",
+            f"detail.host is {_shown(host)}, but the source is {_shown(event.get('source'))}: send the source "
+            f"{HOST_PREFIX}<host> with the same host, or {HOST_SOURCE}",
+        )
+    return [{**event, "detail": {**detail, "reports": [report]}} for report in reports]
+
+
 def parse(event: Any, *, require_host_identity: bool = False) -> Report:
-    """The report in an EventBridge event; raises Rejected with the field and the rule that it breaks."""
-    if not isinstance(event, dict) or not isinstance(event.get("detail"), dict):
-        raise Rejected("malformed", "the event has no detail: send an EventBridge event with a JSON object in detail")
+    """The report in an event that has one; raises Rejected with the field and the rule that it breaks."""
+    detail = _detail(event)
     observer, host = _source(event.get("source"), require_host_identity)
-    detail = event["detail"]
+    if event.get("detail-type") == HOST_REPORT:
+        (detail,) = ({"reported_at": detail["at"], **_object(report)} for report in detail["reports"])
     status = _text(detail, "status")
     if status not in _REPORTED:
         raise Rejected("malformed", f"detail.status: {status!r} is not one of ACTIVATED, STANDBY, FAILING")
     return Report(
         endpoint_id=_text(detail, "endpoint_id"),
         status=Status(status),
-        at=_reported_at(detail["reported_at"]) if "reported_at" in detail else _envelope_time(event),
+        at=_milliseconds(detail, "reported_at") if "reported_at" in detail else _envelope_time(event),
         resource_id=_text(detail, "resource_id") if "resource_id" in detail else None,
         plugin=_text(detail, "plugin") if "plugin" in detail else None,
         event_id=str(event.get("id", "")),
@@ -80,9 +105,22 @@ def parse(event: Any, *, require_host_identity: bool = False) -> Report:
     )
 
 
+def _detail(event: Any) -> dict[str, Any]:
+    detail = event.get("detail") if isinstance(event, dict) else None
+    if not isinstance(detail, dict):
+        raise Rejected("malformed", "the event has no detail: send an EventBridge event with a JSON object in detail")
+    return detail
+
+
+def _object(report: Any) -> dict[str, Any]:
+    if not isinstance(report, dict):
+        raise Rejected("malformed", f"detail.reports: {_shown(report)} is not an object with endpoint_id and status")
+    return report
+
+
 def _source(source: Any, require_host_identity: bool) -> tuple[Observer, str | None]:
     """The observer that an event's source stands for, and the host that it names. IAM says who may use a source."""
-    if source in _SOURCES:
+    if isinstance(source, str) and source in _SOURCES:
         return _SOURCES[source], None
     if source == HOST_SOURCE:
         if require_host_identity:
@@ -106,10 +144,11 @@ def _text(detail: dict[str, Any], name: str) -> str:
     return _SURROGATE.sub("\ufffd", value)
 
 
-def _reported_at(value: Any) -> int:
+def _milliseconds(detail: dict[str, Any], name: str) -> int:
+    value = detail.get(name)
     if not isinstance(value, int) or isinstance(value, bool) or value not in MILLISECONDS:
         raise Rejected(
-            "malformed", f"detail.reported_at: {_shown(value)} is not a whole number of Unix milliseconds (13 digits)"
+            "malformed", f"detail.{name}: {_shown(value)} is not a whole number of Unix milliseconds (13 digits)"
         )
     return value
 

@@ -36,6 +36,7 @@ class Settings:
     require_https: bool = False
     ca_bundle: str = ""
     flap_damping: bool = True
+    require_host_identity: bool = False
 
 
 def duration_ms(text: str) -> int:
@@ -104,6 +105,7 @@ def load(env: Mapping[str, str]) -> Settings:
         require_https=switch("REQUIRE_HTTPS", "false"),
         ca_bundle=env.get("CA_BUNDLE", ""),
         flap_damping=switch("FLAP_DAMPING", "true"),
+        require_host_identity=switch("REQUIRE_HOST_IDENTITY", "false"),
     )
     if settings.handover_ms >= settings.refresh_ms:
         problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")

@@ -10,7 +10,7 @@ import pytest
 
 from link.election import rules
 from link.election.deliveries import deliveries, due, outcome
-from link.election.state import NEVER, Claim, Endpoint, Observer, Reason, Resource, Status, Word
+from link.election.state import NEVER, Claim, Endpoint, Observer, ReadyWhen, Reason, Resource, Status, Word
 from link.election.wake_up import next_due
 from link.errors import Conflict, NotFound, Rejected
 from tests.support.entries import (
@@ -675,3 +675,202 @@ def test_losses_up_to_a_time_are_forgotten() -> None:
     assert forgotten.endpoints["paris"] == replace(r.endpoints["paris"], losses=0, lost_at=0, ready_since=0)
     assert forgotten.endpoints["london"] == r.endpoints["london"]
     assert rules.forget_losses(forgotten, NOW) is forgotten
+
+
+# observers
+
+
+def watched(name_or_entry: Endpoint, *, ready_when: str = "all", **words: Status) -> Endpoint:
+    """The same endpoint with a host and a probe, which said this nine seconds ago."""
+    said = {Observer(observer): Word(status, NOW - 9_000) for observer, status in words.items()}
+    both = (Observer.HOST, Observer.PROBE)
+    return replace(name_or_entry, observers=both, ready_when=ReadyWhen(ready_when), words=said)
+
+
+def probe(item: Resource, name: str, status: Status, at: int = NOW) -> Resource:
+    """The item after a report of the probe."""
+    return rules.report(item, name, status, at, NOW, observer=Observer.PROBE)
+
+
+def test_each_observer_has_a_word_of_its_own() -> None:
+    paris = watched(holder(), host=ACTIVATED, probe=ACTIVATED)
+    failing = probe(resource(paris=paris, london=waiting()), "paris", FAILING)
+    assert failing.holder == "london"
+    heartbeat = rules.report(failing, "paris", ACTIVATED, NOW + 1, NOW + 1)
+    assert heartbeat.holder == "london"
+    assert heartbeat.endpoints["paris"].status is FAILING, "a heartbeat does not speak for the probe"
+    assert (
+        announced(rules.report(heartbeat, "paris", ACTIVATED, NOW, NOW + 2, observer=Observer.PROBE))["paris"][0]
+        is FAILING
+    )
+    recovered = rules.report(heartbeat, "paris", ACTIVATED, NOW + 1, NOW + 2, observer=Observer.PROBE)
+    assert announced(recovered)["paris"] == (STANDBY, 3, 2, "recovered")
+
+
+def test_the_order_of_reports_is_that_of_their_observer() -> None:
+    paris = watched(waiting(), host=ACTIVATED, probe=ACTIVATED)
+    early = probe(resource(paris=paris, london=holder()), "paris", FAILING, at=NOW - 8_000)
+    assert early.endpoints["paris"].status is FAILING
+    assert report(early, "paris", ACTIVATED, at=NOW - 9_000) == early, "older than the host's own word"
+
+
+def test_a_report_of_another_observer_is_rejected_with_what_to_do() -> None:
+    with pytest.raises(Rejected) as refusal:
+        probe(resource(paris=holder()), "paris", FAILING)
+    assert refusal.value.code == "not_an_observer"
+    assert str(refusal.value) == (
+        "the observers of paris are host, not probe: change them, or stop sending these events"
+    )
+
+
+@pytest.mark.parametrize(("host", "accepted"), [(None, True), ("paris-1", True), ("paris-2", False), ("", False)])
+def test_a_source_that_names_a_host_reports_for_that_host_only(host: str | None, accepted: bool) -> None:
+    before = resource(paris=holder(host="paris-1"), london=waiting())
+    if accepted:
+        assert rules.report(before, "paris", FAILING, NOW, NOW, host=host).holder == "london"
+        return
+    with pytest.raises(Rejected, match="paris is registered with host 'paris-1'") as refusal:
+        rules.report(before, "paris", FAILING, NOW, NOW, host=host)
+    assert refusal.value.code == "host_mismatch"
+
+
+def test_an_endpoint_is_elected_when_its_last_observer_reports() -> None:
+    booting = watched(endpoint())
+    r = report(resource(paris=booting), "paris", ACTIVATED)
+    assert (r.holder, r.endpoints["paris"].status) == (None, BOOTING)
+    assert probe(r, "paris", ACTIVATED).holder == "paris"
+
+
+def test_with_any_the_lock_stays_until_both_are_gone() -> None:
+    paris = watched(holder(lease_seconds=30, lease_expires_at=NOW), ready_when="any", host=ACTIVATED, probe=ACTIVATED)
+    r = resource(paris=paris, london=waiting())
+    assert rules.lease_ends(r) == [], "nothing has to be done when the lease ends"
+    assert rules.elect(r, NOW) == r
+    gone = probe(r, "paris", FAILING)
+    assert gone.holder == "london"
+    assert announced(gone)["paris"] == (FAILING, 2, 1, "failing")
+
+
+def test_with_any_the_end_of_a_lease_leaves_the_best_of_the_other_words() -> None:
+    paris = watched(holder(lease_expires_at=NOW + 5), ready_when="any", host=ACTIVATED, probe=STANDBY)
+    r = resource(paris=paris, london=waiting())
+    assert rules.lease_ends(r) == [("paris", NOW + 5)]
+    assert announced(rules.elect(r, NOW + 5))["paris"] == (STANDBY, 2, 1, "demoted")
+    waits = watched(waiting(lease_expires_at=NOW + 5), ready_when="any", host=ACTIVATED, probe=STANDBY)
+    assert rules.lease_ends(resource(paris=holder(), london=waits)) == [], "it is on standby already"
+
+
+def test_a_lease_that_ends_is_not_covered_by_an_observer_that_never_reported() -> None:
+    paris = watched(holder(lease_expires_at=NOW), ready_when="any", host=ACTIVATED)
+    assert rules.elect(resource(paris=paris, london=waiting()), NOW).holder == "london"
+
+
+@pytest.mark.parametrize(
+    ("options", "words", "holds"),
+    [
+        pytest.param({"observers": (Observer.HOST, Observer.PROBE)}, ["host"], True, id="undecided: it stays"),
+        pytest.param({"observers": (Observer.PROBE,)}, [], True, id="others only: it stays until one reports"),
+        pytest.param({}, ["host"], True, id="as before"),
+    ],
+)
+def test_a_change_of_observers_drops_their_words_and_keeps_an_undecided_holder(
+    options: dict[str, Any], words: list[str], holds: bool
+) -> None:
+    before = resource(paris=holder(lease_seconds=None, lease_expires_at=NOW + 1), london=waiting())
+    r = rules.change(before, "paris", NOW, revision=1, priority=0, lease_seconds=None, **options)
+    assert ([*r.endpoints["paris"].words], r.holder == "paris") == (words, holds)
+    assert (r.endpoints["paris"].lease_expires_at is None) is ("host" not in words)
+
+
+def test_a_change_of_observers_counts_at_once() -> None:
+    paris = watched(holder(), ready_when="any", host=ACTIVATED, probe=FAILING)
+    r = rules.change(
+        resource(paris=paris, london=waiting()), "paris", NOW, revision=1, priority=0, lease_seconds=None,
+        observers=paris.observers, ready_when=ReadyWhen.ALL,
+    )  # fmt: skip
+    assert r.holder == "london"
+
+
+# drain
+
+
+def drain(item: Resource, name: str, *, force: bool = False) -> Resource:
+    """The item after a drain that arrives now."""
+    return rules.drain(item, name, NOW, drained=True, force=force)
+
+
+def test_a_drained_holder_hands_over_and_no_heartbeat_brings_it_back() -> None:
+    r = drain(resource(paris=holder(), london=waiting()), "paris")
+    assert announced(r) == {"paris": (STANDBY, 2, 1, "drained"), "london": (ACTIVATED, 2, 2, "elected")}
+    assert r.endpoints["paris"].losses == 0, "a drain puts nobody on hold"
+    later = rules.report(r, "paris", ACTIVATED, NOW + 1, NOW + 1)
+    failed = rules.report(later, "london", FAILING, NOW + 1, NOW + 1)
+    assert failed.holder is None
+    assert rules.drain(failed, "paris", NOW + 2, drained=False).holder == "paris", "a candidate at once"
+
+
+def test_an_undrained_endpoint_pushes_nobody_out() -> None:
+    drained = drain(resource(paris=holder(priority=9), london=waiting()), "paris")
+    assert rules.drain(drained, "paris", NOW + 1, drained=False).holder == "london"
+
+
+def test_a_drained_endpoint_that_fails_is_failing() -> None:
+    r = drain(resource(paris=holder(), london=waiting()), "london")
+    assert r.endpoints["london"].status is STANDBY
+    assert report(r, "london", FAILING).endpoints["london"].status is FAILING
+
+
+def test_the_last_ready_endpoint_is_drained_only_with_force() -> None:
+    r = resource(paris=holder(host="paris-1"), london=waiting(reported=FAILING, status=FAILING, host="london-1"))
+    with pytest.raises(Conflict) as refusal:
+        drain(r, "paris")
+    assert str(refusal.value) == (
+        "it is the last ready endpoint of this resource (london (london-1) is not ready: its host says FAILING): make "
+        "another one ready first, or use force to have no active endpoint"
+    )
+    assert drain(r, "paris", force=True).holder is None
+    assert drain(r, "london").endpoints["london"].drained_at == NOW, "it was not ready"
+
+
+def test_a_drain_repeated_changes_nothing() -> None:
+    drained = drain(resource(paris=holder(), london=waiting()), "paris")
+    assert rules.drain(drained, "paris", NOW + 5, drained=True) is drained
+    undrained = resource(paris=holder())
+    assert rules.drain(undrained, "paris", NOW, drained=False) is undrained
+
+
+def test_the_holder_of_a_frozen_resource_cannot_be_drained() -> None:
+    with pytest.raises(Conflict, match="it holds a frozen resource: fail over to another endpoint, or unfreeze"):
+        drain(frozen(paris=holder(), london=waiting()), "paris", force=True)
+    assert drain(frozen(paris=holder(), london=waiting()), "london").endpoints["london"].drained_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("london", "why"),
+    [
+        pytest.param(waiting(drained_at=NOW), "london is drained", id="drained"),
+        pytest.param(
+            watched(waiting(), host=ACTIVATED), "its host says ACTIVATED, its probe has not reported", id="undecided"
+        ),
+        pytest.param(waiting(lease_expires_at=NOW), "london is not ready: its host has a lease that ended", id="lease"),
+        pytest.param(
+            waiting(host="l-1", reported=STANDBY), "london (l-1) is not ready: its host says STANDBY", id="host"
+        ),
+    ],
+)
+def test_a_refused_failover_says_why_nobody_is_ready(london: Endpoint, why: str) -> None:
+    with pytest.raises(Conflict, match=r"^no other nodes are listening for this endpoint: ") as refusal:
+        failover(resource(paris=holder(), london=london))
+    assert str(refusal.value).endswith(why)
+    with pytest.raises(Conflict, match=r"^london is not another endpoint of this resource that is ready: it "):
+        rules.failover(resource(paris=holder(), london=london), "paris", NOW, to="london", command="c")
+
+
+def test_a_refused_failover_explains_at_most_five_endpoints() -> None:
+    others = {f"e{number}": waiting(reported=FAILING) for number in range(7)}
+    with pytest.raises(Conflict) as refusal:
+        failover(resource(paris=holder(), **others))
+    assert str(refusal.value).count("its host says FAILING") == 5
+    assert str(refusal.value).endswith("; and 2 more")
+    with pytest.raises(Conflict, match="the resource has no other endpoint"):
+        failover(resource(paris=holder()))

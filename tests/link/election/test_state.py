@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from link.election.state import Endpoint, Status
+from link.election.state import Endpoint, Observer, ReadyWhen, Status, Word
 from tests.support.entries import ACTIVATED, BOOTING, FAILING, STANDBY, endpoint, holder, resource, waiting
 from tests.support.ids import NOW
 
@@ -25,6 +25,63 @@ from tests.support.ids import NOW
 )
 def test_which_endpoint_can_be_elected(e: Endpoint, ready: bool) -> None:
     assert e.ready(NOW) is ready
+
+
+@pytest.mark.parametrize(
+    ("ready_when", "host", "probe", "verdict"),
+    [
+        ("all", ACTIVATED, ACTIVATED, ACTIVATED),
+        ("all", ACTIVATED, STANDBY, STANDBY),
+        ("all", STANDBY, FAILING, FAILING),
+        ("all", FAILING, ACTIVATED, FAILING),
+        ("all", ACTIVATED, None, None),
+        ("all", STANDBY, None, STANDBY),
+        ("all", None, FAILING, FAILING),
+        ("all", None, None, None),
+        ("any", FAILING, ACTIVATED, ACTIVATED),
+        ("any", ACTIVATED, STANDBY, ACTIVATED),
+        ("any", FAILING, STANDBY, STANDBY),
+        ("any", FAILING, FAILING, FAILING),
+        ("any", ACTIVATED, None, ACTIVATED),
+        ("any", None, FAILING, FAILING),
+        ("any", None, None, None),
+    ],
+)
+def test_what_the_words_of_two_observers_come_to(
+    ready_when: str, host: Status | None, probe: Status | None, verdict: Status | None
+) -> None:
+    said = {Observer.HOST: host, Observer.PROBE: probe}
+    words = {observer: Word(status, NOW - 1) for observer, status in said.items() if status is not None}
+    both = endpoint(observers=(Observer.HOST, Observer.PROBE), ready_when=ReadyWhen(ready_when), words=words)
+    assert both.verdict(NOW) is verdict
+    drained = replace(both, drained_at=NOW)
+    assert drained.verdict(NOW) is (STANDBY if verdict is ACTIVATED else verdict)
+
+
+def test_only_the_word_of_a_host_ends_with_its_lease() -> None:
+    words = {observer: Word(ACTIVATED, NOW - 1) for observer in Observer}
+    e = endpoint(observers=tuple(Observer), words=words, lease_expires_at=NOW)
+    assert [e.word(observer, NOW) for observer in Observer] == [FAILING, ACTIVATED, ACTIVATED]
+    assert [e.word(observer, NOW - 1) for observer in Observer] == [ACTIVATED] * 3
+    gone = replace(e, words={**words, Observer.HOST: Word(STANDBY, NOW)})
+    assert gone.word(Observer.HOST, NOW) is STANDBY, "the lease belongs to an ACTIVATED"
+
+
+@pytest.mark.parametrize(
+    ("ready_when", "words", "waits_for"),
+    [
+        ("all", {}, ["host", "probe"]),
+        ("all", {Observer.HOST: Word(ACTIVATED, NOW)}, ["probe"]),
+        ("all", {Observer.HOST: Word(FAILING, NOW)}, []),
+        ("any", {}, ["host", "probe"]),
+        ("any", {Observer.HOST: Word(ACTIVATED, NOW)}, []),
+    ],
+)
+def test_an_undecided_endpoint_waits_for_those_who_have_not_reported(
+    ready_when: str, words: dict[Observer, Word], waits_for: list[str]
+) -> None:
+    both = endpoint(observers=(Observer.HOST, Observer.PROBE), ready_when=ReadyWhen(ready_when), words=words)
+    assert both.waits_for(NOW) == waits_for
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ FULL_ENTRY: dict[str, Any] = {
 }
 ITEM: dict[str, Any] = {
     "resource_id": {"S": "ip ü"},
+    "format": {"N": "2"},
     "version": {"N": "7"},
     "nonce": {"S": "a nonce"},
     "epoch": {"N": "3"},
@@ -140,9 +141,26 @@ def test_attributes_of_a_newer_version_stay_in_the_item_and_its_entries() -> Non
 
 def test_an_item_of_a_newer_format_is_refused() -> None:
     item = to_item(resource(paris=holder()))
-    assert from_item({**item, "format": {"N": "1"}}).holder == "paris"
-    with pytest.raises(NewerFormat, match="ip: the lock item has format 2, and this version reads up to 1: deploy"):
-        from_item({**item, "format": {"N": "2"}})
+    assert from_item({**item, "format": {"N": "1"}}) == from_item({**item, "format": {"N": "2"}}) == from_item(item)
+    with pytest.raises(NewerFormat, match="ip: the lock item has format 3, and this version reads up to 2: deploy"):
+        from_item({**item, "format": {"N": "3"}})
+
+
+@pytest.mark.parametrize(
+    ("london", "stored"),
+    [
+        pytest.param({}, None, id="its host is its only observer"),
+        pytest.param({"observers": (Observer.PROBE,)}, {"N": "2"}, id="another observer"),
+        pytest.param({"drained_at": NOW}, {"N": "2"}, id="drained"),
+    ],
+)
+def test_older_code_refuses_an_item_with_an_endpoint_that_it_would_elect_wrongly(
+    london: dict[str, Any], stored: dict[str, str] | None
+) -> None:
+    item = to_item(resource(paris=holder(), london=waiting(**london)))
+    assert item.get("format") == stored
+    ended = replace(from_item(item).endpoints["london"], observers=(Observer.HOST,), drained_at=0)
+    assert "format" not in to_item(from_item(item).having("london", ended)), "it is accepted again afterwards"
 
 
 @pytest.mark.parametrize(

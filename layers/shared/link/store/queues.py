@@ -23,6 +23,10 @@ BATCH_SIZE = 10
 WAVE_SIZE = 1_000
 
 
+class NotPutBack(Exception):
+    """SQS did not take an event back."""
+
+
 class Queues:
     """Puts messages, and says when a failed one comes back; never reads one."""
 
@@ -78,6 +82,20 @@ class Queues:
                 ReceiptHandle=receipt_handle,
                 VisibilityTimeout=min(MAX_PAUSE_SECONDS, 1 << min(receives - 1, 6)),
             )
+
+    def put_back(self, events: list[Any]) -> None:
+        """Puts status events on their queue, a second from now; raises FAULTS. 1 SendMessageBatch for each ten.
+
+        If it raises, some may be there: a report that is applied twice changes nothing.
+        """
+        for start in range(0, len(events), BATCH_SIZE):
+            entries: list[Any] = [
+                {"Id": str(i), "MessageBody": json.dumps(event), "DelaySeconds": 1}
+                for i, event in enumerate(events[start : start + BATCH_SIZE])
+            ]
+            answer = self._sqs.send_message_batch(QueueUrl=self._status_url, Entries=entries)
+            if failed := answer.get("Failed"):
+                raise NotPutBack(failed[0].get("Code", ""))
 
     def reject(self, code: str, message: str, event: object, now: int) -> None:
         """Puts an event that can never be applied into its queue, with the reason, cut to the size that SQS accepts."""
