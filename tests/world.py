@@ -316,11 +316,13 @@ class World:
     def name(self, endpoint_id: str) -> str:
         return self.names.get(endpoint_id, endpoint_id)
 
-    def event(self, endpoint_id: str, status: str, *, at: int | None = None, **more: Any) -> dict[str, Any]:
-        """The event that a host sends now."""
+    def event(
+        self, endpoint_id: str, status: str, *, at: int | None = None, source: str = "link", **more: Any
+    ) -> dict[str, Any]:
+        """The event that a host, or another observer, sends now."""
         return {
             "id": f"event-{next(_serial)}",
-            "source": "link",
+            "source": source,
             "detail-type": "Endpoint Status Change",
             "time": "2026-11-23T12:00:00Z",
             "detail": {
@@ -332,9 +334,9 @@ class World:
             },
         }
 
-    def report(self, endpoint_id: str, status: str, *, at: int | None = None) -> None:
-        """A host's report, through the status queue."""
-        self.cloud.message(json.dumps(self.event(endpoint_id, status, at=at)))
+    def report(self, endpoint_id: str, status: str, *, at: int | None = None, source: str = "link") -> None:
+        """A report, through the status queue."""
+        self.cloud.message(json.dumps(self.event(endpoint_id, status, at=at, source=source)))
         self.settle(0)
 
     def invoke(self, message: dict[str, Any]) -> None:

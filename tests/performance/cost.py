@@ -23,6 +23,8 @@ SECONDS = MINUTES * 60
 SIZES = (10, 1_000, 100_000, 1_000_000)
 SHARDS = 8
 MILLION = 1e6
+EVENT_BYTES = 65_536
+"""EventBridge charges an event for each 64 KB."""
 LEASED = "a minute with leases of 60 s: six heartbeats"
 HANDOVER = "handover, two webhooks"
 
@@ -86,6 +88,27 @@ def month(resources: int, setting: Setting) -> Dollars:
         )
     bill.update(fixed())
     return bill
+
+
+def beat(endpoints: int, *, together: bool) -> Dollars:
+    """Dollars of one heartbeat of a host with so many endpoints: an event each, or one `Host Report`."""
+    each = cost("heartbeat with a lease")
+    if not together:
+        return times(endpoints, each)
+    # One event, message and invocation. Each report has its own read and write, and no less CPU than alone.
+    counted = dict(zip(BUDGET["paths"]["columns"], BUDGET["paths"]["heartbeat with a lease"], strict=True))
+    calls_ms = (counted["items read"] + counted["items written"]) * ASSUMED["aws_call_ms"]
+    took_ms = endpoints * ASSUMED["cpu_ms"] + calls_ms * -(-endpoints // ASSUMED["reports_at_a_time"])
+    chunks = -(-endpoints * ASSUMED["report_bytes"] // EVENT_BYTES)
+    return Counter(
+        {
+            **each,
+            "DynamoDB": endpoints * each["DynamoDB"],
+            "Lambda": _million("Lambda, million requests", 1)
+            + _million("Lambda arm64, million GB-seconds", took_ms / 1000 * ASSUMED["memory_gb"]),
+            "EventBridge": _million("EventBridge custom events, million", chunks),
+        }
+    )
 
 
 def fixed() -> Dollars:
@@ -299,6 +322,18 @@ def document() -> str:
         "heartbeats. `MaxEndpoints` above 0 adds a `Scan` to each registration. `LogLevel: WARNING` removes the "
         "functions' own log lines. It does not remove Lambda's lines, nor the metrics, which are log lines, too."
     )
+
+    say("### A host with many endpoints")
+    say(
+        "A `Host Report` is one event with the reports of all endpoints of a host. The table has a heartbeat every "
+        "20 s, for one host and a month. The reads, the writes and the wake-ups at the ends of leases stay the same."
+    )
+    table("endpoints", "an event each, dollars", "one Host Report, dollars", "per endpoint", "events a month")
+    beats = SECONDS / 20
+    for number in (1, 10, 100):
+        apart, together = (times(beats, beat(number, together=one)).total() for one in (False, True))
+        saved = f"{number * beats:,.0f} → {beats:,.0f}"
+        row(f"{number}", f"{apart:.2f}", f"{together:.2f}", f"{apart / number:.2f} → {together / number:.2f}", saved)
 
     say("## Limits on paper")
     say(

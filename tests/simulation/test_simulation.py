@@ -52,6 +52,10 @@ def test_every_single_fault_in_a_small_scenario(scenario: str) -> None:
         assert told.faults.total() >= 1, f"{plan} was not reached"
 
 
+def test_a_host_cannot_report_for_another_one() -> None:
+    assert planned("host identity changed under way", ())[0].broken is None
+
+
 def test_a_seed_is_the_same_history_every_time() -> None:
     first, second = random_history(3, traced=True), random_history(3, traced=True)
     assert first.trace == second.trace
