@@ -485,7 +485,7 @@ class Promises:
             self.hold("redelivered", 3, again or i not in resource.endpoints, i, "not told again since", since - START)
         for i, e in resource.endpoints.items():
             verdict = self._verdict(i, cloud.now)
-            if i != resource.holder and verdict is not None and not e.deleting:
+            if i != resource.holder and verdict is not None and i not in self._leaving:
                 wanted = {Status.STANDBY if i in ready else verdict}
                 if verdict is not Status.ACTIVATED and self._lease_end.get(i) is not None:
                     # If its lease had ended before the report came.

@@ -172,22 +172,17 @@ def redeliver_nothing(resource: Resource, endpoint_id: str, now: int) -> Resourc
     return resource
 
 
-def report_without_recovery(
-    resource: Resource, endpoint_id: str, status: Status, at: int, now: int, **more: Any
-) -> Resource:
+_elect = rules.elect
+
+
+def elect_without_recovery(resource: Resource, now: int) -> Resource:
     """An endpoint that recovers stays FAILING."""
-    after = _report(resource, endpoint_id, status, at, now, **more)
-    e = after.endpoints[endpoint_id]
-    if e.reason != Reason.RECOVERED or e == resource.endpoints[endpoint_id]:
-        return after
-    return after.having(
-        endpoint_id,
-        replace(
-            resource.endpoints[endpoint_id],
-            words=e.words,
-            lease_expires_at=e.lease_expires_at,
-        ),
-    )
+    after = _elect(resource, now)
+    for endpoint_id, e in resource.endpoints.items():
+        new = after.endpoints[endpoint_id]
+        if new.reason == Reason.RECOVERED and new.sequence > e.sequence:
+            after = after.having(endpoint_id, e)
+    return after
 
 
 def grant_to_the_last(resource: Resource, ready: Any, reason: Reason, now: int) -> Resource:
@@ -229,7 +224,7 @@ ORACLES = {
     "broken before": Row(_of("the new holder does not wait"), 0),
     "granted to ready": Row(Function(rules._grant, grant_to_the_last), ("boot race", ())),
     "reports": Row(Function(rules.supersedes, supersedes_another_status), 3),
-    "status": Row(Function(rules.report, report_without_recovery), ("flapping", ())),
+    "status": Row(Function(rules.elect, elect_without_recovery), ("flapping", ())),
     "no idle lock": Row(_of("hold: nobody else is ready"), 17),
     "lease ends": Row(_of("no wake-up for a lease's end"), 12),
     "told in time": Row(Function(rules.announce, announce_later), 2),
