@@ -51,6 +51,8 @@ class History:
 
     number: int
     promise: int
+    observed: bool = False
+    """Whether it is one with several observers for each endpoint."""
 
 
 @dataclass(frozen=True)
@@ -639,7 +641,7 @@ RULES = (
         "verdict: a word each",
         "each observer has a word of its own",
         "the last one to report decides",
-        History(4, promise=6),
+        History(1, promise=7, observed=True),
         (Attribute(Endpoint, "verdict", verdict_of_the_last),),
         protocol="Each observer has a word of its own",
     ),
@@ -647,7 +649,7 @@ RULES = (
         "verdict: undecided",
         "with `all`, an endpoint is undecided until each observer has reported",
         "whoever has not reported is left out",
-        History(4, promise=6),
+        History(1, promise=6, observed=True),
         (Attribute(Endpoint, "verdict", verdict_of_those_who_reported),),
         protocol="an endpoint whose observers have not all reported is",
     ),
@@ -655,7 +657,7 @@ RULES = (
         "verdict: STANDBY and FAILING",
         "STANDBY and FAILING count before the other observers have reported",
         "nothing counts before all have reported",
-        History(44, promise=7),
+        History(5, promise=6, observed=True),
         (Attribute(Endpoint, "verdict", verdict_when_all_have_reported),),
         protocol="`STANDBY` and `FAILING` count without the others",
     ),
@@ -663,7 +665,7 @@ RULES = (
         "verdict: any",
         "with `any`, an observer that has not reported does not count",
         "the endpoint is undecided until it has reported",
-        History(34, promise=7),
+        History(12, promise=7, observed=True),
         (Attribute(Endpoint, "verdict", verdict_waits_for_any),),
         protocol="Whoever has not reported does not count",
     ),
@@ -671,7 +673,7 @@ RULES = (
         "verdict: drained",
         "a drain is a veto above all words",
         "a drain is a report of the host",
-        History(24, promise=6),
+        History(1, promise=6, observed=True),
         (Function(rules.drain, drain_as_a_report),),
         protocol="If it is `ACTIVATED` and the endpoint is drained",
     ),
@@ -687,7 +689,7 @@ RULES = (
         "elect: a lease that counts",
         "with `any`, a lease that ended takes the lock only if no other observer says ACTIVATED",
         "every lease that ended takes the lock",
-        History(4, promise=6),
+        History(2, promise=7, observed=True),
         (Attribute(Endpoint, "verdict", verdict_ends_with_the_lease),),
         protocol="With `any`, the words of the others can be enough",
     ),
@@ -695,7 +697,7 @@ RULES = (
         "change: words",
         "the words of removed observers are removed",
         "they stay",
-        History(14, promise=6),
+        History(1, promise=6, observed=True),
         (Function(rules.change, change_and_keep_words),),
         protocol="The words of observers that are removed are removed",
     ),

@@ -75,11 +75,13 @@ def check(caught_by: Promise | History | Node, *, search: bool = False) -> Failu
 
 def _history(stated: History, *, search: bool) -> Failure | None:
     from tests.simulation.cloud import simulated
-    from tests.simulation.histories import random_history
+    from tests.simulation.histories import observed_history, random_history
+
+    history = observed_history if stated.observed else random_history
 
     with simulated():
         for seed in range(0 if search else stated.number, stated.number + 1):
-            broken = random_history(seed).broken
+            broken = history(seed).broken
             if broken is not None:
                 as_stated = seed == stated.number and broken.startswith(f"promise {stated.promise} ")
                 return Failure(as_stated, f"history {seed}: {broken[:100]}")

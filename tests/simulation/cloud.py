@@ -37,7 +37,7 @@ from link.deployment import ControlPlane
 from link.election.deliveries import Begun, Outcome
 from link.election.result import Result
 from link.election.state import NEVER, Observer, Status
-from link.errors import Conflict, Contended, NotFound, Rejected
+from link.errors import Conflict, Contended, Invalid, NotFound, Rejected
 from link.key_rotation import KeyRotation, Unfinished
 from link.plugins.webhook.sender import Sender
 from link.reconcile import Reconciler, Sends
@@ -496,7 +496,7 @@ class Cloud(Time):
             answer: Any = None
             try:
                 answer = command(process.control)
-            except (Conflict, NotFound) as error:
+            except (Conflict, Invalid, NotFound) as error:
                 answer = error
             except (ClientError, BotoCoreError, Contended):
                 answer = None

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, simulated
-from tests.simulation.histories import SCENARIOS, planned, plans, random_history
+from tests.simulation.histories import SCENARIOS, observed_history, planned, plans, random_history
 
 SEEDS = 1_200
+OBSERVED = 300
 PARTS = 6
 
 
@@ -28,6 +29,11 @@ def test_random_histories_keep_every_promise(part: int) -> None:
         assert told.broken is None, f"python -m tests.simulation --seed {seed}"
         kinds.update({fault.partition(" at ")[0]: n for fault, n in told.faults.items()})
     assert {*FAULTS, *RECEIVER_FAULTS} <= set(kinds), "a kind of fault that was never tried"
+
+
+def test_histories_with_several_observers_keep_every_promise() -> None:
+    for seed in range(OBSERVED):
+        assert observed_history(seed).broken is None, f"python -m tests.simulation --observers --seed {seed}"
 
 
 @pytest.mark.parametrize(
