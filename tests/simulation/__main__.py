@@ -27,6 +27,7 @@ from tests.simulation.histories import (
     plans,
     random_history,
 )
+from tests.simulation.restores import restore_history
 
 CHUNK = 50
 Work = TypeVar("Work")
@@ -153,6 +154,7 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5_000, metavar="N", help="random histories to play")
     parser.add_argument("--from", type=int, default=0, dest="start", metavar="SEED", help="the first seed")
     parser.add_argument("--handovers", action="store_true", help="play only handovers, with changes right beside them")
+    parser.add_argument("--restores", action="store_true", help="play only restores of a backup")
     parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
     parser.add_argument("--seed", type=int, help="play one history and print its trace")
     parser.add_argument(
@@ -160,7 +162,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     began = time.monotonic()
-    history = handover_history if args.handovers else random_history
+    history = handover_history if args.handovers else restore_history if args.restores else random_history
     if args.seed is not None:
         print("\n".join(trace(args.seed, history)))
         return 0
