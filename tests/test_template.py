@@ -13,6 +13,7 @@ import sys
 import tomllib
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ import pytest
 from hypothesis import strategies as st
 from samtranslator.translator.transform import transform
 
-from link import settings, telemetry
+from link import deployment, settings, telemetry
 from link.store import queues
 from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
+from tests.support import stack
+from tests.support.stack import PARAMETERS, VARIABLES, parameters_in
 
 Resource = dict[str, Any]
 
@@ -36,21 +39,12 @@ FUNCTIONS = {
     "EndpointsApiFunction": "endpoints_api",
     "KeyRotationFunction": "key_rotation",
 }
-PARAMETERS: dict[str, Any] = template()["Parameters"]
 SECONDS_OF_A_DAY = 86_400
 API_GATEWAY_SECONDS = 29
-MAX_FUNCTION_NAME = 64
+MAX_STACK_NAME = 128
+MAX_LAYER_NAME = 140
+MAX_PARAMETER = 4_096
 ACCOUNT_CONCURRENCY = 1_000
-NAMES_OF_RESOURCES = (
-    "LOCKS_TABLE",
-    "ENDPOINTS_TABLE",
-    "TRANSITIONS_TABLE",
-    "STATUS_QUEUE_URL",
-    "WAKE_UP_QUEUE_URL",
-    "REJECTED_EVENTS_QUEUE_URL",
-    "SECRETS_KEY_ARN",
-    "KEY_ROTATION_FUNCTION",
-)
 
 RECONCILES = {
     "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
@@ -393,12 +387,12 @@ def test_the_logs_of_every_function_and_of_the_api_outlive_the_stack_until_they_
         assert resources[group]["Properties"] == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
 
 
-def test_a_stack_name_of_51_characters_fits_into_the_name_of_a_function(resources: dict[str, Resource]) -> None:
-    # CloudFormation has no function for the length of a text: no rule can check it.
-    names = [function.get("FunctionName") for function in of_type(resources, "AWS::Lambda::Function").values()]
-    fixed = [name["Fn::Sub"] for name in names if name is not None]
-    assert max(len(name.replace("${AWS::StackName}", 51 * "x")) for name in fixed) == MAX_FUNCTION_NAME
-    assert "at most 51 characters" in (ROOT / "docs/real-account.md").read_text()
+def test_the_longest_stack_name_fits_into_every_name_that_is_made_of_it(resources: dict[str, Resource]) -> None:
+    # A rule of CloudFormation cannot check a length. The names that CloudFormation makes are short enough.
+    assert [name for name in FUNCTIONS if "FunctionName" in resources[name]["Properties"]] == []
+    layers = of_type(resources, "AWS::Lambda::LayerVersion").values()
+    names = [layer["LayerName"]["Fn::Sub"].replace("${AWS::StackName}", MAX_STACK_NAME * "x") for layer in layers]
+    assert max(map(len, names)) <= MAX_LAYER_NAME
 
 
 def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
@@ -458,8 +452,10 @@ def test_the_template_sets_exactly_the_variables_that_settings_read_and_its_defa
     resources: dict[str, Resource], function: str
 ) -> None:
     reads = Reads(environment(resources, function))
-    settings.load(reads)
-    assert reads.names == {name for name in reads if not name.startswith(("POWERTOOLS_", "RES_"))}
+    settings.load(reads, starts_key_rotation=function == "EndpointsApiFunction")
+    sends = function in ("EndpointStatusFunction", "ReconcileFunction")
+    expected = reads.names if sends else reads.names - {"CA_BUNDLE"}
+    assert {name for name in reads if not name.startswith(("POWERTOOLS_", "RES_"))} == expected
 
 
 # --- Alarms
@@ -507,7 +503,13 @@ def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work
 
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
     named = {line for text in alarm_texts(resources).values() for line in re.findall(r"\b[a-z_]+\.[a-z_]+\b", text)}
-    assert named == {"webhook.attempted", "endpoint.changed", "key_rotation.failed", "record.failed"}
+    assert named == {
+        "webhook.attempted",
+        "endpoint.changed",
+        "key_rotation.failed",
+        "record.failed",
+        "ca_bundle.unreadable",
+    }
     assert not {line for line in named if f'"{line}"' not in product_code()}
 
 
@@ -553,7 +555,7 @@ def test_a_shared_layer_stays_for_the_receivers_that_pinned_it_and_belongs_to_on
     }
     assert layers["SharedLayer"]["DeletionPolicy"] == "Retain"
     names = [layer["Properties"]["LayerName"] for layer in layers.values()]
-    assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-dependencies", "${AWS::StackName}-shared"]
+    assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-packages", "${AWS::StackName}-shared"]
 
 
 def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
@@ -958,22 +960,22 @@ def accepted(parameter: str, text: str) -> bool:
     return re.fullmatch(PARAMETERS[parameter]["AllowedPattern"], text) is not None
 
 
-@pytest.mark.parametrize(
-    ("parameter", "variable"),
-    [
-        ("RefreshInterval", "WEBHOOK_REFRESH_INTERVAL"),
-        ("HandoverTimeout", "HANDOVER_TIMEOUT"),
-        ("MaxEndpoints", "MAX_ENDPOINTS"),
-    ],
-)
-@hypothesis.given(data=st.data())
-def test_the_functions_start_with_whatever_the_template_accepts(parameter: str, variable: str, data: Any) -> None:
+def values(parameter: dict[str, Any]) -> st.SearchStrategy[str]:
+    """Values that CloudFormation takes for the parameter."""
+    if "AllowedValues" in parameter:
+        return st.sampled_from(parameter["AllowedValues"])
+    texts = st.from_regex(parameter["AllowedPattern"], fullmatch=True, alphabet=string.printable)
+    return texts.filter(lambda text: len(text) <= parameter.get("MaxLength", MAX_PARAMETER))
+
+
+@pytest.mark.parametrize("build", [deployment.reconciler, deployment.control_plane])
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(given=st.fixed_dictionaries({name: values(PARAMETERS[name]) for name in parameters_in(VARIABLES)}))
+def test_the_functions_start_with_whatever_the_template_accepts(
+    build: Callable[..., object], given: dict[str, str]
+) -> None:
     # Otherwise a stack update ends green and every function fails when it starts.
-    pattern = PARAMETERS[parameter]["AllowedPattern"]
-    text = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=string.printable))
-    names = {name: "x" for name in NAMES_OF_RESOURCES}
-    settings.load({**names, "HANDOVER_TIMEOUT": "5s", variable: text})
-    settings.load({**names, "WEBHOOK_REFRESH_INTERVAL": "6s", variable: text})
+    build(stack.environment(**given), client=lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -984,8 +986,13 @@ def test_the_functions_start_with_whatever_the_template_accepts(parameter: str, 
         ("MaxEndpoints", "0 1 1000 999999999", "1000.5 -1 1000000000 1e3 01"),
         (
             "AllowedNetworks",
-            "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32",
-            "10.0.0.0 any 10.0.0.0/8,",
+            "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32 10.0.0.1/8 ::1/128 64:ff9b:1::/48 0.0.0.0/0",
+            "10.0.0.0 any 10.0.0.0/8, 10.0.0.0/33 256.0.0.0/8 010.0.0.0/8 fd00::/129 fd00/8 1:2:3:4:5:6:7:8:9/64",
+        ),
+        (
+            "CaBundle",
+            "/opt/certificates/ours.pem",
+            "ours.pem /tmp/ours.pem -----BEGIN https://example.com/ours.pem",
         ),
         (
             "AlarmTopicArn",

@@ -45,7 +45,6 @@ REQUIRED = (
     "WAKE_UP_QUEUE_URL",
     "REJECTED_EVENTS_QUEUE_URL",
     "SECRETS_KEY_ARN",
-    "KEY_ROTATION_FUNCTION",
 )
 SECRET = next(iter(SECRETS.values()))
 
@@ -103,9 +102,18 @@ def test_a_missing_setting_fails_at_start_with_its_name(role: str, name: str) ->
     env = environment()
     del env[name]
     clients = anything()
-    with pytest.raises(SettingsError, match=f"^{name} is missing: set it under Globals.Function.Environment"):
+    with pytest.raises(SettingsError, match=f"^{name} is missing: set it under Environment"):
         ROLES[role](env, client=clients)
     assert clients.made == [], "nothing is made before all settings are there"
+
+
+def test_only_the_api_fails_at_start_without_the_function_that_it_starts() -> None:
+    env = environment()
+    del env["KEY_ROTATION_FUNCTION"]
+    for role in ROLES.keys() - {"control_plane"}:
+        ROLES[role](env, client=anything())
+    with pytest.raises(SettingsError, match="KEY_ROTATION_FUNCTION is missing"):
+        deployment.control_plane(env, client=anything())
 
 
 def test_every_setting_without_a_default_is_required() -> None:

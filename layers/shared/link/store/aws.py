@@ -28,8 +28,8 @@ _CONFIG = Config(
 )
 
 
-# At DEBUG, botocore logs the parameters of each call, and those of kms:Encrypt are secrets. Lambda gives the root logger
-# the level of the function's logging configuration, which an operator can change.
+# At DEBUG, botocore logs the parameters of each call, and those of kms:Encrypt are secrets. Lambda gives the root
+# logger the level of the function's logging configuration, which an operator can change.
 logging.getLogger("botocore").setLevel(logging.INFO)
 
 
