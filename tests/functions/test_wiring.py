@@ -28,6 +28,8 @@ FOR_AWS_ALONE = {
     "MaximumConcurrency",
     "ReservedApiConcurrency",
     "DeletionProtection",
+    "SafeDeployment",
+    "SnapStart",
     "Architecture",
 }
 """Parameters that no function reads: tests/test_template.py has what they do."""

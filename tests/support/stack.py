@@ -32,7 +32,7 @@ _ON_MOTO = {
     "WakeUpQueue": f"{QUEUE_URL}wake-up",
     "RejectedEventsQueue": f"{QUEUE_URL}rejected",
     "SecretsKey": KEY,
-    "KeyRotationFunction": "link-webhook-KeyRotationFunction",
+    "KeyRotationFunction.Alias": "arn:aws:lambda:eu-west-1:123456789012:function:key-rotation:live",
 }
 """What `Deployment` has for the resources that the functions' variables name."""
 
