@@ -23,7 +23,7 @@ import pytest
 from hypothesis import strategies as st
 from samtranslator.translator.transform import transform
 
-from link import deployment, settings, telemetry
+from link import VERSION, deployment, settings, telemetry
 from link.store import queues
 from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
@@ -1189,6 +1189,28 @@ def overrides(environment: str) -> dict[str, str]:
 def test_production_is_not_deployed_before_its_alarms_have_a_topic() -> None:
     assert not accepted("AlarmTopicArn", overrides("prod")["AlarmTopicArn"])
     assert overrides("prod").get("DeletionProtection", "true") == "true"
+
+
+@pytest.mark.parametrize("environment", ["default", "dev", "prod"])
+def test_a_deployment_tags_its_resources(environment: str) -> None:
+    deploy = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
+    tags = dict(one.split("=") for one in deploy["tags"].split())
+    expected = {"application": "link-webhook"} | ({} if environment == "default" else {"environment": environment})
+    assert tags == expected
+
+
+def test_the_serverless_application_repository_would_take_the_metadata() -> None:
+    # The table in AWS's guide to SAM, "AWS SAM template Metadata section properties".
+    metadata = template()["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert re.fullmatch(r"[a-zA-Z0-9-]{1,140}", metadata["Name"])
+    assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", metadata["Author"])
+    assert metadata["Description"] == template()["Description"]
+    assert len(metadata["Description"]) <= 256
+    assert len(metadata["Labels"]) <= 10
+    assert [label for label in metadata["Labels"] if not re.fullmatch(r"[a-zA-Z0-9+\-_:/@]{1,127}", label)] == []
+    assert metadata["SpdxLicenseId"] in (ROOT / metadata["LicenseUrl"]).read_text().splitlines()[0]
+    assert (ROOT / metadata["ReadmeUrl"]).is_file()
+    assert metadata["SemanticVersion"] == VERSION
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod", "local"])
