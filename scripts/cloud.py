@@ -125,7 +125,7 @@ def local_cloud(
         if sam:
             _deploy_with_sam(cloud, parameters or {})
         else:
-            _deploy(cloud, parameters or {})
+            deploy(cloud, parameters or {})
         api = f"arn:aws:execute-api:{REGION}:000000000000:{cloud.outputs['ApiId']}/*"
         cloud.create_user("operator", statement={"Action": "execute-api:Invoke", "Resource": api})
         cloud.create_user("host", policy=cloud.outputs["HostsPolicyArn"])
@@ -222,7 +222,7 @@ def template() -> dict[str, Any]:
     return loaded
 
 
-def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
+def deploy(cloud: Cloud, parameters: Mapping[str, str], *, update: bool = False) -> None:
     """Do what `sam build && sam deploy` do, without SAM: zip, upload, let CloudFormation transform the template."""
     s3 = cloud.client("s3")
     s3.create_bucket(Bucket=BUCKET)
@@ -241,7 +241,8 @@ def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
     # Like SAM through S3, because a template in the call itself may have 51,200 bytes only.
     s3.put_object(Bucket=BUCKET, Key="template.json", Body=json.dumps(stack))
     cloudformation = cloud.client("cloudformation")
-    cloudformation.create_stack(
+    create_or_update = cloudformation.update_stack if update else cloudformation.create_stack
+    create_or_update(
         StackName=STACK,
         TemplateURL=f"{cloud.endpoint_url}/{BUCKET}/template.json",
         Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()],
@@ -252,7 +253,7 @@ def _deploy(cloud: Cloud, parameters: Mapping[str, str]) -> None:
         if time.monotonic() > until:
             break
         time.sleep(0.1)
-    if status != "CREATE_COMPLETE":
+    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         events = cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]
         reasons = [
             f"{e['LogicalResourceId']}: {e['ResourceStatusReason']}" for e in events if "ResourceStatusReason" in e

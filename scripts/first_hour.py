@@ -150,7 +150,8 @@ def loop_is_allowed(account: Account) -> str:
 def queues_are_read(account: Account) -> str:
     seen = []
     for name in CONSUMERS:
-        function = account.output(f"{name}FunctionName")
+        # A queue invokes the alias. Lambda does not list its mapping under the function's name alone.
+        function = f"{account.output(f'{name}FunctionName')}:live"
         mappings = account.client("lambda").list_event_source_mappings(FunctionName=function)["EventSourceMappings"]
         states = [mapping["State"] for mapping in mappings]
         if states != ["Enabled"]:

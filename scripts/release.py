@@ -17,10 +17,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CHANGELOG = "CHANGELOG.md"
-# The first is the source. linkctl is built without `link` and repeats it.
+# The first is the source. linkctl is built without `link`, the template is data: both repeat it.
 VERSION_LINES = {
     "layers/shared/link/__init__.py": re.compile(r'^VERSION = "([^"]*)"$', re.MULTILINE),
     "cli/pyproject.toml": re.compile(r'^version = "([^"]*)"$', re.MULTILINE),
+    "template.yaml": re.compile(r"^    SemanticVersion: (.*)$", re.MULTILINE),
 }
 SOURCE = next(iter(VERSION_LINES))
 OPENAPI = "docs/openapi.json"

@@ -20,6 +20,8 @@ from tests.support.webhooks import ANNOUNCED, NOW, SECRET, announced, captured, 
 FILE = Path(__file__).parents[1] / "examples/receivers/conformance.json"
 OURS = ("X-Link-Webhook-Epoch", "X-Link-Webhook-Sequence")
 STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
+RESTORED = NOW * 1000
+"""Epochs and sequences after a restore: the time in milliseconds."""
 Pairs = list[tuple[str, str]]
 Change = Callable[[Pairs, bytes], tuple[Pairs, bytes]]
 
@@ -167,6 +169,14 @@ def histories() -> list[dict[str, Any]]:
             (p1, True, None),
         ),
         history("an ACTIVATED arrives after the ACTIVATED of the successor", (l2, False, LONDON), (p1, True, LONDON)),
+        history(
+            "numbers of 13 digits, after a restore",
+            (p1, False, PARIS),
+            ((PARIS, "STANDBY", RESTORED, RESTORED + 1), False, None),
+            ((LONDON, "ACTIVATED", RESTORED + 1, RESTORED + 1), False, LONDON),
+            (p1, True, LONDON),
+            ((PARIS, "ACTIVATED", RESTORED, RESTORED + 2), True, LONDON),
+        ),
         history("the same webhook three times", (p1, False, PARIS), (p1, False, PARIS), (p1, False, PARIS)),
         history(
             "the first STANDBY of an endpoint arrives after its ACTIVATED", (l2, False, LONDON), (l1, True, LONDON)

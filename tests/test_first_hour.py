@@ -44,6 +44,7 @@ class Session:
     def __init__(self, answers: list[tuple[str, dict[str, Any]]]) -> None:
         self.clients: dict[str, Any] = {}
         self.called: list[str] = []
+        self.parameters: list[dict[str, Any]] = []
         stubbers: dict[str, Stubber] = {}
         for call, answer in answers:
             service, operation = call.split(".")
@@ -57,7 +58,8 @@ class Session:
             stubbers[service].add_response(operation, answer)
         self.stubbers = stubbers
 
-    def _record(self, model: Any, **_: Any) -> None:
+    def _record(self, model: Any, params: dict[str, Any], **_: Any) -> None:
+        self.parameters.append(params)
         service = model.service_model.endpoint_prefix.replace("monitoring", "cloudwatch")
         self.called.append(f"{service}:{model.name}")
 
@@ -157,6 +159,14 @@ def test_a_step_fails_with_what_it_saw_and_what_to_do(check: Any, answers: list[
     with pytest.raises(first_hour.Failed, match=says) as failed:
         play(check, *answers)
     assert failed.value.then
+
+
+def test_the_queues_are_looked_up_at_the_aliases_that_they_invoke() -> None:
+    described = ("cloudformation.describe_stacks", {"Stacks": [COMPLETE]})
+    session = Session([described, (MAPPINGS, mapping()), (MAPPINGS, mapping()), (ACCOUNT, limit(1_000))])
+    first_hour.queues_are_read(first_hour.Account("link-webhook", "eu-west-1", session=session))
+    looked_up = [asked["FunctionName"] for asked in session.parameters if "FunctionName" in asked]
+    assert looked_up == ["EndpointStatusFunctionName:live", "ReconcileFunctionName:live"]
 
 
 class Api(first_hour.Account):

@@ -42,6 +42,7 @@ FILES = {
     "Makefile": MAKEFILE,
     "layers/shared/link/__init__.py": 'VERSION = "0.2.0"\n',
     "cli/pyproject.toml": '[project]\nname = "linkctl"\nversion = "0.2.0"\n',
+    "template.yaml": "Metadata:\n  Application:\n    SemanticVersion: 0.2.0\n",
     "docs/openapi.json": '{"info": {"version": "0.2.0"}}\n',
     "examples/receivers/conformance.json": 'VERSION = "0.2.0"\n',
 }
@@ -214,7 +215,9 @@ def test_a_tag_has_the_version_of_its_commit(repository: Repository, tag: str, f
     assert found in repository.refused("--check", tag)
 
 
-@pytest.mark.parametrize("name", ["layers/shared/link/__init__.py", "cli/pyproject.toml", "docs/openapi.json"])
+@pytest.mark.parametrize(
+    "name", ["layers/shared/link/__init__.py", "cli/pyproject.toml", "template.yaml", "docs/openapi.json"]
+)
 def test_the_check_names_the_place_that_differs(repository: Repository, name: str) -> None:
     repository.edit(name, "0.2.0", "0.2.1")
     assert f"\n  {name}: 0.2.1\n" in repository.refused("--check") + "\n"

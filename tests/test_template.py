@@ -13,6 +13,7 @@ import sys
 import tomllib
 import zipfile
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ import pytest
 from hypothesis import strategies as st
 from samtranslator.translator.transform import transform
 
-from link import settings, telemetry
+from link import VERSION, deployment, settings, telemetry
 from link.store import queues
 from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
+from tests.support import stack
+from tests.support.stack import PARAMETERS, VARIABLES, parameters_in
 
 Resource = dict[str, Any]
 
@@ -36,21 +39,17 @@ FUNCTIONS = {
     "EndpointsApiFunction": "endpoints_api",
     "KeyRotationFunction": "key_rotation",
 }
-PARAMETERS: dict[str, Any] = template()["Parameters"]
+ALIAS = "Aliaslive"
+"""What SAM adds to a function's logical id for its alias `live`."""
 SECONDS_OF_A_DAY = 86_400
 API_GATEWAY_SECONDS = 29
-MAX_FUNCTION_NAME = 64
+MAX_STACK_NAME = 128
+MAX_LAYER_NAME = 140
+MAX_PARAMETER = 4_096
+MAX_VERSION_DESCRIPTION = 256
+MAX_ALARMS_OF_A_DEPLOYMENT = 10
+MINUTES_OF_A_DEPLOYMENT = 20
 ACCOUNT_CONCURRENCY = 1_000
-NAMES_OF_RESOURCES = (
-    "LOCKS_TABLE",
-    "ENDPOINTS_TABLE",
-    "TRANSITIONS_TABLE",
-    "STATUS_QUEUE_URL",
-    "WAKE_UP_QUEUE_URL",
-    "REJECTED_EVENTS_QUEUE_URL",
-    "SECRETS_KEY_ARN",
-    "KEY_ROTATION_FUNCTION",
-)
 
 RECONCILES = {
     "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
@@ -92,7 +91,7 @@ MAY: dict[str, dict[str, set[str]]] = {
         "TransitionsTable": {"dynamodb:PutItem", "dynamodb:Query"},
         "SecretsKey": {"kms:Encrypt"},
         "WakeUpQueue": {"sqs:SendMessage"},
-        "KeyRotationFunction": {"lambda:InvokeFunction"},
+        "KeyRotationFunction:live": {"lambda:InvokeFunction"},
     },
     "KeyRotationFunction": {
         "KeyRotationLogGroup": LOG,
@@ -113,17 +112,22 @@ class _NoManagedPolicies:
         return {}
 
 
-@pytest.fixture(scope="module")
-def resources() -> dict[str, Resource]:
+def deployed(code: Mapping[str, str] = {}, **parameters: str) -> dict[str, Resource]:
+    """Return the resources of a deployment with these parameters; `code` has the keys of artifacts that changed."""
     source = template()
-    for resource in source["Resources"].values():
+    for name, resource in source["Resources"].items():
         for place in ("CodeUri", "ContentUri"):
             if place in resource.get("Properties", {}):
-                resource["Properties"][place] = "s3://bucket/key"
+                resource["Properties"][place] = f"s3://bucket/{code.get(name, 'key')}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # The transform needs a region.
-        transformed: dict[str, Resource] = transform(source, {}, _NoManagedPolicies())["Resources"]
+        transformed: dict[str, Resource] = transform(source, parameters, _NoManagedPolicies())["Resources"]
     return transformed
+
+
+@pytest.fixture(scope="module")
+def resources() -> dict[str, Resource]:
+    return deployed()
 
 
 def of_type(resources: dict[str, Resource], kind: str) -> dict[str, Resource]:
@@ -137,7 +141,24 @@ def target(arn: Any) -> str:
             return str(name)
         case {"Fn::Sub": text}:
             return re.sub(r"\$\{(\w+)\.Arn\}", r"\1", text)
+        case {"Ref": name} if name.endswith(ALIAS):
+            return f"{name.removesuffix(ALIAS)}:live"
     return str(arn)
+
+
+def behind_alias(reference: Any) -> str:
+    """Return the function whose alias this is. What calls the function itself misses the version of the alias."""
+    function, _, alias = target(reference).partition(":")
+    assert alias == "live", reference
+    return function
+
+
+def consumers(resources: dict[str, Resource]) -> dict[str, str]:
+    """Return the function that reads each queue."""
+    return {
+        target(mapping["EventSourceArn"]): behind_alias(mapping["FunctionName"])
+        for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
+    }
 
 
 def as_list(value: Any) -> list[Any]:
@@ -255,7 +276,7 @@ def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources
     assert len(mappings) == 2
     for mapping in mappings:
         queue = resources[target(mapping["EventSourceArn"])]["Properties"]
-        function = resources[mapping["FunctionName"]["Ref"]]["Properties"]
+        function = resources[behind_alias(mapping["FunctionName"])]["Properties"]
         assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
         assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
         assert mapping["MaximumBatchingWindowInSeconds"] == 0
@@ -263,18 +284,15 @@ def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources
 
 def invoked_by(resources: dict[str, Resource], function: str) -> set[str]:
     """Return the functions that this function's permissions let it invoke, itself or through a queue."""
-    consumers = {
-        target(mapping["EventSourceArn"]): mapping["FunctionName"]["Ref"]
-        for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    }
+    reads = consumers(resources)
     invoked = set()
     for statement in statements(resources, function):
         for resource in map(target, as_list(statement["Resource"])):
             actions = as_list(statement["Action"])
-            if "sqs:SendMessage" in actions and resource in consumers:
-                invoked.add(consumers[resource])
+            if "sqs:SendMessage" in actions and resource in reads:
+                invoked.add(reads[resource])
             if "lambda:InvokeFunction" in actions:
-                invoked.add(resource)
+                invoked.add(resource.removesuffix(":live"))
     return invoked
 
 
@@ -419,12 +437,12 @@ def test_the_logs_of_every_function_and_of_the_api_outlive_the_stack_until_they_
         assert resources[group]["Properties"] == {"RetentionInDays": {"Ref": "LogRetentionDays"}}
 
 
-def test_a_stack_name_of_51_characters_fits_into_the_name_of_a_function(resources: dict[str, Resource]) -> None:
-    # CloudFormation has no function for the length of a text: no rule can check it.
-    names = [function.get("FunctionName") for function in of_type(resources, "AWS::Lambda::Function").values()]
-    fixed = [name["Fn::Sub"] for name in names if name is not None]
-    assert max(len(name.replace("${AWS::StackName}", 51 * "x")) for name in fixed) == MAX_FUNCTION_NAME
-    assert "at most 51 characters" in (ROOT / "docs/real-account.md").read_text()
+def test_the_longest_stack_name_fits_into_every_name_that_is_made_of_it(resources: dict[str, Resource]) -> None:
+    # A rule of CloudFormation cannot check a length. The names that CloudFormation makes are short enough.
+    assert [name for name in FUNCTIONS if "FunctionName" in resources[name]["Properties"]] == []
+    layers = of_type(resources, "AWS::Lambda::LayerVersion").values()
+    names = [layer["LayerName"]["Fn::Sub"].replace("${AWS::StackName}", MAX_STACK_NAME * "x") for layer in layers]
+    assert max(map(len, names)) <= MAX_LAYER_NAME
 
 
 def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
@@ -484,8 +502,10 @@ def test_the_template_sets_exactly_the_variables_that_settings_read_and_its_defa
     resources: dict[str, Resource], function: str
 ) -> None:
     reads = Reads(environment(resources, function))
-    settings.load(reads)
-    assert reads.names == {name for name in reads if not name.startswith(("POWERTOOLS_", "RES_"))}
+    settings.load(reads, starts_key_rotation=function == "EndpointsApiFunction")
+    sends = function in ("EndpointStatusFunction", "ReconcileFunction")
+    expected = reads.names if sends else reads.names - {"CA_BUNDLE"}
+    assert {name for name in reads if not name.startswith(("POWERTOOLS_", "RES_"))} == expected
 
 
 # --- Alarms
@@ -519,9 +539,7 @@ def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work
     resources: dict[str, Resource],
 ) -> None:
     texts = alarm_texts(resources)
-    behind_a_queue = {
-        mapping["FunctionName"]["Ref"] for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    }
+    behind_a_queue = set(consumers(resources).values())
     for kind in ("ErrorsAlarm", "ThrottlesAlarm"):
         repeated = {
             function
@@ -533,7 +551,13 @@ def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work
 
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
     named = {line for text in alarm_texts(resources).values() for line in re.findall(r"\b[a-z_]+\.[a-z_]+\b", text)}
-    assert named == {"webhook.attempted", "endpoint.changed", "key_rotation.failed", "record.failed"}
+    assert named == {
+        "webhook.attempted",
+        "endpoint.changed",
+        "key_rotation.failed",
+        "record.failed",
+        "ca_bundle.unreadable",
+    }
     assert not {line for line in named if f'"{line}"' not in product_code()}
 
 
@@ -579,7 +603,7 @@ def test_a_shared_layer_stays_for_the_receivers_that_pinned_it_and_belongs_to_on
     }
     assert layers["SharedLayer"]["DeletionPolicy"] == "Retain"
     names = [layer["Properties"]["LayerName"] for layer in layers.values()]
-    assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-dependencies", "${AWS::StackName}-shared"]
+    assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-packages", "${AWS::StackName}-shared"]
 
 
 def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
@@ -667,10 +691,7 @@ def test_an_error_of_api_gateway_raises_an_alarm(resources: dict[str, Resource])
 
 def test_invocations_dropped_as_recursive_raise_an_alarm(resources: dict[str, Resource]) -> None:
     alarms = alarms_on(resources, "AWS/Lambda", "RecursiveInvocationsDropped")
-    consumers = {
-        mapping["FunctionName"]["Ref"] for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    }
-    assert set(alarms) == consumers == {"EndpointStatusFunction", "ReconcileFunction"}
+    assert set(alarms) == set(consumers(resources).values()) == {"EndpointStatusFunction", "ReconcileFunction"}
     for alarm in alarms.values():
         assert alarm["Statistic"] == "Sum"
         assert raised_by(alarm, [1])
@@ -916,7 +937,7 @@ def test_api_gateway_calls_the_function_with_its_own_permission_and_not_with_the
     for permission in of_type(resources, "AWS::Lambda::Permission").values():
         if permission["Principal"] == "apigateway.amazonaws.com":
             assert permission["Action"] == "lambda:InvokeFunction"
-            assert permission["FunctionName"] == {"Ref": "EndpointsApiFunction"}
+            assert behind_alias(permission["FunctionName"]) == "EndpointsApiFunction"
             arn, names = permission["SourceArn"]["Fn::Sub"]
             assert names["__ApiId__"] == {"Ref": "Api"}
             permitted.add(arn.split("${__Stage__}/")[1])
@@ -976,6 +997,153 @@ def test_api_gateway_logs_who_called_without_a_body_and_only_if_a_parameter_says
     }
 
 
+# --- Versions, and updates that are rolled back
+
+
+def version(resources: dict[str, Resource], function: str) -> tuple[str, Resource]:
+    """Return logical id and properties of the version that the function's alias has."""
+    alias = resources[function + ALIAS]["Properties"]
+    assert alias["Name"] == "live"
+    name = alias["FunctionVersion"]["Fn::GetAtt"][0]
+    return name, resources[name]["Properties"]
+
+
+def test_whatever_calls_a_function_calls_its_alias(resources: dict[str, Resource]) -> None:
+    assert set(consumers(resources).values()) == {"EndpointStatusFunction", "ReconcileFunction"}
+    [rule_target] = resources["RefreshRule"]["Properties"]["Targets"]
+    assert behind_alias(rule_target["Arn"]) == "RefreshFunction"
+    assert {behind_alias(each["FunctionName"]) for each in of_type(resources, "AWS::Lambda::Permission").values()} == {
+        "RefreshFunction",
+        "EndpointsApiFunction",
+    }
+    [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
+    integrations = {
+        operation["x-amazon-apigateway-integration"]["uri"]["Fn::Sub"].split("/functions/")[1]
+        for methods in api["Body"]["paths"].values()
+        for operation in methods.values()
+    }
+    assert integrations == {"${EndpointsApiFunctionAliaslive}/invocations"}
+    starts = resources["EndpointsApiFunction"]["Properties"]["Environment"]["Variables"]["KEY_ROTATION_FUNCTION"]
+    assert behind_alias(starts) == "KeyRotationFunction"
+    # Retries and destinations belong to the alias, too.
+    assert {each["Qualifier"] for each in of_type(resources, "AWS::Lambda::EventInvokeConfig").values()} == {"live"}
+
+
+@pytest.mark.parametrize("layer", ["DependenciesLayer", "SharedLayer"])
+def test_a_changed_layer_is_a_new_version_of_every_function(resources: dict[str, Resource], layer: str) -> None:
+    # Otherwise the alias would stay at the old code, since the functions themselves are a few lines.
+    changed = deployed({layer: "changed"})
+    assert [name for name in FUNCTIONS if version(changed, name)[0] == version(resources, name)[0]] == []
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_changed_parameter_is_a_new_version_of_every_function_that_uses_it(
+    resources: dict[str, Resource], function: str
+) -> None:
+    # SAM does not see it. CloudFormation replaces a version when its description changes, and Lambda refuses a version
+    # that differs in nothing but its description.
+    properties = dict(resources[function]["Properties"])
+    properties.pop("ReservedConcurrentExecutions", None)  # Of the function, not of a version.
+    used = parameters_in(properties)
+    if "InVpc" in json.dumps(properties):
+        assert "VpcSubnetIds" in used
+    assert parameters_in(version(resources, function)[1]["Description"]) == used
+
+
+def text_of(description: Any, parameters: dict[str, Any]) -> str:
+    """Evaluate the functions of CloudFormation that a version's description has."""
+    match description:
+        case str():
+            return description
+        case {"Ref": name}:
+            return str(parameters[name])
+        case {"Fn::Sub": text}:
+            return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]), text)
+        case {"Fn::Join": [separator, {"Ref": name}]}:
+            return str(separator).join(parameters[name])
+        case {"Fn::Join": [separator, parts]}:
+            return str(separator).join(text_of(part, parameters) for part in parts)
+    raise NotImplementedError(description)
+
+
+LONGEST = {
+    "RefreshInterval": "23h59m",
+    "HandoverTimeout": "5000ms",
+    "MaxEndpoints": "999999999",
+    "FlapDamping": "false",
+    "RequireHttps": "false",
+    "LogLevel": "WARNING",
+    "Architecture": "x86_64",
+    "SnapStart": "PublishedVersions",
+}
+NO_VPC = {"VpcSubnetIds": [""], "VpcSecurityGroupIds": [""]}
+IN_A_VPC = {
+    "VpcSubnetIds": [f"subnet-0123456789abcdef{number}" for number in range(3)],
+    "VpcSecurityGroupIds": ["sg-0123456789abcdef0"],
+    "AllowedNetworks": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
+    "CaBundle": "/opt/certificates/ours.pem",
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_the_parameters_fit_into_the_description_of_a_version(resources: dict[str, Resource], function: str) -> None:
+    description = version(resources, function)[1]["Description"]
+    longest = {name: "x" * PARAMETERS[name]["MaxLength"] for name in ("AllowedNetworks", "CaBundle")}
+    for parameters in ({**LONGEST, **longest, **NO_VPC}, {**LONGEST, **IN_A_VPC}):
+        assert len(text_of(description, parameters)) <= MAX_VERSION_DESCRIPTION
+
+
+def test_old_versions_are_deleted_because_their_snapshots_cost(resources: dict[str, Resource]) -> None:
+    for function in FUNCTIONS:
+        assert resources[version(resources, function)[0]]["DeletionPolicy"] == "Delete"
+
+
+def test_snapshots_are_for_functions_that_are_started_often_and_only_if_a_parameter_says_so(
+    resources: dict[str, Resource],
+) -> None:
+    snapshots = {name: resources[name]["Properties"].get("SnapStart") for name in FUNCTIONS}
+    asked = {"ApplyOn": {"Ref": "SnapStart"}}
+    assert snapshots == {
+        "EndpointStatusFunction": asked,
+        "ReconcileFunction": asked,
+        "RefreshFunction": None,
+        "EndpointsApiFunction": asked,
+        "KeyRotationFunction": None,
+    }
+    assert (PARAMETERS["SnapStart"]["Default"], PARAMETERS["SnapStart"]["AllowedValues"]) == (
+        "None",
+        ["None", "PublishedVersions"],
+    )
+
+
+def test_an_update_moves_the_work_slowly_and_is_rolled_back_by_the_alarms_on_failures() -> None:
+    safe = deployed(SafeDeployment="true")
+    groups = of_type(safe, "AWS::CodeDeploy::DeploymentGroup")
+    # The key rotation runs about once a year.
+    assert set(groups) == {f"{name}DeploymentGroup" for name in FUNCTIONS if name != "KeyRotationFunction"}
+    for name, group in groups.items():
+        policy = safe[name.removesuffix("DeploymentGroup") + ALIAS]["UpdatePolicy"]["CodeDeployLambdaAliasUpdate"]
+        assert policy["DeploymentGroupName"] == {"Ref": name}
+        assert group["DeploymentConfigName"]["Fn::Sub"][1] == {"ConfigName": "Linear10PercentEvery2Minutes"}
+        assert group["AutoRollbackConfiguration"]["Enabled"] is True
+        assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
+        watched = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
+        failures = {f"{name.removesuffix('Function')}ErrorsAlarm" for name in FUNCTIONS} - {"KeyRotationErrorsAlarm"}
+        assert watched == failures | {"Api5xxAlarm", "FailedRecordsAlarm"}
+        assert len(watched) <= MAX_ALARMS_OF_A_DEPLOYMENT
+        for alarm in watched:
+            properties = safe[alarm]["Properties"]
+            assert properties["Period"] * properties["EvaluationPeriods"] < MINUTES_OF_A_DEPLOYMENT * 60
+
+
+def test_an_update_is_made_at_once_unless_a_parameter_says_so(resources: dict[str, Resource]) -> None:
+    assert PARAMETERS["SafeDeployment"]["Default"] == "false"
+    assert resources.keys() == deployed(SafeDeployment="false").keys()
+    assert [name for name, each in resources.items() if "CodeDeploy" in each["Type"] + json.dumps(each)] == []
+    assert overrides("prod")["SafeDeployment"] == "true"
+    assert "SafeDeployment" not in overrides("dev")
+
+
 # --- Parameters
 
 
@@ -984,22 +1152,22 @@ def accepted(parameter: str, text: str) -> bool:
     return re.fullmatch(PARAMETERS[parameter]["AllowedPattern"], text) is not None
 
 
-@pytest.mark.parametrize(
-    ("parameter", "variable"),
-    [
-        ("RefreshInterval", "WEBHOOK_REFRESH_INTERVAL"),
-        ("HandoverTimeout", "HANDOVER_TIMEOUT"),
-        ("MaxEndpoints", "MAX_ENDPOINTS"),
-    ],
-)
-@hypothesis.given(data=st.data())
-def test_the_functions_start_with_whatever_the_template_accepts(parameter: str, variable: str, data: Any) -> None:
+def values(parameter: dict[str, Any]) -> st.SearchStrategy[str]:
+    """Values that CloudFormation takes for the parameter."""
+    if "AllowedValues" in parameter:
+        return st.sampled_from(parameter["AllowedValues"])
+    texts = st.from_regex(parameter["AllowedPattern"], fullmatch=True, alphabet=string.printable)
+    return texts.filter(lambda text: len(text) <= parameter.get("MaxLength", MAX_PARAMETER))
+
+
+@pytest.mark.parametrize("build", [deployment.reconciler, deployment.control_plane])
+@hypothesis.settings(max_examples=30)
+@hypothesis.given(given=st.fixed_dictionaries({name: values(PARAMETERS[name]) for name in parameters_in(VARIABLES)}))
+def test_the_functions_start_with_whatever_the_template_accepts(
+    build: Callable[..., object], given: dict[str, str]
+) -> None:
     # Otherwise a stack update ends green and every function fails when it starts.
-    pattern = PARAMETERS[parameter]["AllowedPattern"]
-    text = data.draw(st.from_regex(pattern, fullmatch=True, alphabet=string.printable))
-    names = {name: "x" for name in NAMES_OF_RESOURCES}
-    settings.load({**names, "HANDOVER_TIMEOUT": "5s", variable: text})
-    settings.load({**names, "WEBHOOK_REFRESH_INTERVAL": "6s", variable: text})
+    build(stack.environment(**given), client=lambda _: None)
 
 
 @pytest.mark.parametrize(
@@ -1010,8 +1178,13 @@ def test_the_functions_start_with_whatever_the_template_accepts(parameter: str, 
         ("MaxEndpoints", "0 1 1000 999999999", "1000.5 -1 1000000000 1e3 01"),
         (
             "AllowedNetworks",
-            "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32",
-            "10.0.0.0 any 10.0.0.0/8,",
+            "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32 10.0.0.1/8 ::1/128 64:ff9b:1::/48 0.0.0.0/0",
+            "10.0.0.0 any 10.0.0.0/8, 10.0.0.0/33 256.0.0.0/8 010.0.0.0/8 fd00::/129 fd00/8 1:2:3:4:5:6:7:8:9/64",
+        ),
+        (
+            "CaBundle",
+            "/opt/certificates/ours.pem",
+            "ours.pem /tmp/ours.pem -----BEGIN https://example.com/ours.pem",
         ),
         (
             "AlarmTopicArn",
@@ -1042,6 +1215,28 @@ def overrides(environment: str) -> dict[str, str]:
 def test_production_is_not_deployed_before_its_alarms_have_a_topic() -> None:
     assert not accepted("AlarmTopicArn", overrides("prod")["AlarmTopicArn"])
     assert overrides("prod").get("DeletionProtection", "true") == "true"
+
+
+@pytest.mark.parametrize("environment", ["default", "dev", "prod"])
+def test_a_deployment_tags_its_resources(environment: str) -> None:
+    deploy = tomllib.loads((ROOT / "samconfig.toml").read_text())[environment]["deploy"]["parameters"]
+    tags = dict(one.split("=") for one in deploy["tags"].split())
+    expected = {"application": "link-webhook"} | ({} if environment == "default" else {"environment": environment})
+    assert tags == expected
+
+
+def test_the_serverless_application_repository_would_take_the_metadata() -> None:
+    # The table in AWS's guide to SAM, "AWS SAM template Metadata section properties".
+    metadata = template()["Metadata"]["AWS::ServerlessRepo::Application"]
+    assert re.fullmatch(r"[a-zA-Z0-9-]{1,140}", metadata["Name"])
+    assert re.fullmatch(r"[a-z0-9](([a-z0-9]|-(?!-))*[a-z0-9])?", metadata["Author"])
+    assert metadata["Description"] == template()["Description"]
+    assert len(metadata["Description"]) <= 256
+    assert len(metadata["Labels"]) <= 10
+    assert [label for label in metadata["Labels"] if not re.fullmatch(r"[a-zA-Z0-9+\-_:/@]{1,127}", label)] == []
+    assert metadata["SpdxLicenseId"] in (ROOT / metadata["LicenseUrl"]).read_text().splitlines()[0]
+    assert (ROOT / metadata["ReadmeUrl"]).is_file()
+    assert metadata["SemanticVersion"] == VERSION
 
 
 @pytest.mark.parametrize("environment", ["dev", "prod", "local"])

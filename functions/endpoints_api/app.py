@@ -18,7 +18,8 @@ from link.registration import MAX_RESOURCE_ID_CHARACTERS
 from link.telemetry import logger
 
 COMMANDS, QUERIES = deployment.control_plane()
-app = APIGatewayRestResolver()
+# Not debug, even if POWERTOOLS_DEV is set: it prints each event, and the API's events contain secrets.
+app = APIGatewayRestResolver(debug=False)
 
 
 @contextmanager

@@ -115,7 +115,9 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
             Entries=[{"EventBusName": out["EventBusName"], "Source": "x", "DetailType": "x", "Detail": "{}"}]
         ),
         "invoke": lambda: client("lambda").invoke(FunctionName=out["RefreshFunctionName"]),
-        "rotate": lambda: client("lambda").invoke(FunctionName=out["KeyRotationFunctionName"], InvocationType="DryRun"),
+        "rotate": lambda: client("lambda").invoke(
+            FunctionName=f"{out['KeyRotationFunctionName']}:live", InvocationType="DryRun"
+        ),
         "list roles": lambda: client("iam").list_roles(),
         "list buckets": lambda: client("s3").list_buckets(),
     }

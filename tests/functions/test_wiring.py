@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +16,7 @@ from tests.hostile.certificates import Authority
 from tests.support.functions import Deployment, event
 from tests.support.ids import RESOURCE
 from tests.support.receiver import LoopbackReceiver
-from tests.support.stack import PARAMETERS, TEMPLATE, VARIABLES, Stack, batch, environment, parameters_in
+from tests.support.stack import PARAMETERS, VARIABLES, Stack, batch, environment, parameters_in
 
 FOR_AWS_ALONE = {
     "EventBusName",
@@ -29,11 +28,12 @@ FOR_AWS_ALONE = {
     "MaximumConcurrency",
     "ReservedApiConcurrency",
     "DeletionProtection",
+    "SafeDeployment",
+    "SnapStart",
     "Architecture",
 }
 """Parameters that no function reads: tests/test_template.py has what they do."""
 AUTHORITY = "the path of the authority's certificate"
-AUTHORITY_PEM = "the authority's certificate"
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ WIRED = (
         attempt,
         {
             AUTHORITY: (NOTHING, True),
-            AUTHORITY_PEM: (NOTHING, True),
+            "/opt/nowhere.pem": (["refused", "certificate"], False),
             "": (["refused", "certificate"], False),
         },
     ),
@@ -234,7 +234,7 @@ WIRED = (
 def test_a_parameter_changes_what_leaves_or_is_refused(
     stack: Stack, authority: Authority, wired: Wired, value: str
 ) -> None:
-    given = {AUTHORITY: str(authority.path), AUTHORITY_PEM: authority.pem}.get(value, value)
+    given = str(authority.path) if value == AUTHORITY else value
     tls = authority.server_context() if wired.parameter == "CaBundle" else None
     with LoopbackReceiver(tls=tls) as receiver:
         stack.functions.receiver = receiver
@@ -245,9 +245,6 @@ def test_every_parameter_that_a_function_reads_is_in_the_table() -> None:
     read = parameters_in(VARIABLES)
     assert {wired.parameter for wired in WIRED} == read
     assert PARAMETERS.keys() - read == FOR_AWS_ALONE
-    functions = [one for one in TEMPLATE["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
-    assert len(functions) == 5
-    assert not [one for one in functions if "Environment" in one["Properties"]], "the variables are the same for all"
 
 
 def test_each_table_and_queue_is_used_for_what_it_is(stack: Stack) -> None:
@@ -267,5 +264,4 @@ def test_each_table_and_queue_is_used_for_what_it_is(stack: Stack) -> None:
 def test_a_key_rotation_is_started_in_the_function_of_the_stack(stack: Stack) -> None:
     assert stack.functions.invoke("endpoints_api", event("api_rotate_key"))["statusCode"] == 204
     (invocation,) = stack.functions.awslambda.invocations
-    name = TEMPLATE["Resources"]["KeyRotationFunction"]["Properties"]["FunctionName"]["Fn::Sub"]
-    assert invocation["FunctionName"] == re.sub(r"\$\{AWS::StackName\}", "link-webhook", name)
+    assert invocation["FunctionName"] == environment()["KEY_ROTATION_FUNCTION"]

@@ -58,8 +58,7 @@ class Authority:
             .sign(self._key, hashes.SHA256())
         )
         self.path = self.folder / "ca.pem"
-        self.pem = certificate.public_bytes(serialization.Encoding.PEM).decode()
-        self.path.write_text(self.pem)
+        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def server_context(self, *names: str, expires: datetime.timedelta = DAY) -> ssl.SSLContext:
         """Return the TLS context of a server whose certificate is for `names`, or for 127.0.0.1 without any."""

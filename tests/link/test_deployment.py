@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from moto import mock_aws
 
 import link
 from link import deployment
+from link.chance import Chance
+from link.clock import Clock
 from link.control.commands import Commands
 from link.control.queries import Queries
 from link.election.result import Result, ResultKind
@@ -45,7 +50,6 @@ REQUIRED = (
     "WAKE_UP_QUEUE_URL",
     "REJECTED_EVENTS_QUEUE_URL",
     "SECRETS_KEY_ARN",
-    "KEY_ROTATION_FUNCTION",
 )
 SECRET = next(iter(SECRETS.values()))
 
@@ -103,9 +107,18 @@ def test_a_missing_setting_fails_at_start_with_its_name(role: str, name: str) ->
     env = environment()
     del env[name]
     clients = anything()
-    with pytest.raises(SettingsError, match=f"^{name} is missing: set it under Globals.Function.Environment"):
+    with pytest.raises(SettingsError, match=f"^{name} is missing: set it under Environment"):
         ROLES[role](env, client=clients)
     assert clients.made == [], "nothing is made before all settings are there"
+
+
+def test_only_the_api_fails_at_start_without_the_function_that_it_starts() -> None:
+    env = environment()
+    del env["KEY_ROTATION_FUNCTION"]
+    for role in ROLES.keys() - {"control_plane"}:
+        ROLES[role](env, client=anything())
+    with pytest.raises(SettingsError, match="KEY_ROTATION_FUNCTION is missing"):
+        deployment.control_plane(env, client=anything())
 
 
 def test_every_setting_without_a_default_is_required() -> None:
@@ -121,6 +134,34 @@ def test_a_complete_environment_is_enough(role: str) -> None:
         assert isinstance(built.commands, Commands) and isinstance(built.queries, Queries)
     else:
         assert isinstance(built, expected[role])
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_start_holds_nothing_that_a_snapshot_of_the_process_could_not_hold(
+    role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # SnapStart continues copies of a started process, hours later: no connection, no time, nothing unique.
+    def too_early(*_: object) -> None:
+        raise AssertionError("only when there is an event")
+
+    for kind, names in {
+        socket.socket: ("connect",),
+        Clock: ("now", "monotonic"),
+        Chance: ("jitter", "nonce", "uuid"),
+        threading.Thread: ("start",),
+    }.items():
+        for name in names:
+            monkeypatch.setattr(kind, name, too_early)
+    ROLES[role](environment())
+
+
+def test_copies_of_a_process_draw_different_numbers() -> None:
+    chance, drawn = Chance(), []
+    for _ in range(2):
+        random.seed(1)  # As in each copy of one snapshot.
+        drawn.append((chance.jitter(), chance.nonce(), chance.uuid()))
+    first, second = drawn
+    assert [one for one, other in zip(first, second, strict=True) if one == other] == []
 
 
 # Clients and modules

@@ -253,7 +253,7 @@ def test_importing_a_function_builds_its_process_and_nothing_else() -> None:
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call)
         ]
         built = [call for call in calls if call.startswith("deployment.")]
-        assert len(built) == 1 and set(calls) - set(built) <= {"APIGatewayRestResolver()"}, name
+        assert len(built) == 1 and set(calls) - set(built) <= {"APIGatewayRestResolver(debug=False)"}, name
 
 
 # Values

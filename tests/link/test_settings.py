@@ -16,7 +16,6 @@ ENV = {
     "WAKE_UP_QUEUE_URL": "https://sqs/wake-up",
     "REJECTED_EVENTS_QUEUE_URL": "https://sqs/rejected",
     "SECRETS_KEY_ARN": "arn:aws:kms:eu-west-1:1:key/k",
-    "KEY_ROTATION_FUNCTION": "link-KeyRotationFunction",
 }
 
 
@@ -30,10 +29,21 @@ def test_the_defaults() -> None:
         wake_up_queue_url="https://sqs/wake-up",
         rejected_events_queue_url="https://sqs/rejected",
         secrets_key_arn="arn:aws:kms:eu-west-1:1:key/k",
-        key_rotation_function="link-KeyRotationFunction",
     )
     assert (settings.refresh_ms, settings.handover_ms, settings.max_endpoints) == (300_000, 1_000, 1_000)
     assert (settings.allowed_networks, settings.require_https, settings.ca_bundle) == ((), False, "")
+
+
+def test_only_a_process_that_starts_the_key_rotation_needs_its_function() -> None:
+    assert load(ENV).key_rotation_function == ""
+    assert load({**ENV, "KEY_ROTATION_FUNCTION": "ours"}, starts_key_rotation=True).key_rotation_function == "ours"
+    with pytest.raises(SettingsError, match="KEY_ROTATION_FUNCTION is missing"):
+        load(ENV, starts_key_rotation=True)
+
+
+def test_bits_of_a_host_in_a_network_are_ignored() -> None:
+    networks = load({**ENV, "ALLOWED_NETWORKS": "10.0.0.1/8,fd00::1/8"}).allowed_networks
+    assert networks == (ipaddress.ip_network("10.0.0.0/8"), ipaddress.ip_network("fd00::/8"))
 
 
 def test_everything_set() -> None:
@@ -58,7 +68,7 @@ def test_a_missing_variable_is_named_with_the_place_to_set_it(name: str) -> None
     for missing in ({k: v for k, v in ENV.items() if k != name}, {**ENV, name: ""}):
         with pytest.raises(SettingsError) as error:
             load(missing)
-        assert str(error.value) == (f"{name} is missing: set it under Globals.Function.Environment in template.yaml")
+        assert str(error.value) == (f"{name} is missing: set it under Environment in template.yaml")
 
 
 @pytest.mark.parametrize(
@@ -69,7 +79,7 @@ def test_a_missing_variable_is_named_with_the_place_to_set_it(name: str) -> None
         ("HANDOVER_TIMEOUT", "6s", "outside"),
         ("HANDOVER_TIMEOUT", "soon", "'soon' is not a duration"),
         ("MAX_ENDPOINTS", "-1", "whole number"),
-        ("ALLOWED_NETWORKS", "10.0.0.1/8", "host bits"),
+        ("ALLOWED_NETWORKS", "10.0.0.0/33", "write CIDRs"),
         ("REQUIRE_HTTPS", "yes", "neither true nor false"),
         ("FLAP_DAMPING", "off", "neither true nor false"),
     ],

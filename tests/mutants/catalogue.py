@@ -887,7 +887,7 @@ WIRING = (
         "wiring: CaBundle",
         "receivers with a certificate by an authority of CaBundle are trusted",
         "the functions' sender is made without it",
-        Node(f"{_PARAMETER}[CaBundle: the authority's certificate, attempt]"),
+        Node(f"{_PARAMETER}[CaBundle: the path of the authority's certificate, attempt]"),
         (Function(Sender, sender_without_ca_bundle),),
     ),
     Mutant(

@@ -36,7 +36,6 @@ SETTINGS = Settings(
     wake_up_queue_url="http://127.0.0.1/0/wake-up",
     rejected_events_queue_url="http://127.0.0.1/0/rejected",
     secrets_key_arn="arn:aws:kms:eu-west-1:000000000000:key/0",
-    key_rotation_function="key-rotation",
 )
 
 
@@ -201,7 +200,7 @@ class Stub:
             "WAKE_UP_QUEUE_URL": SETTINGS.wake_up_queue_url,
             "REJECTED_EVENTS_QUEUE_URL": SETTINGS.rejected_events_queue_url,
             "SECRETS_KEY_ARN": SETTINGS.secrets_key_arn,
-            "KEY_ROTATION_FUNCTION": SETTINGS.key_rotation_function,
+            "KEY_ROTATION_FUNCTION": "key-rotation",
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "POWERTOOLS_SERVICE_NAME": "link-webhook",
             "POWERTOOLS_METRICS_NAMESPACE": "LinkWebhook/bench",

@@ -28,6 +28,7 @@ from tests.simulation.histories import (
     plans,
     random_history,
 )
+from tests.simulation.restores import restore_history
 
 CHUNK = 50
 Work = TypeVar("Work")
@@ -155,6 +156,7 @@ def main() -> int:
     parser.add_argument("--from", type=int, default=0, dest="start", metavar="SEED", help="the first seed")
     parser.add_argument("--handovers", action="store_true", help="play only handovers, with changes right beside them")
     parser.add_argument("--observers", action="store_true", help="play only those with several observers")
+    parser.add_argument("--restores", action="store_true", help="play only restores of a backup")
     parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
     parser.add_argument("--seed", type=int, help="play one history and print its trace")
     parser.add_argument(
@@ -162,7 +164,8 @@ def main() -> int:
     )
     args = parser.parse_args()
     began = time.monotonic()
-    history = handover_history if args.handovers else observed_history if args.observers else random_history
+    families = {"handovers": handover_history, "observers": observed_history, "restores": restore_history}
+    history = next((family for name, family in families.items() if getattr(args, name)), random_history)
     if args.seed is not None:
         print("\n".join(trace(args.seed, history)))
         return 0

@@ -59,6 +59,8 @@ RECEIVER_FAULTS = ("crash before", "crash after", "pause", "slow", "unreachable"
 """What can happen at a POST: as above, and after a pause the bytes take seconds; no connection; 500; 503 with
 Retry-After; no answer though it was taken in, or though it was not."""
 INVOCATION_MS = 30_000
+CHAIN = 16
+"""How many invocations of a function Lambda allows in one chain, unless the function has `RecursiveLoop: Allow`."""
 VISIBILITY_MS = 180_000
 ANSWER = b"HTTP/1.1 %d x\r\n%s\r\n"
 
@@ -84,6 +86,8 @@ class Process:
     ends_at: int = 0
     request: Report | Request | None = None
     """What its present invocation was called for, unless it is a wake-up."""
+    chain: int = 0
+    """How many wake-ups led to its present invocation, each put by the invocation before it."""
     tasks: list[Task] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -141,8 +145,10 @@ class Time:
 class Cloud(Time):
     """Everything around the code. `fault(number, what)` names the fault at a call, or None.
 
-    `latency` is that of one way, `call_ms` of both at most. `services` makes the clients behind the edges, and
-    `watch` whatever sees each call, write and request; without them it is the store in memory, and all promises.
+    `latency` is that of one way, `call_ms` of both at most. `recursion_allowed` is the `RecursiveLoop` of the function
+    that wake-ups invoke: without it a wake-up that would make its chain too long is dropped. `services` makes the
+    clients behind the edges, and `watch` whatever sees each call, write and request; without them it is the store in
+    memory, and all promises.
     """
 
     survived: tuple[type[Exception], ...] = (ClientError, BotoCoreError, Contended, Unfinished)
@@ -170,8 +176,10 @@ class Cloud(Time):
         services: Callable[[Cloud], dict[str, Any]] | None = None,
         key: str = "key",
         tables: str = "",
+        recursion_allowed: bool = True,
     ) -> None:
         self.random, self.call_ms = random.Random(seed), call_ms
+        self.recursion_allowed = recursion_allowed
         self.fault, self.latency, self.skews, self.duplicates = fault, latency, skews, duplicates
         self.now = START
         self.calls = 0
@@ -365,16 +373,17 @@ class Cloud(Time):
         work: Callable[[Process], None],
         repeat: Callable[[], None],
         request: Report | Request | None = None,
+        chain: int = 0,
     ) -> None:
         """One invocation. `repeat` follows when it did not end well; it is killed when its time is over."""
         if self.one_at_a_time and (self.running or not self.serving):
-            self._waiting.append(lambda: self.invoke(kind, work, repeat, request))
+            self._waiting.append(lambda: self.invoke(kind, work, repeat, request, chain))
             return
         process = self.process(kind)
         self.running.append(process)
         process.tasks = [task for task in process.tasks if not task.done]
         process.ends_at = self.now + INVOCATION_MS
-        process.request = request
+        process.request, process.chain = request, chain
         ended = succeeded = False
 
         def run() -> None:
@@ -454,14 +463,20 @@ class Cloud(Time):
 
         self.invoke("handlers", work, lambda: self.message(body))
 
-    def wake_up(self, message: dict[str, Any], times: int = 3) -> None:
+    def wake_up(self, message: dict[str, Any], times: int = 3, *, chain: int = 1) -> None:
+        """An invocation for a wake-up, the last one of a chain of this length."""
+        if chain > CHAIN and not self.recursion_allowed:
+            self.note(f"woken for {(message['due_at'] - START) / 1000:.3f}: dropped, the chain is too long")
+            self.queue.dropped.append(message)
+            return
+
         def work(process: Process) -> None:
             self.note(f"woken for {(message['due_at'] - START) / 1000:.3f}")
             seconds_left = functools.partial(self._seconds_left, process)
             process.reconciler.wake_up(message["resource_id"], message["due_at"], "message", seconds_left)
 
         if times:
-            self.invoke("handlers", work, lambda: self.wake_up(message, times - 1))
+            self.invoke("handlers", work, lambda: self.wake_up(message, times - 1, chain=chain), chain=chain)
 
     def rotate_key(self) -> None:
         """A key rotation."""
@@ -647,18 +662,21 @@ class Sqs:
         self.messages: list[tuple[int, int, dict[str, Any]]] = []
         """The wake-ups that are not yet visible: when they will be, a number, the message. A test may remove some."""
         self.rejected: list[dict[str, Any]] = []
+        self.dropped: list[dict[str, Any]] = []
+        """The wake-ups that Lambda dropped as a loop. In AWS they go to the dead-letter queue."""
 
     def send_message(self, QueueUrl: str, MessageBody: str, DelaySeconds: int = 0) -> dict[str, Any]:
         cloud, body = self._cloud, json.loads(MessageBody)
         if QueueUrl == cloud.settings.rejected_events_queue_url:
             self.rejected.append(body)
             return {}
+        chain = 0 if cloud.current is None else cloud.current.process.chain
         copies = 2 if cloud.random.random() < cloud.duplicates else 1
         for _ in range(copies):
             after_ms = DelaySeconds * 1000 + cloud.latency()
             message = (cloud.now + after_ms, next(self._sent), body)
             self.messages.append(message)
-            cloud.at(after_ms, functools.partial(self._visible, message))
+            cloud.at(after_ms, functools.partial(self._visible, message, chain + 1))
         return {}
 
     def send_message_batch(self, QueueUrl: str, Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -666,10 +684,10 @@ class Sqs:
             self.send_message(QueueUrl, entry["MessageBody"], entry["DelaySeconds"])
         return {"Failed": []}
 
-    def _visible(self, message: tuple[int, int, dict[str, Any]]) -> None:
+    def _visible(self, message: tuple[int, int, dict[str, Any]], chain: int) -> None:
         if message in self.messages:
             self.messages.remove(message)
-            self._cloud.wake_up(message[2])
+            self._cloud.wake_up(message[2], chain=chain)
 
 
 class VirtualSends(Sends):

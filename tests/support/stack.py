@@ -16,7 +16,13 @@ from tests.support.ids import RESOURCE
 
 TEMPLATE = template()
 PARAMETERS: dict[str, dict[str, Any]] = TEMPLATE["Parameters"]
-VARIABLES: dict[str, Any] = TEMPLATE["Globals"]["Function"]["Environment"]["Variables"]
+FUNCTIONS = [one["Properties"] for one in TEMPLATE["Resources"].values() if one["Type"] == "AWS::Serverless::Function"]
+VARIABLES: dict[str, Any] = {
+    name: value
+    for one in (TEMPLATE["Globals"]["Function"], *FUNCTIONS)
+    for name, value in one.get("Environment", {"Variables": {}})["Variables"].items()
+}
+"""The variables of all functions together: no two functions have different values for one."""
 _STACK = {"AWS::StackName": "link-webhook"}
 _ON_MOTO = {
     "LocksTable": "locks",
@@ -26,12 +32,13 @@ _ON_MOTO = {
     "WakeUpQueue": f"{QUEUE_URL}wake-up",
     "RejectedEventsQueue": f"{QUEUE_URL}rejected",
     "SecretsKey": KEY,
+    "KeyRotationFunction.Alias": "arn:aws:lambda:eu-west-1:123456789012:function:key-rotation:live",
 }
 """What `Deployment` has for the resources that the functions' variables name."""
 
 
 def environment(**parameters: str) -> dict[str, str]:
-    """The variables that a deployment with these parameters, and otherwise the defaults, gives to each function."""
+    """The variables that a deployment with these parameters, and otherwise the defaults, gives to its functions."""
     given = {name: str(parameter["Default"]) for name, parameter in PARAMETERS.items()} | parameters
     names = given | _ON_MOTO | _STACK
 

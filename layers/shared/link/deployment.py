@@ -90,7 +90,8 @@ def control_plane(
     from link.store.locks import Locks
     from link.store.queues import Queues
 
-    configured, clock, chance = settings.load(env), clock or Clock(), chance or Chance()
+    configured = settings.load(env, starts_key_rotation=True)
+    clock, chance = clock or Clock(), chance or Chance()
     dynamodb = client("dynamodb")
     locks = Locks(dynamodb, configured, clock, chance)
     registrations = Registrations(dynamodb, configured)

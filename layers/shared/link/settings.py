@@ -28,13 +28,13 @@ class Settings:
     wake_up_queue_url: str
     rejected_events_queue_url: str
     secrets_key_arn: str
-    key_rotation_function: str
     refresh_ms: int = 300_000
     handover_ms: int = 1_000
     max_endpoints: int = 1_000
     allowed_networks: tuple[Network, ...] = ()
     require_https: bool = False
     ca_bundle: str = ""
+    key_rotation_function: str = ""
     flap_damping: bool = True
     require_host_identity: bool = False
 
@@ -51,13 +51,16 @@ def duration_ms(text: str) -> int:
     return round(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
 
 
-def load(env: Mapping[str, str]) -> Settings:
-    """The settings in `env`; raises SettingsError naming every variable that is wrong."""
+def load(env: Mapping[str, str], *, starts_key_rotation: bool = False) -> Settings:
+    """The settings in `env`; raises SettingsError naming every variable that is wrong.
+
+    Only a process that starts the key rotation has to know its function.
+    """
     problems: list[str] = []
 
     def text(name: str) -> str:
         if not env.get(name):
-            problems.append(f"{name} is missing: set it under Globals.Function.Environment in template.yaml")
+            problems.append(f"{name} is missing: set it under Environment in template.yaml")
         return env.get(name, "")
 
     def duration(name: str, default: str, lowest: int, highest: int) -> int:
@@ -80,7 +83,7 @@ def load(env: Mapping[str, str]) -> Settings:
         found = []
         for part in filter(None, (part.strip() for part in env.get(name, "").split(","))):
             try:
-                found.append(ipaddress.ip_network(part))
+                found.append(ipaddress.ip_network(part, strict=False))
             except ValueError as error:
                 problems.append(f"{name}: {error}, write CIDRs like 10.0.0.0/8,fd00::/8")
         return tuple(found)
@@ -97,13 +100,13 @@ def load(env: Mapping[str, str]) -> Settings:
         wake_up_queue_url=text("WAKE_UP_QUEUE_URL"),
         rejected_events_queue_url=text("REJECTED_EVENTS_QUEUE_URL"),
         secrets_key_arn=text("SECRETS_KEY_ARN"),
-        key_rotation_function=text("KEY_ROTATION_FUNCTION"),
         refresh_ms=duration("WEBHOOK_REFRESH_INTERVAL", "5m", 1_000, 86_400_000),
         handover_ms=duration("HANDOVER_TIMEOUT", "1s", 0, 5_000),
         max_endpoints=int(maximum),
         allowed_networks=networks("ALLOWED_NETWORKS"),
         require_https=switch("REQUIRE_HTTPS", "false"),
         ca_bundle=env.get("CA_BUNDLE", ""),
+        key_rotation_function=text("KEY_ROTATION_FUNCTION") if starts_key_rotation else "",
         flap_damping=switch("FLAP_DAMPING", "true"),
         require_host_identity=switch("REQUIRE_HOST_IDENTITY", "false"),
     )

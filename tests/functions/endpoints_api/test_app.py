@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import logging
+import re
 import time
 from typing import Any
 
@@ -818,12 +821,31 @@ def test_the_audit_names_the_operator_and_an_id_that_no_caller_chose(
     }
 
 
+@pytest.mark.parametrize(
+    "variables",
+    [
+        pytest.param({}, id="the level of the function's logging configuration"),
+        pytest.param({"POWERTOOLS_LOGGER_LOG_EVENT": "true"}, id="log event"),
+        pytest.param({"POWERTOOLS_DEV": "true"}, id="dev"),
+        pytest.param({"POWERTOOLS_LOG_LEVEL": "DEBUG", "AWS_LAMBDA_LOG_LEVEL": "DEBUG"}, id="levels"),
+    ],
+)
 def test_no_setting_of_the_logger_shows_a_secret(
-    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    deployment: Deployment,
+    variables: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("POWERTOOLS_LOGGER_LOG_EVENT", "true")
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    caplog.set_level(logging.DEBUG)  # As Lambda's runtime sets the root logger's level.
     secret = json.loads(event("api_create")["body"])["plugin_config"]["secret"]
 
     assert call(deployment, "create")[0] == 201
 
-    assert [record for record in caplog.records if secret in str(vars(record))] == []
+    shown = "".join([str(vars(record)) for record in caplog.records] + list(capfd.readouterr()))
+    assert secret not in shown
+    # KMS's protocol has the plaintext in base64.
+    in_base64 = re.findall(r"[A-Za-z0-9+/]{40,}={0,2}", shown)
+    assert [text for text in in_base64 if secret.encode() in base64.b64decode(text[: len(text) // 4 * 4])] == []

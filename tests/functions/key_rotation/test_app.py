@@ -71,6 +71,6 @@ def test_a_rotation_begins_no_endpoint_with_less_than_fifteen_seconds_left(
 def test_every_function_fails_at_start_without_its_settings(
     deployment: Deployment, monkeypatch: pytest.MonkeyPatch, function: str
 ) -> None:
-    monkeypatch.delenv("KEY_ROTATION_FUNCTION")
-    with pytest.raises(SettingsError, match="KEY_ROTATION_FUNCTION is missing"):
+    monkeypatch.delenv("LOCKS_TABLE")
+    with pytest.raises(SettingsError, match="LOCKS_TABLE is missing"):
         deployment.invoke(function, {})

@@ -6,10 +6,10 @@ options. It raises NotFound if the resource has no such endpoint, and Conflict i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from link.election.state import Endpoint, Observer, ReadyWhen, Reason, Resource, Status, Word
+from link.election.state import NEVER, Endpoint, Observer, ReadyWhen, Reason, Resource, Status, Word
 from link.errors import Conflict, NotFound, Rejected
 
 MAX_FUTURE_MS = 60_000
@@ -455,6 +455,53 @@ def redeliver(resource: Resource, endpoint_id: str, now: int) -> Resource:
     # ● An attempt under way may have left before the request: its answer must not settle the request.
     claim = None if e.claim is None else replace(e.claim, sequence=0)
     return resource.having(endpoint_id, replace(e, requested_at=now, next_attempt_at=now, claim=claim))
+
+
+def restore(current: Resource, backup: Resource, now: int, *, registered: Mapping[str, Endpoint]) -> Resource:
+    """The item of a backup, newer than everything that was ever sent for its resource.
+
+    `current` is the item in force; the same as `backup` when the table itself is an old one. `registered`: a new entry
+    for each endpoint that has a registration. No number that counts changes of an item can have reached the time in
+    milliseconds: DynamoDB does not write an item a thousand times a second.
+    """
+    seen = [n for r in (current, backup) for n in (r.version, r.epoch, *(e.sequence for e in r.endpoints.values()))]
+    floor = max([now, *seen])
+    holder = backup.holder if backup.holder in registered else None
+    restored = replace(
+        backup,
+        version=floor,
+        epoch=floor,
+        holder=None,
+        frozen=backup.frozen and holder is not None,
+        endpoints={i: _gone(e) for i, e in backup.endpoints.items() if i not in registered},
+    )
+    for endpoint_id, new in registered.items():
+        e = backup.endpoints.get(endpoint_id, new)
+        # An attempt may be under way. It carries old numbers, so its outcome says nothing.
+        claim = current.endpoints.get(endpoint_id, new).claim
+        e = replace(
+            e,
+            revision=new.revision,
+            priority=new.priority,
+            lease_seconds=new.lease_seconds,
+            observers=new.observers,
+            ready_when=new.ready_when,
+            words={observer: word for observer, word in e.words.items() if observer in new.observers},
+            sequence=floor,
+            # The receiver of each endpoint may have been told ACTIVATED since.
+            believed_until=NEVER,
+            claim=None if claim is None else replace(claim, token=""),
+        )
+        if endpoint_id != holder:
+            e = announce(e, e.status, Reason(e.reason or Reason.JOINED), floor, now)
+        restored = restored.having(endpoint_id, e)
+    return restored if holder is None else _grant(restored, [holder], Reason.ELECTED, now)
+
+
+def _gone(e: Endpoint) -> Endpoint:
+    """An entry without a registration, which is removed like one that is deleted and has its STANDBY delivered."""
+    status = Status.STANDBY if e.status is Status.ACTIVATED else e.status
+    return replace(e, status=status, deleting=True, delivered_sequence=e.sequence, requested_at=0, believed_until=None)
 
 
 def drop_delivered(resource: Resource) -> Resource:

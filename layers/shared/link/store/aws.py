@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -25,6 +26,11 @@ _CONFIG = Config(
     # CloudTrail shows it.
     user_agent=f"link-webhook/{VERSION}",
 )
+
+
+# At DEBUG, botocore logs the parameters of each call, and those of kms:Encrypt are secrets. Lambda gives the root
+# logger the level of the function's logging configuration, which an operator can change.
+logging.getLogger("botocore").setLevel(logging.INFO)
 
 
 def client(service: str) -> Any:

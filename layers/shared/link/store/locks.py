@@ -38,8 +38,8 @@ COMMIT_SECONDS = 10
 class Cause:
     """Why a commit was made, for the audit.
 
-    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver or delete. `by`: the ARN of the
-    operator whose command it is; empty for a report or a wake-up.
+    `kind` is report, wake_up, register, change, failover, freeze, unfreeze, redeliver, delete or restore. `by`: the ARN
+    of the operator whose command it is; empty for a report or a wake-up.
     """
 
     kind: str
@@ -149,7 +149,8 @@ class Locks:
                     known, current = None, self.read(resource_id)
                     continue
                 return Committed(current, current, False, [], needs_wake_up, tries)
-            after = replace(after, version=current.version + 1, nonce=nonce)
+            # A step that restores a backup raises the version, so that the rows of the audit keep their order.
+            after = replace(after, version=max(current.version, after.version) + 1, nonce=nonce)
             tries += 1
             in_force = self.commit(current, after, cause, registration)
             if in_force.nonce == nonce:
@@ -207,7 +208,8 @@ class Locks:
         """The other writes of the transaction: a transition, a registration, the deletions of registrations."""
         writes: list[TransactWriteItemTypeDef] = []
         changed = changes(before, after)
-        if changed or before.holder != after.holder or before.frozen != after.frozen:
+        restored = after.version > before.version + 1
+        if changed or restored or before.holder != after.holder or before.frozen != after.frozen:
             item = _transition(after, changed, cause, self._clock.now())
             writes.append({"Put": {"TableName": self._settings.transitions_table, "Item": item}})
         if registration is not None:

@@ -110,7 +110,7 @@ def test_ssl_transport_needs_recv_and_sendall_of_a_socket_and_makes_the_handshak
                 pass
             return outgoing.read(size)
 
-    tls = SSLTransport(Socket(), sender._tls_context(authority.pem), "paris.example")  # type: ignore[arg-type]
+    tls = SSLTransport(Socket(), sender._tls_context(str(authority.path)), "paris.example")  # type: ignore[arg-type]
     tls.sendall(b"paris")
     assert tls.recv(16_384) == b"PARIS"
 

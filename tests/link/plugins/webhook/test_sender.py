@@ -22,7 +22,6 @@ from link.plugins.webhook.connection import AddressInfo, Deadline
 from link.plugins.webhook.sender import Sender
 from link.plugins.webhook.url import MAX_URL_CHARACTERS
 from link.registration import MAX_RESOURCE_ID_CHARACTERS
-from link.settings import SettingsError
 from link.store.vault import MAX_PLAINTEXT_BYTES
 from tests.hostile.certificates import DAY, Authority
 from tests.hostile.receiver import Peer, Receiver, answers
@@ -451,19 +450,25 @@ def test_an_unknown_authority_is_refused_until_it_is_configured(authority: Autho
     with Receiver(tls=authority.server_context()) as receiver:
         strict = Sender(allowed_networks=[LOOPBACK])
         assert post(strict, receiver.url) == Result(ResultKind.REFUSED, "certificate")
-        for bundle in (authority.pem, str(authority.path)):
-            trusting = Sender(allowed_networks=[LOOPBACK], ca_bundle=bundle)
-            assert post(trusting, receiver.url).kind is ResultKind.DELIVERED
+        trusting = Sender(allowed_networks=[LOOPBACK], ca_bundle=str(authority.path))
+        assert post(trusting, receiver.url).kind is ResultKind.DELIVERED
 
 
-@pytest.mark.parametrize("bundle", ["/nowhere.pem", "-----BEGIN CERTIFICATE-----\nnone"])
-def test_a_bundle_without_certificates_fails_at_start(bundle: str) -> None:
-    with pytest.raises(SettingsError, match="CA_BUNDLE"):
-        Sender(ca_bundle=bundle)
+@pytest.mark.parametrize("content", [None, "", "-----BEGIN CERTIFICATE-----\nnone\n-----END CERTIFICATE-----\n"])
+def test_a_bundle_that_cannot_be_read_is_logged_and_the_public_authorities_stay_trusted(
+    content: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ours.pem"
+    if content is not None:
+        path.write_text(content)
+    context = sender._tls_context(str(path))
+    assert len(context.get_ca_certs()) == len(sender._tls_context("").get_ca_certs()) > 50
+    [record] = caplog.records
+    assert (record.levelname, record.message, vars(record)["path"]) == ("ERROR", "ca_bundle.unreadable", str(path))
 
 
 def test_the_public_authorities_stay_trusted_beside_the_configured_one(authority: Authority) -> None:
-    without, beside = sender._tls_context(""), sender._tls_context(authority.pem)
+    without, beside = sender._tls_context(""), sender._tls_context(str(authority.path))
     assert len(beside.get_ca_certs()) == len(without.get_ca_certs()) + 1 > 50
 
 
@@ -477,7 +482,7 @@ def test_tls_older_than_1_2_is_refused(trusting: Sender, authority: Authority) -
 
 
 def test_https_can_be_required(authority: Authority) -> None:
-    strict = Sender(allowed_networks=[LOOPBACK], require_https=True, ca_bundle=authority.pem)
+    strict = Sender(allowed_networks=[LOOPBACK], require_https=True, ca_bundle=str(authority.path))
     with Receiver() as plain, Receiver(tls=authority.server_context()) as tls:
         assert post(strict, plain.url) == Result(ResultKind.REFUSED, "https_required")
         assert post(strict, tls.url).kind is ResultKind.DELIVERED

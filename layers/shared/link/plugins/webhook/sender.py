@@ -19,7 +19,8 @@ from link.plugins.webhook import url as urls
 from link.plugins.webhook.adapter import Ended, GuardedAdapter, WebhookRequest
 from link.plugins.webhook.config import HEADER_NAME
 from link.plugins.webhook.connection import AddressInfo, Deadline
-from link.settings import Network, SettingsError
+from link.settings import Network
+from link.telemetry import logger
 
 MAX_RETRY_AFTER_SECONDS = 600
 
@@ -29,8 +30,8 @@ _FRAMING = {"host", "content-length", "connection", "transfer-encoding"}
 class Sender:
     """Sends webhooks. Holds only the deployment's settings and trust store, so threads can share it.
 
-    `ca_bundle` is PEM text or the path of a PEM file, trusted in addition to certifi's. `look_up` and `connect` are
-    the network; the simulator replaces them.
+    `ca_bundle` is the path of a PEM file, trusted in addition to certifi's. `look_up` and `connect` are the network;
+    the simulator replaces them.
     """
 
     def __init__(
@@ -77,12 +78,10 @@ def _tls_context(ca_bundle: str) -> ssl.SSLContext:
     context.load_verify_locations(certifi.where())
     if ca_bundle:
         try:
-            if ca_bundle.lstrip().startswith("-----BEGIN"):
-                context.load_verify_locations(cadata=ca_bundle)
-            else:
-                context.load_verify_locations(ca_bundle)
-        except (OSError, ValueError) as error:
-            raise SettingsError(f"CA_BUNDLE is neither PEM certificates nor a file of them: {error}") from None
+            context.load_verify_locations(ca_bundle)
+        except OSError as error:
+            # Elections and other receivers go on. Attempts for receivers that need it are refused, and raise an alarm.
+            logger.error("ca_bundle.unreadable", path=ca_bundle, reason=str(error))
     return context
 
 
