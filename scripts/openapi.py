@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from link import VERSION, registration
-from link.election.state import NEVER, Reason, Status
+from link.election.state import NEVER, Observer, ReadyWhen, Reason, Status
 from link.plugins.webhook import config
 from link.plugins.webhook.factory import PLUGIN
 
@@ -50,6 +50,7 @@ COUNT: Schema = {"type": "integer", "minimum": 0}
 TIME: Schema = {"type": "integer", "minimum": 0, "maximum": NEVER, "description": "Unix milliseconds"}
 ID: Schema = {"type": "string", "pattern": ENDPOINT_ID, "examples": ["vip-95f26078-bd86-4bfd-a119-f4f476e91565"]}
 STATUS: Schema = {"type": "string", "enum": [str(one) for one in Status]}
+REPORTED: Schema = {"type": "string", "enum": [str(one) for one in Status][1:]}
 WIRE: Schema = {"type": "string", "enum": [str(Status.ACTIVATED), str(Status.STANDBY)]}
 REASON: Schema = {"type": "string", "enum": [str(one) for one in Reason]}
 HOST: Schema = {"type": "string", "maxLength": registration.MAX_HOST_CHARACTERS}
@@ -69,6 +70,10 @@ RESOURCE_ID: Schema = {
 }
 INTERVAL, PRIORITY = _range(registration.HEALTHCHECK_INTERVAL_SECONDS), _range(registration.PRIORITY)
 LEASE = maybe(_range(registration.LEASE_SECONDS))
+OBSERVER: Schema = {"type": "string", "enum": [str(one) for one in Observer]}
+OBSERVERS = a_list(OBSERVER, minItems=1, description="Whose words count; with lease_seconds, host is one of them")
+READY_WHEN: Schema = {"type": "string", "enum": [str(one) for one in ReadyWhen]}
+DRAINED: Schema = {"type": "boolean", "description": "true keeps the endpoint from being elected until it is false"}
 HEADERS: Schema = {
     "type": "object",
     "maxProperties": config.MAX_HEADERS,
@@ -137,6 +142,9 @@ SCHEMAS: dict[str, Schema] = {
             "host": {**HOST, "minLength": 1},
             "priority": PRIORITY,
             "lease_seconds": LEASE,
+            "observers": OBSERVERS,
+            "ready_when": READY_WHEN,
+            "drained": DRAINED,
         },
         "required": ["plugin", "plugin_config"],
     },
@@ -150,6 +158,9 @@ SCHEMAS: dict[str, Schema] = {
             "healthcheck_interval": INTERVAL,
             "priority": PRIORITY,
             "lease_seconds": LEASE,
+            "observers": OBSERVERS,
+            "ready_when": READY_WHEN,
+            "drained": DRAINED,
             "plugin_config": {
                 "type": "object",
                 "properties": {
@@ -175,6 +186,9 @@ SCHEMAS: dict[str, Schema] = {
             "host": HOST,
             "priority": PRIORITY,
             "lease_seconds": LEASE,
+            "observers": OBSERVERS,
+            "ready_when": READY_WHEN,
+            "drained": FLAG,
             "previous_secret_until": maybe(TIME),
             "delivery": maybe(DELIVERY),
         },
@@ -191,8 +205,18 @@ SCHEMAS: dict[str, Schema] = {
                         "host": HOST,
                         "status": STATUS,
                         "ready": FLAG,
-                        "reported": maybe({"type": "string", "enum": [str(one) for one in Status][1:]}),
+                        "reported": maybe(REPORTED),
                         "reported_at": maybe(TIME),
+                        "observers": OBSERVERS,
+                        "ready_when": READY_WHEN,
+                        "words": {
+                            "type": "object",
+                            "description": "Each observer's last report",
+                            "propertyNames": OBSERVER,
+                            "additionalProperties": an({"status": REPORTED, "at": TIME}),
+                        },
+                        "waits_for": a_list(OBSERVER),
+                        "drained_at": maybe(TIME),
                         "lease_seconds": LEASE,
                         "lease_expires_at": maybe(TIME),
                         "held_until": maybe(TIME),
@@ -242,7 +266,12 @@ SCHEMAS: dict[str, Schema] = {
         }
     ),
     "Error": an({"error": TEXT}),
-    "Errors": an({"errors": {"type": "object", "additionalProperties": a_list(TEXT, minItems=1)}}),
+    "Errors": an(
+        {
+            "error": {**TEXT, "description": "The problems that LinK would tell, in its words"},
+            "errors": {"type": "object", "additionalProperties": a_list(TEXT, minItems=1)},
+        }
+    ),
 }
 
 
@@ -292,9 +321,13 @@ def _page(name: str, of: Schema, next_one: Schema) -> Schema:
 
 CHANGE = operation(
     "Changes the fields in the body. PUT does the same, as in LinK.",
-    (200, ref("Endpoint")),
+    (200, {"anyOf": [ref("Endpoint"), an({"change": ref("Outlook")})]}),
     errors=(400, 404, 409, 422),
-    parameters=(ENDPOINT,),
+    parameters=(
+        ENDPOINT,
+        query("force", FLAG, "Drain the last ready endpoint of its resource, too"),
+        query("dry_run", FLAG, "Writes nothing; answers with the holder and the webhooks that would follow"),
+    ),
     body=ref("Change"),
 )
 PATHS: dict[str, dict[str, Schema]] = {

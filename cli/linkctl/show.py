@@ -75,7 +75,7 @@ def resource(one: dict[str, Any]) -> Table:
             candidate["host"] or "-",
             status(candidate["status"]),
             _ready(candidate),
-            f"{candidate['reported'] or '-'} {ago(candidate['reported_at'])}",
+            _reported(candidate),
             ago(candidate["lease_expires_at"]) if candidate["lease_seconds"] else "none",
             str(candidate["priority"]),
             _undelivered(entry),
@@ -86,17 +86,44 @@ def resource(one: dict[str, Any]) -> Table:
 
 
 def _ready(candidate: dict[str, Any]) -> str:
-    """Return whether a candidate can be elected, and until when it is on hold.
+    """Return whether a candidate can be elected, until when it is on hold, and what else keeps it from that.
 
     >>> _ready({"ready": True}), _ready({"ready": False, "held_until": 2**53})
     ('yes', 'no')
     >>> _ready({"ready": True, "held_until": (time.time() + 90) * 1000})
     '[yellow]on hold, ends in 1 min[/]'
+    >>> _ready({"ready": False, "waits_for": ["probe"]})
+    'no, waits for probe'
+    >>> _ready({"ready": False, "waits_for": [], "drained_at": (time.time() - 301) * 1000})
+    '[yellow]drained 5 min ago[/]'
     """
-    # A deployment of version 0.1 sends no held_until.
+    # A deployment of version 0.1 sends neither held_until nor what follows.
+    if candidate.get("drained_at"):
+        return f"[yellow]drained {ago(candidate['drained_at'])}[/]"
+    if candidate.get("waits_for"):
+        return f"no, waits for {', '.join(candidate['waits_for'])}"
     if candidate["ready"] and candidate.get("held_until"):
         return f"[yellow]on hold, ends {ago(candidate['held_until'])}[/]"
     return "yes" if candidate["ready"] else "no"
+
+
+def _reported(candidate: dict[str, Any]) -> str:
+    """Return the word of each observer, with its age.
+
+    >>> at = (time.time() - 12.5) * 1000
+    >>> _reported({"reported": "ACTIVATED", "reported_at": at})
+    'ACTIVATED 12 s ago'
+    >>> words = {"host": {"status": "ACTIVATED", "at": at}, "probe": {"status": "FAILING", "at": at}}
+    >>> _reported({"words": words}).splitlines()
+    ['host ACTIVATED 12 s ago', 'probe FAILING 12 s ago']
+    >>> _reported({"words": {}})
+    '-'
+    """
+    # A deployment of version 0.1 has one report for all.
+    if "words" not in candidate:
+        return f"{candidate['reported'] or '-'} {ago(candidate['reported_at'])}"
+    words = candidate["words"].items()
+    return "\n".join(f"{observer} {word['status']} {ago(word['at'])}" for observer, word in words) or "-"
 
 
 def _holder(one: dict[str, Any]) -> str:
@@ -126,14 +153,15 @@ def transitions(found: list[dict[str, Any]]) -> Table:
 
 
 def outlook(one: dict[str, Any]) -> Table:
-    """Return the webhooks that a failover would send."""
-    table = Table("endpoint", "would receive", "epoch", "sequence", title=f"active would be {one['holder']}")
+    """Return the webhooks that a failover or a change would send."""
+    active = one["holder"] or "[red]none[/]"
+    table = Table("endpoint", "would receive", "epoch", "sequence", title=f"active would be {active}")
     for webhook in one["webhooks"]:
         table.add_row(webhook["id"], status(webhook["status"]), str(webhook["epoch"]), str(webhook["sequence"]))
     return table
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """Return a console with colours on a terminal only, and wide enough for ids without one."""
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=200)
+    made = Console(highlight=False, stderr=stderr)
+    return made if made.is_terminal else Console(highlight=False, stderr=stderr, width=200)

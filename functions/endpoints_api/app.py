@@ -23,14 +23,30 @@ app = APIGatewayRestResolver(debug=False)
 
 
 @contextmanager
-def link_says(not_found: str = "", conflict: str = "", **by_code: str) -> Iterator[None]:
-    """Put LinK's words before the message of a NotFound or a Conflict. `by_code` has other words for some Conflicts."""
+def link_says(not_found: str = "", conflict: str = "", *, invalid: str = "", **by_code: str) -> Iterator[None]:
+    """Put LinK's words before the message of an error. `by_code` has other words for some Conflicts."""
     try:
         yield
+    except Invalid as error:
+        raise Invalid(error.errors, invalid + _first_group(error.errors)) from None
     except NotFound as error:
         raise NotFound(not_found + str(error)) from None
     except Conflict as error:
         raise Conflict(by_code.get(error.code, conflict) + str(error)) from None
+
+
+def _first_group(errors: dict[str, list[str]]) -> str:
+    """Return the problems that LinK would tell: those of the first group that it checks."""
+    groups: dict[str, list[str]] = {"health checks": [], "endpoint parameters": [], "plugin": []}
+    for name, texts in errors.items():
+        if name == "plugin":
+            groups["plugin"] += texts
+        elif name.startswith("plugin_config"):
+            groups["plugin"] += [f"validate plugin: {name}={text}" for text in texts]
+        else:
+            checks = name == "checks" or name.isdecimal()
+            groups["health checks" if checks else "endpoint parameters"] += [f"{name}={text}" for text in texts]
+    return next(f"validate {group}: {'; '.join(texts)}" for group, texts in groups.items() if texts)
 
 
 @app.post("/endpoints")
@@ -39,7 +55,8 @@ def create() -> Response[str]:
     if token is not None and not re.fullmatch(r"[\x21-\x7e]{1,256}", token):
         raise BadRequest("Idempotency-Key: use 1 to 256 visible ASCII characters, a UUID for one")
     body = _body("decode endpoint")
-    with link_says(assigned="start scheduler: endpoint already assigned: ", limit="create endpoint: "):
+    words = {"assigned": "start scheduler: endpoint already assigned: ", "limit": "create endpoint: "}
+    with link_says(invalid="create endpoint: ", **words):
         return _answer(201, {"endpoint": COMMANDS.create(body, _request_id(), token, by=_by())})
 
 
@@ -59,8 +76,14 @@ def show(endpoint_id: str) -> Response[str]:
 @app.put("/endpoints/<endpoint_id>")
 @app.patch("/endpoints/<endpoint_id>")
 def change(endpoint_id: str) -> Response[str]:
-    # As in LinK, there is no object around this answer, unlike the others.
-    return _answer(200, COMMANDS.change(_checked(endpoint_id), _body("invalid JSON"), _request_id(), by=_by()))
+    force, dry_run = _flag("force"), _flag("dry_run")
+    _checked(endpoint_id)
+    body = _body("invalid JSON")
+    with link_says():
+        if dry_run:
+            return _answer(200, {"change": COMMANDS.outlook(endpoint_id, body, force=force)})
+        # As in LinK, there is no object around this answer, unlike the others.
+        return _answer(200, COMMANDS.change(endpoint_id, body, _request_id(), force=force, by=_by()))
 
 
 @app.delete("/endpoints/<endpoint_id>")
@@ -148,7 +171,8 @@ def version() -> Response[str]:
 
 @app.exception_handler(Invalid)
 def invalid(error: Invalid) -> Response[str]:
-    return _answer(422, {"errors": error.errors})
+    # LinK's client shows `error` only.
+    return _answer(422, {"error": str(error), "errors": error.errors})
 
 
 @app.exception_handler([BadRequest, NotFound, Conflict])

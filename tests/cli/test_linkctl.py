@@ -202,6 +202,46 @@ def test_a_dry_run_changes_nothing_and_a_failover_does(running: Deployment, link
     assert status == 1 and "this node is not master of this endpoint" in err
 
 
+def test_a_drain_shows_what_would_follow_and_asks(running: Deployment, linkctl: Run) -> None:
+    status, out, err = linkctl("endpoints", "drain", PARIS, stdin="n\n")
+    assert status == 1 and f"active would be {LONDON}" in err and not out.strip()
+    assert running.statuses() == {PARIS: "ACTIVATED", LONDON: "STANDBY"}
+    status, out, _ = linkctl("endpoints", "drain", PARIS, stdin="y\n")
+    assert (status, out.strip()) == (0, f"{PARIS} is drained")
+    assert running.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
+    assert "drained" in linkctl("resources", "show", RESOURCE)[1]
+    status, out, err = linkctl("endpoints", "undrain", PARIS, "--yes")
+    assert (status, out, err) == (0, f"{PARIS} is no longer drained\n", "")
+
+
+def test_the_last_ready_endpoint_is_drained_with_force_only(deployment: Deployment, linkctl: Run) -> None:
+    deployment.register(PARIS)
+    report(deployment, "status_winner")
+    status, _, err = linkctl("endpoints", "drain", PARIS, stdin="y\n")
+    assert status == 1 and "last ready endpoint" in err
+    status, _, err = linkctl("endpoints", "drain", PARIS, "--force", stdin="y\n")
+    assert status == 0 and "active would be none" in err
+    assert deployment.statuses() == {PARIS: "STANDBY"}
+
+
+def test_a_resource_shows_every_word_and_what_an_endpoint_waits_for(running: Deployment, linkctl: Run) -> None:
+    observers = ("--observer", "host", "--observer", "probe")
+    status, out, _ = linkctl("-o", "json", "endpoints", "change", LONDON, *observers, "--ready-when", "all")
+    assert (status, json.loads(out)["observers"], json.loads(out)["ready_when"]) == (0, ["host", "probe"], "all")
+    _, out, _ = linkctl("resources", "show", RESOURCE)
+    (london,) = [line for line in out.splitlines() if LONDON in line and "STANDBY" in line]
+    assert "host ACTIVATED" in london and "waits for probe" in london
+
+
+def test_create_names_the_observers(deployment: Deployment, linkctl: Run) -> None:
+    status, out, err = linkctl(
+        "-o", "json", "endpoints", "create", "--url", deployment.receiver.url, "--resource-id", "ip",
+        "--secret-file", "-", "--observer", "probe", "--observer", "host", "--ready-when", "any", stdin="s",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert (json.loads(out)["observers"], json.loads(out)["ready_when"]) == (["host", "probe"], "any")
+
+
 def test_transitions_are_listed_newest_first(running: Deployment, linkctl: Run) -> None:
     report(running, "status_failing")
     status, out, _ = linkctl("transitions", RESOURCE, "--limit", "1")

@@ -280,7 +280,7 @@ def report_by_another_process(dynamodb: Any, *endpoint_ids: str) -> None:
     )
     for endpoint_id in endpoint_ids:
         detail = {"endpoint_id": endpoint_id, "resource_id": RESOURCE, "status": "ACTIVATED", "reported_at": NOW}
-        reconciler.receive(parse({"id": "event", "detail": detail}), lambda: 11.0)
+        reconciler.receive(parse({"id": "event", "source": "link", "detail": detail}), lambda: 11.0)
 
 
 # The reconciler
@@ -325,7 +325,7 @@ def test_the_reconciler_uses_the_clock_the_chance_and_the_sender_that_it_is_give
     reconciler = deployment.reconciler(environment(), client=clients, clock=clock, chance=FixedChance(1.0), post=post)
     detail = {"endpoint_id": paris, "resource_id": RESOURCE, "status": "ACTIVATED", "reported_at": NOW}
     left = iter([30.0] * 3)
-    reconciler.receive(parse({"id": "event", "detail": detail}), lambda: next(left, 0.0))
+    reconciler.receive(parse({"id": "event", "source": "link", "detail": detail}), lambda: next(left, 0.0))
     # The highest jitter: the whole second of a first backoff, set by the claim and again by the outcome.
     next_attempt_at = {"N": str(NOW + 1_000)}
     # A claim takes 15 s, and nothing is sent in its last 7 s.

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from link.election.state import Observer
 from link.errors import Invalid
 from link.fields import Problems
-from link.registration import read_body, read_change, read_new
+from link.registration import read_body, read_change, read_drained, read_new
 from tests.support.registrations import registration
 
 CHECK = {"type": "TCP", "host": "203.0.113.9", "port": 80}
@@ -32,17 +34,26 @@ def changed(body: object) -> dict[str, Any]:
 
 
 def test_the_least_that_a_registration_has() -> None:
-    assert new({}) == {"checks": (), "healthcheck_interval": 0, "host": "", "priority": 0, "lease_seconds": None}
+    assert new({}) == {
+        "checks": (),
+        "healthcheck_interval": 0,
+        "host": "",
+        "priority": 0,
+        "lease_seconds": None,
+        "observers": ("host",),
+        "ready_when": "all",
+    }
 
 
 def test_everything_that_a_registration_can_have() -> None:
     given = {"healthcheck_interval": 3_600, "host": "paris", "priority": -1_000, "lease_seconds": 5}
-    checks = [{**CHECK, "comment": "dropped, as LinK does"}]
-    assert new({**given, "checks": checks, "comment": "ignored, as LinK does"}) == {**given, "checks": (CHECK,)}
+    more = {"checks": [CHECK], "observers": ["probe", "host", "probe"], "ready_when": "any"}
+    expected = {**given, "checks": (CHECK,), "observers": ("host", "probe"), "ready_when": "any"}
+    assert new({**given, **more}) == expected
 
 
 def test_null_means_absent() -> None:
-    names = ["checks", "healthcheck_interval", "host", "priority", "lease_seconds"]
+    names = ["checks", "healthcheck_interval", "host", "priority", "lease_seconds", "observers", "ready_when"]
     assert new(dict.fromkeys(names)) == new({})
 
 
@@ -114,6 +125,19 @@ def test_what_link_refuses_is_refused_in_its_words(body: dict[str, Any], field: 
         pytest.param({"checks": [{}] * 33}, "checks", "33 health checks", id="many checks"),
         pytest.param({"checks": ["x"]}, "0", "a string is not a health check", id="a check of another type"),
         pytest.param({"Lease_Seconds": 60}, "body", "write 'lease_seconds'", id="a field in another case"),
+        pytest.param({"hots": "paris"}, "body", "field 'hots' is not known: write 'host'", id="a misspelt field"),
+        pytest.param({"colour": 1}, "body", "use plugin, plugin_config, checks", id="a field that resembles none"),
+        pytest.param({"checks": [{**CHECK, "prot": 1}]}, "0", "write 'port'", id="a misspelt field of a check"),
+        pytest.param({"previous_secret_until": 1}, "body", "is not known", id="a secret's end beside plugin_config"),
+        pytest.param({"observers": []}, "observers", "one or more of host, probe, signal", id="no observer"),
+        pytest.param({"observers": "host"}, "observers", "one or more of", id="observers of another type"),
+        pytest.param({"observers": ["hots"]}, "observers", "'hots' is not an observer", id="unknown observer"),
+        pytest.param({"observers": [{}]}, "observers", "'{}' is not an observer", id="observer of another type"),
+        pytest.param({"ready_when": "most"}, "ready_when", "'most' is neither all nor any", id="unknown ready_when"),
+        pytest.param({"ready_when": {}}, "ready_when", "'{}' is neither all nor any", id="ready_when's type"),
+        pytest.param(
+            {"observers": ["probe"], "lease_seconds": 30}, "lease_seconds", "host is not an observer", id="lease"
+        ),
         pytest.param([], "body", "a list is not an object", id="a list"),
     ],
 )
@@ -131,7 +155,9 @@ def test_a_lone_surrogate_in_the_host_becomes_the_replacement_character() -> Non
 # What a PATCH changes
 
 
-@pytest.mark.parametrize("body", [{}, {"priority": None, "checks": None}, {"comment": "ignored, as LinK does"}, None])
+@pytest.mark.parametrize(
+    "body", [{}, {"priority": None, "checks": None}, {"observers": None, "ready_when": None}, None]
+)
 def test_an_empty_change_changes_nothing(body: object) -> None:
     assert changed(body) == {}
 
@@ -142,9 +168,13 @@ def test_what_the_api_shows_of_an_endpoint_can_be_sent_back() -> None:
         "healthcheck_interval": STORED.healthcheck_interval,
         "priority": STORED.priority,
         "lease_seconds": STORED.lease_seconds,
+        "observers": list(STORED.observers),
+        "ready_when": str(STORED.ready_when),
     }
+    without_effect = {"id": STORED.endpoint_id, "status": "BOOTING", "election_key": "webhook/x", "delivery": None}
+    without_effect["previous_secret_until"] = None
     same = {name: getattr(STORED, name) for name in shown}
-    assert changed({**shown, "plugin": "webhook", "host": STORED.host}) == same
+    assert changed({**shown, **without_effect, "plugin": "webhook", "host": STORED.host}) == same
 
 
 @pytest.mark.parametrize(
@@ -156,6 +186,8 @@ def test_what_the_api_shows_of_an_endpoint_can_be_sent_back() -> None:
         ({"priority": 7}, {"priority": 7}),
         ({"lease_seconds": 5}, {"lease_seconds": 5}),
         ({"lease_seconds": None}, {"lease_seconds": None}),
+        ({"observers": ["signal", "host"]}, {"observers": ("host", "signal")}),
+        ({"ready_when": "any"}, {"ready_when": "any"}),
     ],
 )
 def test_one_field_changes_alone(body: dict[str, Any], fields: dict[str, Any]) -> None:
@@ -172,7 +204,11 @@ def test_one_field_changes_alone(body: dict[str, Any], fields: dict[str, Any]) -
         ({"healthcheck_interval": -1}, "healthcheck_interval", "Health check interval must be greater than 0"),
         ({"priority": 1_001}, "priority", "outside -1000 to 1000"),
         ({"lease_seconds": 4}, "lease_seconds", "outside 5 to 3600"),
+        ({"observers": ["probe"]}, "lease_seconds", "host is not an observer"),
+        ({"observers": []}, "observers", "one or more of"),
+        ({"ready_when": "none"}, "ready_when", "neither all nor any"),
         ({"Priority": 4}, "body", "write 'priority'"),
+        ({"healthcheck": []}, "body", "write 'healthchecks'"),
         ([], "body", "is not an object"),
     ],
 )
@@ -181,3 +217,17 @@ def test_a_refused_change_names_field_and_rule(body: object, field: str, text: s
         changed(body)
     assert list(invalid.value.errors) == [field]
     assert text in invalid.value.errors[field][0]
+
+
+def test_a_lease_is_refused_if_an_earlier_change_removed_the_host() -> None:
+    problems = Problems()
+    read_change({"lease_seconds": 30}, replace(STORED, observers=(Observer.PROBE,), lease_seconds=None), problems)
+    assert "host is not an observer" in problems["lease_seconds"][0]
+
+
+@pytest.mark.parametrize(("given", "drained"), [({}, None), ({"drained": None}, None), ({"drained": False}, False)])
+def test_drained_is_true_false_or_not_there(given: dict[str, Any], drained: bool | None) -> None:
+    problems = Problems()
+    assert read_drained(given, problems) is drained
+    assert read_drained({"drained": "yes"}, problems) is None
+    assert problems["drained"] == ["a string is not true or false"]

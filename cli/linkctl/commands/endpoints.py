@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import time
 import uuid
 from pathlib import Path
@@ -13,7 +14,22 @@ from linkctl import show
 from linkctl.errors import Unreachable
 from linkctl.invocation import EndpointId, Invocation, endpoint_path, read_headers, read_secret
 
-app = typer.Typer(no_args_is_help=True, help="Register, show, change and delete endpoints.")
+app = typer.Typer(no_args_is_help=True, help="Register, show, change, drain and delete endpoints.")
+
+
+class Observer(enum.StrEnum):
+    host = "host"
+    probe = "probe"
+    signal = "signal"
+
+
+class ReadyWhen(enum.StrEnum):
+    all = "all"
+    any = "any"
+
+
+Observers = Annotated[list[Observer] | None, typer.Option(help="Whose word counts; repeat it for each observer.")]
+Ready = Annotated[ReadyWhen | None, typer.Option(help="Whether all observers have to call it ready, or any one.")]
 
 
 @app.command("list")
@@ -46,6 +62,8 @@ def create(
     lease_seconds: Annotated[
         int | None, typer.Option(min=5, max=3600, help="The endpoint fails after this time without a report.")
     ] = None,
+    observer: Observers = None,
+    ready_when: Ready = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key registers only one endpoint.")
     ] = None,
@@ -59,6 +77,7 @@ def create(
         body["host"] = host
     if lease_seconds is not None:
         body["lease_seconds"] = lease_seconds
+    body |= _readiness(observer, ready_when)
     # Both calls have the same key: if only the answer was lost, the second call does not register again.
     key = idempotency_key or str(uuid.uuid4())
     run = Invocation.of(ctx)
@@ -84,6 +103,8 @@ def change(
     healthcheck_interval: Annotated[
         int | None, typer.Option(min=0, max=3600, help="Seconds between two checks.")
     ] = None,
+    observer: Observers = None,
+    ready_when: Ready = None,
     url: Annotated[
         str | None, typer.Option(help="Only on standby; needs --secret-file, and --header-file if it has headers.")
     ] = None,
@@ -102,6 +123,7 @@ def change(
         body["healthchecks"] = [_healthcheck(one) for one in healthcheck]
     if healthcheck_interval is not None:
         body["healthcheck_interval"] = healthcheck_interval
+    body |= _readiness(observer, ready_when)
     config: dict[str, Any] = {} if url is None else {"url": url}
     if secret_file is not None:
         config["secret"] = read_secret(secret_file)
@@ -115,11 +137,49 @@ def change(
     run.print(run.call("PATCH", endpoint_path(endpoint_id), body), lambda one: show.endpoints([one]))
 
 
+def _readiness(observers: list[Observer] | None, ready_when: ReadyWhen | None) -> dict[str, Any]:
+    """Return the fields of a body for the options that were given."""
+    given: dict[str, Any] = {"observers": observers, "ready_when": ready_when}
+    return {name: value for name, value in given.items() if value is not None}
+
+
 def _healthcheck(text: str) -> dict[str, Any]:
     host, _, port = text.rpartition(":")
     if not host or not port.isdecimal():
         raise typer.BadParameter(f"{text!r} is not HOST:PORT")
     return {"type": "TCP", "host": host, "port": int(port)}
+
+
+@app.command()
+def drain(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    force: Annotated[bool, typer.Option(help="Drain the last ready endpoint of its resource, too.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Keep an endpoint from being active until `undrain`, whatever is reported. Shows first what would follow."""
+    _drain(ctx, endpoint_id, True, yes, force="true" if force else None)
+
+
+@app.command()
+def undrain(
+    ctx: typer.Context,
+    endpoint_id: EndpointId,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+) -> None:
+    """Let an endpoint be elected again. Shows first what would follow."""
+    _drain(ctx, endpoint_id, False, yes)
+
+
+def _drain(ctx: typer.Context, endpoint_id: str, drained: bool, yes: bool, **query: str | None) -> None:
+    run = Invocation.of(ctx)
+    path, body = endpoint_path(endpoint_id), {"drained": drained}
+    if not yes:
+        preview = run.call("PATCH", path, body, dry_run="true", **query)
+        show.console(stderr=True).print(show.outlook(preview["change"]))
+        typer.confirm("Go on?", abort=True, err=True)
+    changed = run.call("PATCH", path, body, **query)
+    run.print(changed, lambda _: f"{endpoint_id} is {'drained' if drained else 'no longer drained'}")
 
 
 @app.command()

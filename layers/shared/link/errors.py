@@ -12,10 +12,10 @@ class Rejected(Exception):
 
 
 class Invalid(Exception):
-    """A request that its caller has to fix: 422 with every problem found, by field."""
+    """A request that its caller has to fix: 422 with every problem found, by field. `text`: the same as one line."""
 
-    def __init__(self, errors: dict[str, list[str]]) -> None:
-        super().__init__("; ".join(f"{name}: {text}" for name, texts in errors.items() for text in texts))
+    def __init__(self, errors: dict[str, list[str]], text: str = "") -> None:
+        super().__init__(text or "; ".join(f"{name}: {text}" for name, texts in errors.items() for text in texts))
         self.errors = errors
 
 

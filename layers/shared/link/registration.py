@@ -35,8 +35,8 @@ _FIELDS = (
     "ready_when", "drained",
 )  # fmt: skip
 _CHECK_FIELDS = ("type", "host", "port")
-_UNUSED = ("id", "status", "election_key")
-"""LinK's: its client sends back what it was shown."""
+_UNUSED = ("id", "status", "election_key", "delivery")
+"""What the API shows beside the fields: a client may send back what it was shown."""
 _CHANGE_FIELDS = ("plugin", "plugin_config", "healthchecks", *_FIELDS[2:])
 
 StorablePluginConfig = Mapping[str, str | int | bytes | tuple[str, ...]]
@@ -65,7 +65,11 @@ class Registration:
 
 def read_body(value: object, problems: Problems, *, change: bool = False) -> dict[str, Any]:
     """The members of a request's decoded JSON body."""
-    return json_object(value, "body", _CHANGE_FIELDS if change else _FIELDS, problems, unused=_UNUSED)
+    unused: tuple[str, ...] = _UNUSED
+    # It is shown here, and set in plugin_config. A time that had no effect here would end an old secret too early.
+    if isinstance(value, dict) and value.get("previous_secret_until") is None:
+        unused += ("previous_secret_until",)
+    return json_object(value, "body", _CHANGE_FIELDS if change else _FIELDS, problems, unused=unused)
 
 
 def read_new(given: Mapping[str, Any], problems: Problems) -> dict[str, Any]:

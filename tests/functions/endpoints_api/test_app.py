@@ -50,6 +50,9 @@ def endpoint(id: str, status: str, **more: Any) -> dict[str, Any]:
         "host": "",
         "priority": 0,
         "lease_seconds": None,
+        "observers": ["host"],
+        "ready_when": "all",
+        "drained": False,
         "previous_secret_until": None,
         "delivery": None,
         **more,
@@ -79,6 +82,7 @@ def test_create(deployment: Deployment) -> None:
 def test_create_with_everything(deployment: Deployment) -> None:
     body = json.loads(event("api_create")["body"])
     more = {"checks": [{"type": "TCP", "host": "203.0.113.7", "port": 443}], "healthcheck_interval": 10}
+    more |= {"observers": ["host", "probe"], "ready_when": "any", "drained": True}
     status, answer = call(deployment, "create", body={**body, **more, "priority": -5, "lease_seconds": 30})
     created = answer["endpoint"]
     expected = endpoint(created["id"], "BOOTING", host="paris", priority=-5, lease_seconds=30, **more)
@@ -93,6 +97,44 @@ def test_create_lists_every_problem_at_once(deployment: Deployment) -> None:
     assert body["errors"]["plugin_config.secret"] == ["missing secret"]
     assert body["errors"]["plugin_config.resource_id"] == ["missing resource ID"]
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 0
+
+
+VALIDATE = "create endpoint: validate "
+WEBHOOK = {"plugin": "webhook", "plugin_config": {"url": "https://x.example", "resource_id": "ip", "secret": "s"}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        pytest.param(
+            {"plugin_config": {"resource_id": "ip", "secret": "s"}},
+            VALIDATE + "plugin: validate plugin: plugin_config.url=missing URL",
+            id="plugin",
+        ),
+        pytest.param({"plugin": "arp"}, VALIDATE + "plugin: plugin not found", id="unknown plugin"),
+        pytest.param(
+            {"checks": [{"type": "UDP", "host": "x", "port": 1}], "healthcheck_interval": -1},
+            VALIDATE + "health checks: 0=type=Health check type is not supported",
+            id="checks before the interval",
+        ),
+        pytest.param(
+            {"healthcheck_interval": -1, "plugin_config": {}},
+            VALIDATE + "endpoint parameters: healthcheck_interval=Health check interval must be greater than 0",
+            id="interval before the plugin",
+        ),
+        pytest.param(
+            {"hots": "paris"},
+            VALIDATE + "endpoint parameters: body=field 'hots' is not known: write 'host'",
+            id="a field that LinK ignores",
+        ),
+    ],
+)
+def test_an_invalid_registration_is_told_as_link_tells_it(
+    deployment: Deployment, changes: dict[str, Any], error: str
+) -> None:
+    status, body = call(deployment, "create", body={**WEBHOOK, **changes})
+    assert (status, body["error"]) == (422, error)
+    assert body["errors"]
 
 
 @pytest.mark.parametrize(
@@ -119,9 +161,10 @@ def test_create_with_more_than_kms_takes(deployment: Deployment) -> None:
     assert "KMS encrypts at most 4096" in answer["errors"]["plugin_config"][0]
 
 
-def test_the_same_host_twice_is_a_conflict(deployment: Deployment) -> None:
-    assert call(deployment, "create")[0] == 201
-    text = "An endpoint with the same election key already exists on that host"
+def test_the_same_host_twice_is_a_conflict_that_names_the_endpoint(deployment: Deployment) -> None:
+    status, body = call(deployment, "create")
+    assert status == 201
+    text = f"An endpoint with the same election key already exists on that host: {body['endpoint']['id']}"
     assert call(deployment, "create") == (409, {"error": f"start scheduler: endpoint already assigned: {text}"})
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
 
@@ -253,9 +296,18 @@ IN_LINKS_WORDS = "fail to failover endpoint: "
     ("id", "to", "text"),
     [
         pytest.param(LONDON, None, "this node is not master of this endpoint", id="not the holder"),
-        pytest.param(PARIS, None, "no other nodes are listening for this endpoint", id="no other is ready"),
         pytest.param(
-            PARIS, LONDON, f"{LONDON} is not another endpoint of this resource that is ready", id="`to` is not ready"
+            PARIS,
+            None,
+            f"no other nodes are listening for this endpoint: {LONDON} is not ready: its host has not reported",
+            id="no other is ready",
+        ),
+        pytest.param(
+            PARIS,
+            LONDON,
+            f"{LONDON} is not another endpoint of this resource that is ready: it is not ready: "
+            "its host has not reported",
+            id="`to` is not ready",
         ),
     ],
 )
@@ -649,6 +701,85 @@ def test_two_changes_at_once_are_a_conflict_for_one(deployment: Deployment, monk
         409,
         "the endpoint was changed concurrently (expected revision 1, found 2): fetch it and retry",
     )
+
+
+# --- Observers, drain
+
+
+def locks(deployment: Deployment) -> Any:
+    return deployment.dynamodb.scan(TableName="locks")["Items"]
+
+
+def test_a_drained_holder_hands_over_and_stays_drained_when_it_reports(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner", "status_loser")
+    status, body = call(deployment, "drain")
+    assert (status, body["drained"]) == (200, True)
+    deployment.report("status_heartbeat")
+    assert deployment.statuses() == {PARIS: "STANDBY", LONDON: "ACTIVATED"}
+    _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
+    (paris,) = [one for one in body["resource"]["candidates"] if one["id"] == PARIS]
+    assert paris["drained_at"] and not paris["ready"] and paris["words"]["host"]["status"] == "ACTIVATED"
+    audit = call(deployment, "transitions")[1]["transitions"]
+    assert {change["reason"] for row in audit for change in row["changes"]} >= {"drained"}
+    status, body = call(deployment, "drain", body={"drained": False})
+    assert (status, body["drained"], body["status"]) == (200, False, "STANDBY")
+
+
+def test_a_dry_run_of_a_drain_shows_what_the_drain_does_and_writes_nothing(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner", "status_loser")
+    before = locks(deployment)
+    assert call(deployment, "drain", query={"dry_run": "true"}) == (
+        200,
+        {
+            "change": {
+                "holder": LONDON,
+                "epoch": 2,
+                "webhooks": [
+                    {"id": PARIS, "status": "STANDBY", "epoch": 1, "sequence": 2, "reason": "drained"},
+                    {"id": LONDON, "status": "ACTIVATED", "epoch": 2, "sequence": 2, "reason": "elected"},
+                ],
+            }
+        },
+    )
+    status, body = call(deployment, "change", body={}, query={"dry_run": "true"})
+    assert (status, body["change"]["holder"], body["change"]["webhooks"]) == (200, PARIS, [])
+    assert locks(deployment) == before
+    assert deployment.registration(PARIS)["revision"] == {"N": "1"}
+
+
+@pytest.mark.parametrize("query", [pytest.param({}, id="done"), pytest.param({"dry_run": "true"}, id="dry run")])
+def test_the_last_ready_endpoint_is_drained_with_force_only(deployment: Deployment, query: dict[str, str]) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner")
+    status, body = call(deployment, "drain", query=query)
+    assert status == 409 and "last ready endpoint" in body["error"] and "host has not reported" in body["error"]
+    assert call(deployment, "drain", query={**query, "force": "yes"})[0] == 400
+    status, body = call(deployment, "drain", query={**query, "force": "true"})
+    assert status == 200
+    if query:
+        assert body["change"]["holder"] is None
+    assert deployment.statuses()[PARIS] == ("ACTIVATED" if query else "STANDBY")
+
+
+@pytest.mark.parametrize("query", [pytest.param({}, id="done"), pytest.param({"dry_run": "true"}, id="dry run")])
+@pytest.mark.parametrize("drained", ["yes", 1, []])
+def test_drained_is_true_or_false(deployment: Deployment, drained: object, query: dict[str, str]) -> None:
+    deployment.register(PARIS)
+    status, body = call(deployment, "drain", body={"drained": drained}, query=query)
+    assert status == 422 and "is not true or false" in body["errors"]["drained"][0]
+    assert body["error"].startswith("validate endpoint parameters: drained=")
+
+
+def test_an_endpoint_waits_for_an_observer_that_was_added(deployment: Deployment) -> None:
+    deployment.register(PARIS, LONDON)
+    deployment.report("status_winner", "status_loser")
+    status, body = call(deployment, "change", body={"observers": ["probe", "host"]})
+    assert (status, body["observers"], body["status"]) == (200, ["host", "probe"], "ACTIVATED")
+    _, body = call(deployment, "resources", query={"resource_id": RESOURCE})
+    (paris,) = [one for one in body["resource"]["candidates"] if one["id"] == PARIS]
+    assert (paris["observers"], paris["waits_for"], paris["ready"]) == (["host", "probe"], ["probe"], False)
 
 
 # --- Redeliver, freeze

@@ -223,7 +223,9 @@ def test_a_refused_command_says_why_without_links_words(world: World) -> None:
     commands = world.control.commands
     with pytest.raises(Conflict, match=r"^this node is not master of this endpoint$"):
         commands.failover(london, "request")
-    with pytest.raises(Conflict, match=r"^An endpoint with the same election key already exists on that host$"):
+    with pytest.raises(
+        Conflict, match=f"^An endpoint with the same election key already exists on that host: {paris}$"
+    ):
         commands.create({**BODY, "host": "paris"}, "request")
     for command in (commands.delete, commands.failover, commands.redeliver):
         with pytest.raises(NotFound, match=r"^Endpoint not found$"):

@@ -50,7 +50,7 @@ def test_the_outlook_of_a_failover_is_right_even_if_the_holders_lease_has_ended(
 def test_an_outlook_is_refused_like_the_failover(world: World) -> None:
     paris = world.register("paris")
     world.report(paris, "ACTIVATED")
-    with pytest.raises(Conflict, match=r"^no other nodes are listening for this endpoint$"):
+    with pytest.raises(Conflict, match=r"listening for this endpoint: the resource has no other endpoint$"):
         world.control.queries.outlook(paris)
     with pytest.raises(NotFound, match=r"^Endpoint not found$"):
         world.control.queries.outlook(STRANGER)

@@ -2,6 +2,7 @@
 
 AWS calls. Create: 1 Encrypt, 1 GetItem, 1 TransactWriteItems, and 1 Scan if endpoints are limited; with a token 1
 GetItem more; a repeated call only 3 GetItem. Change: 3 GetItem, 1 TransactWriteItems, and 1 Encrypt for a new secret.
+A change's outlook: 2 GetItem, and 1 Encrypt for a new secret.
 Delete, failover, redeliver: 2 GetItem, 1 write. Freeze and unfreeze: 1 GetItem, 1 TransactWriteItems. Each of these:
 1 SendMessage if it makes something due within a minute. Key rotation: 1 Invoke.
 """
@@ -152,6 +153,26 @@ class Commands:
         """
         stored = self._registrations.existing(endpoint_id)
         entry = rules.registered(self._locks.read(stored.resource_id), endpoint_id)
+        changed, command = self._changed(stored, body, force)
+        if command is None:
+            return views.endpoint(self._plugins, stored, entry)
+        update = None if changed == stored else self._registrations.update(stored, changed)
+        committed = self._commit_for(stored, Cause("change", request_id, by), command, update)
+        return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
+
+    def outlook(self, endpoint_id: str, body: Any, *, force: bool = False) -> dict[str, Any]:
+        """The holder and the webhooks if this change was made now. Raises what the change would raise."""
+        stored = self._registrations.existing(endpoint_id)
+        before = self._locks.read(stored.resource_id)
+        rules.registered(before, endpoint_id)
+        _, command = self._changed(stored, body, force)
+        after = before if command is None else command(before, endpoint_id, self._clock.now())
+        return views.outlook(before, after)
+
+    def _changed(
+        self, stored: Registration, body: Any, force: bool
+    ) -> tuple[Registration, Callable[[Resource, str, int], Resource] | None]:
+        """The changed registration, and what happens to its lock item; None: nothing. Raises Invalid."""
         problems = Problems()
         given = read_body(body, problems, change=True)
         fields = read_change(given, stored, problems)
@@ -161,7 +182,6 @@ class Commands:
         problems.raise_if_any()
         assert replacement is not None
         changed = replace(stored, config=replacement.config, **fields)
-        update = None
         commands: list[Callable[[Resource, str, int], Resource]] = []
         if changed != stored:
             changed = replace(changed, revision=stored.revision + 1)
@@ -175,19 +195,17 @@ class Commands:
                 new_receiver=replacement.new_receiver,
             )
             commands.append(change)
-            update = self._registrations.update(stored, changed)
         if drained is not None:
             commands.append(partial(rules.drain, drained=drained, force=force))
         if not commands:
-            return views.endpoint(self._plugins, stored, entry)
+            return stored, None
 
         def command(resource: Resource, endpoint_id: str, now: int) -> Resource:
             for one in commands:
                 resource = one(resource, endpoint_id, now)
             return resource
 
-        committed = self._commit_for(stored, Cause("change", request_id, by), command, update)
-        return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
+        return changed, command
 
     def redeliver(self, endpoint_id: str, request_id: str, *, by: str = "") -> None:
         """Requests another delivery of the current status; raises NotFound or Conflict."""

@@ -326,11 +326,12 @@ def register(resource: Resource, endpoint_id: str, *, entry: Endpoint, plugin: s
 
     Raises Conflict if its host is registered already, or if the resource is full or has another plugin.
     """
-    current = [e for e in resource.endpoints.values() if not e.deleting]
+    current = {i: e for i, e in resource.endpoints.items() if not e.deleting}
     if resource.endpoints and resource.plugin != plugin:
         raise Conflict("the endpoints of this resource have another plugin: use another resource_id", "assigned")
-    if entry.host and any(e.host == entry.host for e in current):
-        raise Conflict("An endpoint with the same election key already exists on that host", "assigned")
+    there = next((i for i, e in current.items() if entry.host and e.host == entry.host), None)
+    if there is not None:
+        raise Conflict(f"An endpoint with the same election key already exists on that host: {there}", "assigned")
     if len(resource.endpoints) >= MAX_ENTRIES:
         raise Conflict(
             f"{len(resource.endpoints) - len(current)} deleted endpoints of this resource wait for their receivers: "

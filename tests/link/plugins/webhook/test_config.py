@@ -41,7 +41,14 @@ def test_the_least_that_a_plugin_config_has() -> None:
 
 def test_everything_that_a_plugin_config_can_have() -> None:
     headers = {"Authorization": "Bearer x", "Content-Type": "application/json"}
-    assert parse(config(headers=headers, comment="ignored, as LinK does")).headers == headers
+    assert parse(config(headers=headers)).headers == headers
+
+
+def test_an_unknown_field_is_refused_and_a_header_may_have_any_name() -> None:
+    with pytest.raises(Invalid) as invalid:
+        parse(config(header={"X-Site": "paris"}))
+    assert invalid.value.errors == {"plugin_config": ["field 'header' is not known: write 'headers'"]}
+    assert parse(config(headers={"hots": "x"})).headers == {"hots": "x"}
 
 
 def test_null_means_absent() -> None:
@@ -217,7 +224,7 @@ def changed(given: object, **webhook: Any) -> Change:
     return parse_change(given, registration(**{"header_names": (), **webhook}), NOW)
 
 
-@pytest.mark.parametrize("given", [None, {}, {"comment": "ignored, as LinK does"}, {"resource_id": "ip ü"}])
+@pytest.mark.parametrize("given", [None, {}, {"resource_id": "ip ü"}])
 def test_an_empty_change_changes_nothing(given: object) -> None:
     assert changed(given) == Change(WEBHOOK.url, None, {}, None, ends_previous=False)
 

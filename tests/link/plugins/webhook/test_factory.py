@@ -210,7 +210,7 @@ def test_the_election_key_is_plugin_and_resource(deployed: Deployed) -> None:
     assert deployed.plugin(registration()).election_key() == "webhook/ip ü"
 
 
-@pytest.mark.parametrize("given", [None, {}, {"comment": "ignored, as LinK does"}, {"resource_id": "ip ü"}])
+@pytest.mark.parametrize("given", [None, {}, {"resource_id": "ip ü"}])
 def test_an_empty_change_stores_what_was_stored(deployed: Deployed, given: object) -> None:
     stored = registration()
     replacement = deployed.factory.change(stored, given, NOW)
