@@ -273,7 +273,7 @@ class Machine(RuleBasedStateMachine):
         assert {n: (str(e.status), e.sequence) for n, e in alive.items()} == {
             n: (h.status, h.told) for n, h in self.model.hosts.items()
         }
-        shown = {view["host"]: str(view["status"]) for view in self.world.control.queries.endpoints()}
+        shown = {view["host"]: str(view["status"]) for view in self.world.control.queries.endpoints()[0]}
         assert shown == {n: h.status for n, h in self.model.hosts.items()}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import io
 import json
 import operator
@@ -100,9 +101,14 @@ MAY: dict[str, dict[str, set[str]]] = {
         "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a rotation failed
     },
 }
-# AWS managed policies: to write traces, and to join the VPC if one is configured.
-TRACES = "AWSXRayDaemonWriteAccess"
-VPC = {"Fn::If": ["InVpc", "service-role/AWSLambdaVPCAccessExecutionRole", {"Ref": "AWS::NoValue"}]}
+NETWORK_INTERFACES = {
+    "CreateNetworkInterface",
+    "DescribeNetworkInterfaces",
+    "DescribeSubnets",
+    "DeleteNetworkInterface",
+    "AssignPrivateIpAddresses",
+    "UnassignPrivateIpAddresses",
+}
 
 
 class _NoManagedPolicies:
@@ -171,8 +177,9 @@ def role_of(resources: dict[str, Resource], function: str) -> Resource:
 
 
 def statements(resources: dict[str, Resource], function: str) -> list[dict[str, Any]]:
-    role = role_of(resources, function)
-    return [each for policy in role["Policies"] for each in as_list(policy["PolicyDocument"]["Statement"])]
+    """Return what the function's role has in every deployment, in a VPC or not."""
+    policies = [policy for policy in role_of(resources, function)["Policies"] if "Fn::If" not in policy]
+    return [each for policy in policies for each in as_list(policy["PolicyDocument"]["Statement"])]
 
 
 def dead_letter_queue_of(queue: Resource) -> str:
@@ -192,19 +199,27 @@ def test_each_function_has_exactly_the_permissions_it_needs(resources: dict[str,
     assert may == MAY[function]
 
 
-def test_roles_attach_only_tracing_and_vpc_policies(resources: dict[str, Resource]) -> None:
-    def managed(function: str) -> Any:
-        arns = json.dumps(role_of(resources, function)["ManagedPolicyArns"])
-        return json.loads(re.sub(r'\{"Fn::Sub": "arn:\$\{AWS::Partition\}:iam::aws:policy/([\w/-]+)"\}', r'"\1"', arns))
-
-    assert {function: managed(function) for function in FUNCTIONS} == {
-        "EndpointStatusFunction": [TRACES, VPC],
-        "ReconcileFunction": [TRACES, VPC],
-        "RefreshFunction": [TRACES],
-        "EndpointsApiFunction": [TRACES],
-        "KeyRotationFunction": [TRACES],
-    }
+def test_roles_attach_the_policy_for_traces_and_no_other(resources: dict[str, Resource]) -> None:
+    traces = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"}
+    for function in FUNCTIONS:
+        assert role_of(resources, function)["ManagedPolicyArns"] == [traces], function
     assert len(of_type(resources, "AWS::IAM::Role")) == len(FUNCTIONS)
+
+
+def test_only_lambda_itself_makes_network_interfaces_and_only_for_functions_in_the_vpc(
+    resources: dict[str, Resource],
+) -> None:
+    for function in FUNCTIONS:
+        in_vpc = "VpcConfig" in resources[function]["Properties"]
+        conditional = [each["Fn::If"] for each in role_of(resources, function)["Policies"] if "Fn::If" in each]
+        assert len(conditional) == in_vpc, function
+        for condition, policy, nothing in conditional:
+            assert (condition, nothing) == ("InVpc", {"Ref": "AWS::NoValue"})
+            [statement] = policy["PolicyDocument"]["Statement"]
+            # What AWSLambdaVPCAccessExecutionRole has, without the logs of the account.
+            assert set(statement["Action"]) == {f"ec2:{action}" for action in NETWORK_INTERFACES}
+            # Lambda adds this key to every call of the function's code, and not to its own calls of EC2.
+            assert statement["Condition"] == {"Null": {"lambda:SourceFunctionArn": "true"}}
 
 
 def test_every_use_of_the_key_requires_the_encryption_context_of_webhook_configurations(
@@ -578,6 +593,60 @@ def test_a_shared_layer_stays_for_the_receivers_that_pinned_it_and_belongs_to_on
     assert layers["SharedLayer"]["DeletionPolicy"] == "Retain"
     names = [layer["Properties"]["LayerName"] for layer in layers.values()]
     assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-packages", "${AWS::StackName}-shared"]
+
+
+def test_other_accounts_use_the_layer_and_the_bus_only_if_a_parameter_names_their_organization(
+    resources: dict[str, Resource],
+) -> None:
+    assert PARAMETERS["OrganizationId"]["Default"] == ""
+    empty = {"Fn::Equals": [{"Ref": "OrganizationId"}, ""]}
+    assert template()["Conditions"]["OpenToOrganization"] == {"Fn::Not": [empty]}
+    [bus] = of_type(resources, "AWS::Events::EventBusPolicy").values()
+    [layer] = of_type(resources, "AWS::Lambda::LayerVersionPermission").values()
+    assert layer["Principal"] == bus["Statement"]["Principal"] == "*"
+    assert layer["OrganizationId"] == {"Ref": "OrganizationId"}
+    assert bus["Statement"]["Condition"]["StringEquals"]["aws:PrincipalOrgID"] == {"Ref": "OrganizationId"}
+    for name in ("EventBusPolicy", "SharedLayerPermission"):
+        assert resources[name]["Condition"] == "OpenToOrganization"
+    # A new version of the layer replaces the permission. Receivers that pinned the old version still need the old one.
+    permission = resources["SharedLayerPermission"]
+    assert permission["DeletionPolicy"] == permission["UpdateReplacePolicy"] == "Retain"
+    assert resources[layer["LayerVersionArn"]["Ref"]]["Properties"]["LayerName"] == {
+        "Fn::Sub": "${AWS::StackName}-shared"
+    }
+
+
+def may_put(statement: dict[str, Any], source: str, detail_type: str) -> bool:
+    """Whether a bus's policy lets another account of the organization put such an event, as IAM evaluates it."""
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
+    conditions = statement["Condition"]
+    assert conditions["Null"] == {"events:source": "false"}
+    sources = conditions["ForAllValues:StringLike"]["events:source"]
+    return any(fnmatch.fnmatchcase(source, each) for each in sources) and (
+        detail_type in conditions["StringEquals"]["events:detail-type"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "detail_type", "may"),
+    [
+        ("link", "Endpoint Status Change", True),
+        ("link.host.paris", "Endpoint Status Change", True),
+        ("link.host.paris", "Host Report", True),
+        ("link.probe", "Host Report", False),
+        ("link.signal", "Endpoint Status Change", False),
+        ("link.host", "Host Report", False),
+        ("linked", "Endpoint Status Change", False),
+        ("aws.health", "Endpoint Status Change", False),
+        ("link", "Scheduled Event", False),
+    ],
+)
+def test_hosts_of_other_accounts_speak_only_as_hosts(
+    resources: dict[str, Resource], source: str, detail_type: str, may: bool
+) -> None:
+    [policy] = of_type(resources, "AWS::Events::EventBusPolicy").values()
+    assert may_put(policy["Statement"], source, detail_type) is may
+    assert policy["EventBusName"] == resources["StatusRule"]["Properties"]["EventBusName"]
 
 
 def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
@@ -1266,7 +1335,7 @@ def rule_holds(expression: Any, parameters: dict[str, Any]) -> Any:
 
 def violated(**parameters: Any) -> list[str]:
     """Return what the rules of the template say against these parameters."""
-    given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "MaximumConcurrency": "0", **parameters}
+    given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "VpcIpv6": "false", "MaximumConcurrency": "0", **parameters}
     return [
         assertion["AssertDescription"]
         for rule in template()["Rules"].values()
@@ -1282,6 +1351,18 @@ def test_subnets_and_security_groups_are_accepted_only_together(none: list[str])
     assert not violated(VpcSubnetIds=["subnet-1", "subnet-2"], VpcSecurityGroupIds=["sg-1"])
     assert violated(VpcSubnetIds=["subnet-1"], VpcSecurityGroupIds=none) == ["VpcSubnetIds needs VpcSecurityGroupIds."]
     assert violated(VpcSubnetIds=none, VpcSecurityGroupIds=["sg-1"]) == ["VpcSecurityGroupIds needs VpcSubnetIds."]
+
+
+def test_ipv6_is_off_by_default_and_refused_without_a_vpc(resources: dict[str, Resource]) -> None:
+    in_vpc = [each for name in FUNCTIONS if (each := resources[name]["Properties"].get("VpcConfig"))]
+    assert len(in_vpc) == 2
+    for condition, configuration, _ in (each["Fn::If"] for each in in_vpc):
+        assert condition == "InVpc"
+        assert configuration["Ipv6AllowedForDualStack"] == {"Fn::If": ["AllowsIpv6", True, False]}
+    assert PARAMETERS["VpcIpv6"]["Default"] == "false"
+    assert template()["Conditions"]["AllowsIpv6"] == {"Fn::Equals": [{"Ref": "VpcIpv6"}, "true"]}
+    assert not violated(VpcIpv6="true", VpcSubnetIds=["subnet-1"], VpcSecurityGroupIds=["sg-1"])
+    assert violated(VpcIpv6="true", VpcSubnetIds=[""], VpcSecurityGroupIds=[""]) == ["VpcIpv6 needs VpcSubnetIds."]
 
 
 def test_a_concurrency_of_one_is_refused_because_lambda_would() -> None:
