@@ -6,7 +6,6 @@ import ast
 import fnmatch
 import io
 import json
-import operator
 import re
 import string
 import subprocess
@@ -22,7 +21,6 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from samtranslator.translator.transform import transform
 
 from link import VERSION, deployment, settings, telemetry
 from link.store import queues
@@ -30,8 +28,7 @@ from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
 from tests.support import stack
 from tests.support.stack import PARAMETERS, VARIABLES, parameters_in
-
-Resource = dict[str, Any]
+from tests.support.transformed import Resource, deployed, of_type, raised_by
 
 FUNCTIONS = {
     "EndpointStatusFunction": "endpoint_status",
@@ -111,33 +108,9 @@ NETWORK_INTERFACES = {
 }
 
 
-class _NoManagedPolicies:
-    """No managed policy to look up in IAM: the template writes its policies out."""
-
-    def load(self) -> dict[str, str]:
-        return {}
-
-
-def deployed(code: Mapping[str, str] = {}, **parameters: str) -> dict[str, Resource]:
-    """Return the resources of a deployment with these parameters; `code` has the keys of artifacts that changed."""
-    source = template()
-    for name, resource in source["Resources"].items():
-        for place in ("CodeUri", "ContentUri"):
-            if place in resource.get("Properties", {}):
-                resource["Properties"][place] = f"s3://bucket/{code.get(name, 'key')}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # The transform needs a region.
-        transformed: dict[str, Resource] = transform(source, parameters, _NoManagedPolicies())["Resources"]
-    return transformed
-
-
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Resource]:
     return deployed()
-
-
-def of_type(resources: dict[str, Resource], kind: str) -> dict[str, Resource]:
-    return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
 
 
 def target(arn: Any) -> str:
@@ -666,14 +639,6 @@ def alarms_on(resources: dict[str, Resource], namespace: str, metric: str) -> di
             value = alarm["Dimensions"][0]["Value"]
             found[value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]] = alarm
     return found
-
-
-def raised_by(alarm: Resource, values: list[float | None]) -> bool:
-    """Whether one value a period, None for missing data, brings the alarm into ALARM, as CloudWatch evaluates it."""
-    compare = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}[alarm["ComparisonOperator"]]
-    missing = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
-    last = values[-alarm["EvaluationPeriods"] :]
-    return all(missing if value is None else compare(value, alarm["Threshold"]) for value in last)
 
 
 @pytest.mark.parametrize("metric", ["Errors", "Throttles"])
