@@ -1,8 +1,14 @@
-"""The resources that SAM's transform makes of template.yaml, and how CloudWatch evaluates its alarms."""
+"""What SAM's transform makes of template.yaml, and how CloudWatch evaluates its alarms.
+
+    python -m tests.support.transformed > transformed.json
+
+prints it, for tools that read CloudFormation only.
+"""
 
 from __future__ import annotations
 
 import functools
+import json
 import operator
 from typing import Any
 
@@ -22,7 +28,7 @@ class _NoManagedPolicies:
 
 
 @functools.cache
-def resources_of_template() -> dict[str, Resource]:
+def transformed_template() -> dict[str, Any]:
     source = template()
     for resource in source["Resources"].values():
         for place in ("CodeUri", "ContentUri"):
@@ -30,8 +36,13 @@ def resources_of_template() -> dict[str, Resource]:
                 resource["Properties"][place] = "s3://bucket/key"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # The transform needs a region.
-        transformed: dict[str, Resource] = transform(source, {}, _NoManagedPolicies())["Resources"]
+        transformed: dict[str, Any] = transform(source, {}, _NoManagedPolicies())
     return transformed
+
+
+def resources_of_template() -> dict[str, Resource]:
+    resources: dict[str, Resource] = transformed_template()["Resources"]
+    return resources
 
 
 def of_type(resources: dict[str, Resource], kind: str) -> dict[str, Resource]:
@@ -44,3 +55,7 @@ def raised_by(alarm: Resource, values: list[float | None]) -> bool:
     missing = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
     last = values[-alarm["EvaluationPeriods"] :]
     return all(missing if value is None else compare(value, alarm["Threshold"]) for value in last)
+
+
+if __name__ == "__main__":
+    print(json.dumps(transformed_template(), indent=2))
