@@ -122,7 +122,7 @@ def test_a_fault_emits_the_metric_that_raises_its_alarm(
     assert raised_by(alarm, periods) is fault, periods
 
 
-# --- Metrics of AWS. What this code adds: the handler raises, or hands the message back. The rest is said by the template.
+# --- Metrics of AWS. What this code adds: a handler that raises. The template says the rest.
 
 
 def tables_are_gone(stack: Stack) -> None:

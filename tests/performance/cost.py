@@ -300,10 +300,11 @@ def document() -> str:
         f"${fixed().total():.2f}, most of it for the alarms, the metrics, the dashboard and the key."
     )
     usual, most = custom_metrics()
+    dearest = most * PRICES["CloudWatch custom metric-month"]
     say(
-        f"The code emits {usual} metrics if every receiver answers 2xx, and at most {most}, because each combination of "
-        f"result and reason of a webhook is one: at most ${most * PRICES['CloudWatch custom metric-month']:.2f} a month. "
-        "CloudWatch bills a metric only for the hours in which it is emitted."
+        f"The code emits {usual} metrics if every receiver answers 2xx, and at most {most}, because each combination "
+        f"of result and reason of a webhook is one: at most ${dearest:.2f} a month. CloudWatch bills a metric only for "
+        "the hours in which it is emitted."
     )
     nat, of_webhooks, endpoints_instead = in_a_vpc()
     say(
@@ -344,8 +345,8 @@ def document() -> str:
         row(what, unit, f"{needed:,.0f}", "" if allowed == float("inf") else f"{allowed:,.0f}", enough, moves)
     new = QUOTAS["DynamoDB write units a second, new on-demand table"]
     say(
-        "With heartbeats every 20 s, EventBridge is the first limit. The quota of PutEvents is different in each Region. "
-        "A host that sends each event by itself needs a request for each."
+        "With heartbeats every 20 s, EventBridge is the first limit. The quota of PutEvents is different in each "
+        "Region. A host that sends each event by itself needs a request for each."
     )
     table("Region", "PutEvents/s", "enough for resources with heartbeats")
     for region, allowed in PUT_EVENTS.items():

@@ -13,7 +13,7 @@ import operator
 from typing import Any
 
 import pytest
-from samtranslator.translator.transform import transform
+from samtranslator.translator.transform import transform  # type: ignore[import-untyped]
 
 from scripts.cloud import template
 
