@@ -14,9 +14,9 @@ from botocore.exceptions import ClientError
 from tests.support.functions import Deployment, event
 from tests.support.ids import RESOURCE
 from tests.support.stack import Stack, batch
-from tests.support.transformed import of_type, raised_by, resources_of_template
+from tests.support.transformed import deployed, of_type, raised_by
 
-RESOURCES = resources_of_template()
+RESOURCES = deployed()
 ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
 STATISTICS: dict[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max}
 QUICK_MS = 1_000

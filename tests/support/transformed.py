@@ -7,9 +7,9 @@ prints it, for tools that read CloudFormation only.
 
 from __future__ import annotations
 
-import functools
 import json
 import operator
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -27,21 +27,22 @@ class _NoManagedPolicies:
         return {}
 
 
-@functools.cache
-def transformed_template() -> dict[str, Any]:
+def transformed_template(code: Mapping[str, str] = {}, **parameters: str) -> dict[str, Any]:
+    """Return the template of a deployment with these parameters; `code` has the keys of artifacts that changed."""
     source = template()
-    for resource in source["Resources"].values():
+    for name, resource in source["Resources"].items():
         for place in ("CodeUri", "ContentUri"):
             if place in resource.get("Properties", {}):
-                resource["Properties"][place] = "s3://bucket/key"
+                resource["Properties"][place] = f"s3://bucket/{code.get(name, 'key')}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # The transform needs a region.
-        transformed: dict[str, Any] = transform(source, {}, _NoManagedPolicies())
+        transformed: dict[str, Any] = transform(source, parameters, _NoManagedPolicies())
     return transformed
 
 
-def resources_of_template() -> dict[str, Resource]:
-    resources: dict[str, Resource] = transformed_template()["Resources"]
+def deployed(code: Mapping[str, str] = {}, **parameters: str) -> dict[str, Resource]:
+    """Return the resources of such a deployment."""
+    resources: dict[str, Resource] = transformed_template(code, **parameters)["Resources"]
     return resources
 
 

@@ -13,7 +13,7 @@ from link.store import aws
 from link.store.vault import Vault
 from tests.support.functions import Context, Deployment, event
 from tests.support.ids import LONDON, PARIS
-from tests.support.transformed import resources_of_template
+from tests.support.transformed import deployed
 
 
 def test_a_rotation_renews_every_ciphertext(deployment: Deployment) -> None:
@@ -40,7 +40,7 @@ def test_a_rotation_names_exactly_the_attributes_that_its_role_may_write(
     monkeypatch.setattr(dynamodb, "update_item", lambda **call: (writes.append(call), write(**call))[1])
     assert deployment.invoke("key_rotation", {}) == {"endpoints": 1}
     named = {name for call in writes for name in (*call["Key"], *call["ExpressionAttributeNames"].values())}
-    role = resources_of_template()["KeyRotationRole"]["Properties"]
+    role = deployed()["KeyRotationRole"]["Properties"]
     [statement] = [
         statement
         for policy in role["Policies"]
