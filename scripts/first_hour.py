@@ -32,6 +32,7 @@ LEASE_SECONDS = 5
 HEARTBEAT_SECONDS = 2
 ELECTED_WITHIN_SECONDS = 60
 LINES = 1_000
+RECENT_MINUTES = 15
 
 
 class Failed(Exception):
@@ -251,6 +252,34 @@ def log_lines_are_whole(account: Account) -> str:
     return f"{read} lines are JSON"
 
 
+def access_log_names_invocations(account: Account) -> str:
+    parameters = {each["ParameterKey"]: each["ParameterValue"] for each in account.described().get("Parameters", [])}
+    if parameters.get("ApiAccessLog") != "true":
+        return "nothing to compare, ApiAccessLog is not true"
+    resource = account.client("cloudformation").describe_stack_resource(
+        StackName=account.stack, LogicalResourceId="ApiAccessLogGroup"
+    )["StackResourceDetail"]
+    function = account.output("EndpointsApiFunctionName")
+    configuration = account.client("lambda").get_function_configuration(FunctionName=function)
+    since = round((time.time() - RECENT_MINUTES * 60) * 1000)
+
+    def lines(group: str, of: str) -> list[str]:
+        answer = account.client("logs").filter_log_events(
+            logGroupName=group, startTime=since, filterPattern=of, limit=LINES
+        )
+        return [event["message"] for event in answer["events"]]
+
+    # Lambda's id of an invocation: the code takes it as the cause's id of the audit.
+    ran = {line.split()[2] for line in lines(configuration["LoggingConfig"]["LogGroup"], "START")}
+    logged = {json.loads(line)["invocation"] for line in lines(resource["PhysicalResourceId"], '{$.status = "2*"}')}
+    if not logged & ran:
+        raise Failed(
+            f"{len(logged)} calls in the access log, {len(ran)} invocations in the function's log, no id in both",
+            "Logs may be a minute late: wait and repeat. If it fails again, do not trust `invocation`: report it.",
+        )
+    return f"{len(logged & ran)} of {len(logged)} calls in the access log have the id of an invocation"
+
+
 # --- Steps that write
 
 
@@ -358,6 +387,11 @@ STEPS = (
     Step("the alarms notify a topic and none is raised", ("cloudwatch:DescribeAlarms",), alarms_notify),
     Step(
         "every log line is whole", ("lambda:GetFunctionConfiguration", "logs:FilterLogEvents"), log_lines_are_whole
+    ),
+    Step(
+        "the access log names the invocation, as the audit does",
+        ("cloudformation:DescribeStackResource", "lambda:GetFunctionConfiguration", "logs:FilterLogEvents"),
+        access_log_names_invocations,
     ),
 )  # fmt: skip
 

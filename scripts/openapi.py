@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from link import VERSION, registration
+from link.control.queries import PAGE_SIZE
 from link.election.state import NEVER, Observer, ReadyWhen, Reason, Status
 from link.plugins.webhook import config
 from link.plugins.webhook.factory import PLUGIN
@@ -281,7 +282,13 @@ def query(name: str, schema: Schema, says: str, *, required: bool = False) -> Sc
 
 ENDPOINT = {"name": "id", "in": "path", "required": True, "schema": ID, "description": "The endpoint"}
 OF_RESOURCE = query("resource_id", RESOURCE_ID, "The resource", required=True)
-LIMIT = query("limit", _range((1, 1_000)), "Maximum number of results")
+LIMIT = query(
+    "limit",
+    _range((1, PAGE_SIZE)) | {"default": PAGE_SIZE},
+    "Maximum number of results. A page can be shorter although there is a `next`",
+)
+LIMIT_OF_TRANSITIONS = {**LIMIT, "schema": LIMIT["schema"] | {"default": 100}}
+BEFORE = query("before", _range((1, LARGEST)), "`next` of the previous page")
 AFTER = query("after", {**TEXT, "minLength": 1, "maxLength": 256}, "`next` of the previous page")
 TOKEN = {
     "name": "Idempotency-Key",
@@ -333,7 +340,7 @@ CHANGE = operation(
 PATHS: dict[str, dict[str, Schema]] = {
     "/endpoints": {
         "get": operation(
-            "Lists all endpoints, oldest first; with `limit`, one page in no particular order.",
+            "Lists endpoints, oldest first on each page. `next` is there if there are more.",
             (200, _page("endpoints", ref("Endpoint"), TEXT)),
             errors=(400,),
             parameters=(LIMIT, AFTER),
@@ -408,7 +415,7 @@ PATHS: dict[str, dict[str, Schema]] = {
     },
     "/resources": {
         "get": operation(
-            "Lists all resources; with `limit`, one page; with `resource_id`, that resource in full.",
+            "Lists resources; with `resource_id`, that resource in full. `next` is there if there are more.",
             (200, {"anyOf": [_page("resources", ref("ResourceSummary"), TEXT), an({"resource": ref("Resource")})]}),
             errors=(400, 404),
             parameters=({**OF_RESOURCE, "required": False}, LIMIT, AFTER),
@@ -426,7 +433,7 @@ PATHS: dict[str, dict[str, Schema]] = {
             "Lists the transitions of a resource, newest first.",
             (200, _page("transitions", ref("Transition"), COUNT)),
             errors=(400,),
-            parameters=(OF_RESOURCE, LIMIT, query("before", _range((1, LARGEST)), "`next` of the previous page")),
+            parameters=(OF_RESOURCE, LIMIT_OF_TRANSITIONS, BEFORE),
         )
     },
     "/version": {"get": operation("Shows the deployment's version.", (200, an({"version": TEXT})))},

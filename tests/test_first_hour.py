@@ -67,9 +67,11 @@ class Session:
         return self.clients[service]
 
 
-def play(check: Any, *answers: tuple[str, dict[str, Any]]) -> str:
+def play(check: Any, *answers: tuple[str, dict[str, Any]], **parameters: str) -> str:
     """Run one step on these answers; every answer must be used, and every call must be one that the step announces."""
-    session = Session([("cloudformation.describe_stacks", {"Stacks": [COMPLETE]}), *answers])
+    given = [{"ParameterKey": name, "ParameterValue": value} for name, value in parameters.items()]
+    stack = {**COMPLETE, "Parameters": given}
+    session = Session([("cloudformation.describe_stacks", {"Stacks": [stack]}), *answers])
     account = first_hour.Account("link-webhook", "eu-west-1", session=session)
     account.described()
     [step] = [each for each in first_hour.STEPS if each.check is check]
@@ -167,6 +169,36 @@ def test_the_queues_are_looked_up_at_the_aliases_that_they_invoke() -> None:
     first_hour.queues_are_read(first_hour.Account("link-webhook", "eu-west-1", session=session))
     looked_up = [asked["FunctionName"] for asked in session.parameters if "FunctionName" in asked]
     assert looked_up == ["EndpointStatusFunctionName:live", "ReconcileFunctionName:live"]
+
+
+def logged(*invocations: str) -> list[tuple[str, dict[str, Any]]]:
+    """The answers of a stack with an access log, whose function has run as `paris`."""
+    group = {
+        "LogicalResourceId": "ApiAccessLogGroup",
+        "PhysicalResourceId": "access-log",
+        "ResourceType": "AWS::Logs::LogGroup",
+        "LastUpdatedTimestamp": NOW,
+        "ResourceStatus": "CREATE_COMPLETE",
+    }
+    return [
+        ("cloudformation.describe_stack_resource", {"StackResourceDetail": group}),
+        ("lambda.get_function_configuration", LOG_GROUP),
+        ("logs.filter_log_events", lines("START RequestId: paris Version: $LATEST")),
+        ("logs.filter_log_events", lines(*[f'{{"invocation": "{each}", "status": "200"}}' for each in invocations])),
+    ]
+
+
+def test_the_access_log_names_an_invocation_of_the_function() -> None:
+    step = first_hour.access_log_names_invocations
+    assert play(step, *logged("paris", "london"), ApiAccessLog="true").startswith("1 of 2 calls")
+    for others in ((), ("london",)):
+        with pytest.raises(first_hour.Failed, match="no id in both") as failed:
+            play(step, *logged(*others), ApiAccessLog="true")
+        assert "wait and repeat" in failed.value.then
+
+
+def test_without_an_access_log_there_is_nothing_to_compare() -> None:
+    assert "nothing to compare" in play(first_hour.access_log_names_invocations, ApiAccessLog="false")
 
 
 class Api(first_hour.Account):

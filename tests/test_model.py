@@ -89,6 +89,8 @@ class Model:
             h.told += h.status == "BOOTING" and status == "STANDBY"
             h.status = status
         self.pass_time(now)
+        if h.wants and h.ends <= now and self.holder != name:
+            h.status = "FAILING"
         if h.wants and self.holder != name and h.ends > now:
             h.told += h.status in ("BOOTING", "FAILING")
             h.status = "STANDBY"
@@ -273,7 +275,7 @@ class Machine(RuleBasedStateMachine):
         assert {n: (str(e.status), e.sequence) for n, e in alive.items()} == {
             n: (h.status, h.told) for n, h in self.model.hosts.items()
         }
-        shown = {view["host"]: str(view["status"]) for view in self.world.control.queries.endpoints()}
+        shown = {view["host"]: str(view["status"]) for view in self.world.control.queries.endpoints()[0]}
         assert shown == {n: h.status for n, h in self.model.hosts.items()}
 
 

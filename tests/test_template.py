@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import fnmatch
 import io
 import json
-import operator
 import re
 import string
 import subprocess
@@ -13,7 +13,7 @@ import sys
 import tomllib
 import zipfile
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from typing import Any
 import hypothesis
 import pytest
 from hypothesis import strategies as st
-from samtranslator.translator.transform import transform
 
 from link import VERSION, deployment, settings, telemetry
 from link.store import queues
@@ -29,8 +28,7 @@ from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
 from tests.support import stack
 from tests.support.stack import PARAMETERS, VARIABLES, parameters_in
-
-Resource = dict[str, Any]
+from tests.support.transformed import Resource, deployed, of_type, raised_by
 
 FUNCTIONS = {
     "EndpointStatusFunction": "endpoint_status",
@@ -100,38 +98,19 @@ MAY: dict[str, dict[str, set[str]]] = {
         "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a rotation failed
     },
 }
-# AWS managed policies: to write traces, and to join the VPC if one is configured.
-TRACES = "AWSXRayDaemonWriteAccess"
-VPC = {"Fn::If": ["InVpc", "service-role/AWSLambdaVPCAccessExecutionRole", {"Ref": "AWS::NoValue"}]}
-
-
-class _NoManagedPolicies:
-    """No managed policy to look up in IAM: the template writes its policies out."""
-
-    def load(self) -> dict[str, str]:
-        return {}
-
-
-def deployed(code: Mapping[str, str] = {}, **parameters: str) -> dict[str, Resource]:
-    """Return the resources of a deployment with these parameters; `code` has the keys of artifacts that changed."""
-    source = template()
-    for name, resource in source["Resources"].items():
-        for place in ("CodeUri", "ContentUri"):
-            if place in resource.get("Properties", {}):
-                resource["Properties"][place] = f"s3://bucket/{code.get(name, 'key')}"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_DEFAULT_REGION", "eu-west-1")  # The transform needs a region.
-        transformed: dict[str, Resource] = transform(source, parameters, _NoManagedPolicies())["Resources"]
-    return transformed
+NETWORK_INTERFACES = {
+    "CreateNetworkInterface",
+    "DescribeNetworkInterfaces",
+    "DescribeSubnets",
+    "DeleteNetworkInterface",
+    "AssignPrivateIpAddresses",
+    "UnassignPrivateIpAddresses",
+}
 
 
 @pytest.fixture(scope="module")
 def resources() -> dict[str, Resource]:
     return deployed()
-
-
-def of_type(resources: dict[str, Resource], kind: str) -> dict[str, Resource]:
-    return {name: each["Properties"] for name, each in resources.items() if each["Type"] == kind}
 
 
 def target(arn: Any) -> str:
@@ -171,8 +150,9 @@ def role_of(resources: dict[str, Resource], function: str) -> Resource:
 
 
 def statements(resources: dict[str, Resource], function: str) -> list[dict[str, Any]]:
-    role = role_of(resources, function)
-    return [each for policy in role["Policies"] for each in as_list(policy["PolicyDocument"]["Statement"])]
+    """Return what the function's role has in every deployment, in a VPC or not."""
+    policies = [policy for policy in role_of(resources, function)["Policies"] if "Fn::If" not in policy]
+    return [each for policy in policies for each in as_list(policy["PolicyDocument"]["Statement"])]
 
 
 def dead_letter_queue_of(queue: Resource) -> str:
@@ -192,19 +172,27 @@ def test_each_function_has_exactly_the_permissions_it_needs(resources: dict[str,
     assert may == MAY[function]
 
 
-def test_roles_attach_only_tracing_and_vpc_policies(resources: dict[str, Resource]) -> None:
-    def managed(function: str) -> Any:
-        arns = json.dumps(role_of(resources, function)["ManagedPolicyArns"])
-        return json.loads(re.sub(r'\{"Fn::Sub": "arn:\$\{AWS::Partition\}:iam::aws:policy/([\w/-]+)"\}', r'"\1"', arns))
-
-    assert {function: managed(function) for function in FUNCTIONS} == {
-        "EndpointStatusFunction": [TRACES, VPC],
-        "ReconcileFunction": [TRACES, VPC],
-        "RefreshFunction": [TRACES],
-        "EndpointsApiFunction": [TRACES],
-        "KeyRotationFunction": [TRACES],
-    }
+def test_roles_attach_the_policy_for_traces_and_no_other(resources: dict[str, Resource]) -> None:
+    traces = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"}
+    for function in FUNCTIONS:
+        assert role_of(resources, function)["ManagedPolicyArns"] == [traces], function
     assert len(of_type(resources, "AWS::IAM::Role")) == len(FUNCTIONS)
+
+
+def test_only_lambda_itself_makes_network_interfaces_and_only_for_functions_in_the_vpc(
+    resources: dict[str, Resource],
+) -> None:
+    for function in FUNCTIONS:
+        in_vpc = "VpcConfig" in resources[function]["Properties"]
+        conditional = [each["Fn::If"] for each in role_of(resources, function)["Policies"] if "Fn::If" in each]
+        assert len(conditional) == in_vpc, function
+        for condition, policy, nothing in conditional:
+            assert (condition, nothing) == ("InVpc", {"Ref": "AWS::NoValue"})
+            [statement] = policy["PolicyDocument"]["Statement"]
+            # What AWSLambdaVPCAccessExecutionRole has, without the logs of the account.
+            assert set(statement["Action"]) == {f"ec2:{action}" for action in NETWORK_INTERFACES}
+            # Lambda adds this key to every call of the function's code, and not to its own calls of EC2.
+            assert statement["Condition"] == {"Null": {"lambda:SourceFunctionArn": "true"}}
 
 
 def test_every_use_of_the_key_requires_the_encryption_context_of_webhook_configurations(
@@ -237,7 +225,8 @@ def test_hosts_may_only_report_as_hosts_and_every_event_of_a_request_counts(
 ) -> None:
     [statement] = of_type(resources, "AWS::IAM::ManagedPolicy")[policy]["PolicyDocument"]["Statement"]
     assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
-    assert statement["Resource"]["Fn::If"][1] == {"Fn::GetAtt": ["EventBus", "Arn"]}
+    bus = resources["StatusRule"]["Properties"]["EventBusName"]
+    assert statement["Resource"]["Fn::Sub"][1] == {"Bus": bus}
     kinds = resources["StatusRule"]["Properties"]["EventPattern"]["detail-type"]
     assert statement["Condition"] == {
         operator: {"events:source": sources, "events:detail-type": kinds},
@@ -606,6 +595,59 @@ def test_a_shared_layer_stays_for_the_receivers_that_pinned_it_and_belongs_to_on
     assert sorted(name["Fn::Sub"] for name in names) == ["${AWS::StackName}-packages", "${AWS::StackName}-shared"]
 
 
+def test_other_accounts_use_the_layer_and_the_bus_only_if_a_parameter_names_their_organization(
+    resources: dict[str, Resource],
+) -> None:
+    assert PARAMETERS["OrganizationId"]["Default"] == ""
+    empty = {"Fn::Equals": [{"Ref": "OrganizationId"}, ""]}
+    assert template()["Conditions"]["OpenToOrganization"] == {"Fn::Not": [empty]}
+    [bus] = of_type(resources, "AWS::Events::EventBusPolicy").values()
+    [layer] = of_type(resources, "AWS::Lambda::LayerVersionPermission").values()
+    assert layer["Principal"] == bus["Statement"]["Principal"] == "*"
+    assert layer["OrganizationId"] == {"Ref": "OrganizationId"}
+    assert bus["Statement"]["Condition"]["StringEquals"]["aws:PrincipalOrgID"] == {"Ref": "OrganizationId"}
+    for name in ("EventBusPolicy", "SharedLayerPermission"):
+        assert resources[name]["Condition"] == "OpenToOrganization"
+    # A new version of the layer replaces the permission. Receivers that pinned the old version still need the old one.
+    permission = resources["SharedLayerPermission"]
+    assert permission["DeletionPolicy"] == permission["UpdateReplacePolicy"] == "Retain"
+    assert resources[layer["LayerVersionArn"]["Ref"]]["Properties"]["LayerName"] == {
+        "Fn::Sub": "${AWS::StackName}-shared"
+    }
+
+
+def may_put(statement: dict[str, Any], source: str, detail_type: str) -> bool:
+    """Whether a bus's policy lets another account of the organization put such an event, as IAM evaluates it."""
+    assert (statement["Effect"], statement["Action"]) == ("Allow", "events:PutEvents")
+    conditions = statement["Condition"]
+    assert conditions["Null"] == {"events:source": "false", "events:detail-type": "false"}
+    allowed = conditions["ForAllValues:StringLike"]
+    sources = allowed["events:source"]
+    return any(fnmatch.fnmatchcase(source, each) for each in sources) and detail_type in allowed["events:detail-type"]
+
+
+@pytest.mark.parametrize(
+    ("source", "detail_type", "may"),
+    [
+        ("link", "Endpoint Status Change", True),
+        ("link.host.paris", "Endpoint Status Change", True),
+        ("link.host.paris", "Host Report", True),
+        ("link.probe", "Host Report", False),
+        ("link.signal", "Endpoint Status Change", False),
+        ("link.host", "Host Report", False),
+        ("linked", "Endpoint Status Change", False),
+        ("aws.health", "Endpoint Status Change", False),
+        ("link", "Scheduled Event", False),
+    ],
+)
+def test_hosts_of_other_accounts_speak_only_as_hosts(
+    resources: dict[str, Resource], source: str, detail_type: str, may: bool
+) -> None:
+    [policy] = of_type(resources, "AWS::Events::EventBusPolicy").values()
+    assert may_put(policy["Statement"], source, detail_type) is may
+    assert policy["EventBusName"] == resources["StatusRule"]["Properties"]["EventBusName"]
+
+
 def test_every_dead_letter_queue_has_an_alarm(resources: dict[str, Resource]) -> None:
     queues = {
         alarm["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
@@ -623,14 +665,6 @@ def alarms_on(resources: dict[str, Resource], namespace: str, metric: str) -> di
             value = alarm["Dimensions"][0]["Value"]
             found[value["Ref"] if "Ref" in value else value["Fn::GetAtt"][0]] = alarm
     return found
-
-
-def raised_by(alarm: Resource, values: list[float | None]) -> bool:
-    """Whether one value a period, None for missing data, brings the alarm into ALARM, as CloudWatch evaluates it."""
-    compare = {"GreaterThanThreshold": operator.gt, "LessThanThreshold": operator.lt}[alarm["ComparisonOperator"]]
-    missing = {"breaching": True, "notBreaching": False}[alarm["TreatMissingData"]]
-    last = values[-alarm["EvaluationPeriods"] :]
-    return all(missing if value is None else compare(value, alarm["Threshold"]) for value in last)
 
 
 @pytest.mark.parametrize("metric", ["Errors", "Throttles"])
@@ -1071,6 +1105,7 @@ LONGEST = {
     "HandoverTimeout": "5000ms",
     "MaxEndpoints": "999999999",
     "FlapDamping": "false",
+    "RequireHostIdentity": "false",
     "RequireHttps": "false",
     "LogLevel": "WARNING",
     "Architecture": "x86_64",
@@ -1292,7 +1327,7 @@ def rule_holds(expression: Any, parameters: dict[str, Any]) -> Any:
 
 def violated(**parameters: Any) -> list[str]:
     """Return what the rules of the template say against these parameters."""
-    given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "MaximumConcurrency": "0", **parameters}
+    given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "VpcIpv6": "false", "MaximumConcurrency": "0", **parameters}
     return [
         assertion["AssertDescription"]
         for rule in template()["Rules"].values()
@@ -1308,6 +1343,18 @@ def test_subnets_and_security_groups_are_accepted_only_together(none: list[str])
     assert not violated(VpcSubnetIds=["subnet-1", "subnet-2"], VpcSecurityGroupIds=["sg-1"])
     assert violated(VpcSubnetIds=["subnet-1"], VpcSecurityGroupIds=none) == ["VpcSubnetIds needs VpcSecurityGroupIds."]
     assert violated(VpcSubnetIds=none, VpcSecurityGroupIds=["sg-1"]) == ["VpcSecurityGroupIds needs VpcSubnetIds."]
+
+
+def test_ipv6_is_off_by_default_and_refused_without_a_vpc(resources: dict[str, Resource]) -> None:
+    in_vpc = [each for name in FUNCTIONS if (each := resources[name]["Properties"].get("VpcConfig"))]
+    assert len(in_vpc) == 2
+    for condition, configuration, _ in (each["Fn::If"] for each in in_vpc):
+        assert condition == "InVpc"
+        assert configuration["Ipv6AllowedForDualStack"] == {"Fn::If": ["AllowsIpv6", True, False]}
+    assert PARAMETERS["VpcIpv6"]["Default"] == "false"
+    assert template()["Conditions"]["AllowsIpv6"] == {"Fn::Equals": [{"Ref": "VpcIpv6"}, "true"]}
+    assert not violated(VpcIpv6="true", VpcSubnetIds=["subnet-1"], VpcSecurityGroupIds=["sg-1"])
+    assert violated(VpcIpv6="true", VpcSubnetIds=[""], VpcSecurityGroupIds=[""]) == ["VpcIpv6 needs VpcSubnetIds."]
 
 
 def test_a_concurrency_of_one_is_refused_because_lambda_would() -> None:

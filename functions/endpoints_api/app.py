@@ -13,7 +13,9 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from link import VERSION, deployment
 from link.control.commands import is_endpoint_id
+from link.control.queries import PAGE_SIZE
 from link.errors import BadRequest, Conflict, Invalid, NotFound
+from link.fields import json_type
 from link.registration import MAX_RESOURCE_ID_CHARACTERS
 from link.telemetry import logger
 
@@ -62,10 +64,7 @@ def create() -> Response[str]:
 
 @app.get("/endpoints")
 def list_all() -> Response[str]:
-    limit, after = _whole("limit", 1, 1_000), _key("after")
-    if limit is None:
-        return _answer(200, {"endpoints": QUERIES.endpoints()})
-    return _page("endpoints", *QUERIES.page(limit, after))
+    return _page("endpoints", *QUERIES.endpoints(_limit(), _key("after")))
 
 
 @app.get("/endpoints/<endpoint_id>")
@@ -111,9 +110,9 @@ def failover(endpoint_id: str) -> Response[str]:
         raise Invalid({"body": ['is not a JSON object: send {"to": id}, or nothing']})
     to = body.get("to")
     if to is not None and not isinstance(to, str):
-        raise Invalid(
-            {"to": [f"{str(to)[:80]!r} is not an endpoint's id, e.g. vip-95f26078-bd86-4bfd-a119-f4f476e91565"]}
-        )
+        # Not the value: a list in a list in a list ... has no text.
+        example = "vip-95f26078-bd86-4bfd-a119-f4f476e91565"
+        raise Invalid({"to": [f"{json_type(to)} is not an endpoint's id, e.g. {example}"]})
     dry_run, prefix = _flag("dry_run"), "fail to failover endpoint: "
     with link_says(prefix, f"{prefix}fail to failover the endpoint {endpoint_id}: "):
         if dry_run:
@@ -144,7 +143,7 @@ def resources() -> Response[str]:
     resource_id = _key("resource_id")
     if resource_id is not None:
         return _answer(200, {"resource": QUERIES.resource(resource_id)})
-    return _page("resources", *QUERIES.resources(_whole("limit", 1, 1_000), _key("after")))
+    return _page("resources", *QUERIES.resources(_limit(), _key("after")))
 
 
 @app.patch("/resources")
@@ -160,8 +159,7 @@ def freeze() -> Response[str]:
 @app.get("/transitions")
 def transitions() -> Response[str]:
     resource_id = _required_key("resource_id")
-    limit, before = _whole("limit", 1, 1_000) or 100, _whole("before", 1, 10**15)
-    return _page("transitions", *QUERIES.transitions(resource_id, limit, before))
+    return _page("transitions", *QUERIES.transitions(resource_id, _limit(default=100), _whole("before", 1, 10**15)))
 
 
 @app.get("/version")
@@ -190,7 +188,9 @@ def unknown(_: Exception) -> Response[str]:
 @logger.inject_lambda_context(log_event=False)
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
     """Answer one call of the API."""
-    return app.resolve(event, context)
+    # Not the event's path: behind a domain of the operator it begins with the base path of the mapping.
+    path = event["resource"].format(**event["pathParameters"] or {})
+    return app.resolve({**event, "path": path}, context)
 
 
 def _answer(status: int, body: dict[str, Any] | None = None) -> Response[str]:
@@ -243,6 +243,10 @@ def _whole(name: str, lowest: int, highest: int) -> int | None:
     if not re.fullmatch("[0-9]{1,16}", value) or not lowest <= int(value) <= highest:
         raise BadRequest(f"{name}: {value[:80]!r} is not a whole number from {lowest} to {highest}")
     return int(value)
+
+
+def _limit(default: int = PAGE_SIZE) -> int:
+    return _whole("limit", 1, PAGE_SIZE) or default
 
 
 def _checked(endpoint_id: str) -> str:

@@ -34,7 +34,7 @@ def wake_ups(stack: Stack) -> dict[str, Any]:
     endpoint_ids = [stack.registered(name) for name in TEN]
     for name, endpoint_id in zip(TEN, endpoint_ids, strict=True):
         stack.functions.invoke("endpoint_status", batch(stack.status_event(endpoint_id, "ACTIVATED", name)))
-        redeliver = {"path": f"/endpoints/{endpoint_id}/redeliver", "pathParameters": {"endpoint_id": endpoint_id}}
+        redeliver = {"pathParameters": {"id": endpoint_id}}
         assert stack.call("api_redeliver", None, **redeliver)[0] == 204
     stack.functions.receiver.requests.clear()
     return batch(*[json.dumps({"resource_id": name, "due_at": stack.due_at(name)}) for name in TEN])

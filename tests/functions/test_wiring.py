@@ -20,8 +20,10 @@ from tests.support.stack import PARAMETERS, VARIABLES, Stack, batch, environment
 
 FOR_AWS_ALONE = {
     "EventBusName",
+    "OrganizationId",
     "VpcSubnetIds",
     "VpcSecurityGroupIds",
+    "VpcIpv6",
     "AlarmTopicArn",
     "LogRetentionDays",
     "ApiAccessLog",
@@ -124,7 +126,7 @@ def after_a_command(stack: Stack, parameter: str, value: str) -> object:
     paris = stack.registered()
     stack.report(paris, "ACTIVATED")
     delivered_at, stack.clock.at = stack.clock.at, stack.due_at()
-    path = {"path": f"/endpoints/{paris}", "pathParameters": {"endpoint_id": paris}}
+    path = {"pathParameters": {"id": paris}}
     assert stack.call("api_change", {"priority": 7}, **path)[0] == 200
     return stack.due_at() - delivered_at
 
@@ -137,7 +139,7 @@ def after_three_losses(stack: Stack, parameter: str, value: str) -> object:
         stack.report(paris, status)
         stack.clock.at += 1_000
     stack.report(paris, "ACTIVATED")
-    path = {"path": f"/endpoints/{paris}", "pathParameters": {"endpoint_id": paris}}
+    path = {"pathParameters": {"id": paris}}
     assert stack.call("api_change", {"priority": 7}, **path)[0] == 200, "the API commits by the same rules"
     stack.report(london, "ACTIVATED")
     return [request.brief()[1] for request in stack.functions.receiver.requests if request.brief()[0] == london]
@@ -186,7 +188,7 @@ def report_without_identity(stack: Stack, parameter: str, value: str) -> object:
     endpoint_id = stack.registered()
     stack.deploy(**{parameter: value})
     stack.report(endpoint_id, "ACTIVATED")
-    path = {"path": f"/endpoints/{endpoint_id}", "pathParameters": {"endpoint_id": endpoint_id}}
+    path = {"path": f"/endpoints/{endpoint_id}", "pathParameters": {"id": endpoint_id}}
     return stack.call("api_show", None, **path)[1]["endpoint"]["status"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import textwrap
 import tomllib
@@ -16,6 +17,8 @@ _TABLE = tomllib.loads((HERE / "prices.toml").read_text())
 PRICES: dict[str, float] = _TABLE["prices"]
 ASSUMED: dict[str, float] = _TABLE["assumptions"]
 QUOTAS: dict[str, float] = _TABLE["quotas"]
+PUT_EVENTS: dict[str, float] = _TABLE["put_events"]
+WEBHOOKS: dict[str, list[str]] = _TABLE["webhooks"]
 
 HOURS = 730
 MINUTES = HOURS * 60
@@ -129,7 +132,7 @@ def fixed() -> Dollars:
             * PRICES["CloudWatch Logs, GB"],
             "CloudWatch": created("AWS::CloudWatch::Alarm") * PRICES["CloudWatch alarm-month"]
             + created("AWS::CloudWatch::Dashboard") * PRICES["CloudWatch dashboard-month"]
-            + ASSUMED["custom_metrics"] * PRICES["CloudWatch custom metric-month"],
+            + custom_metrics()[0] * PRICES["CloudWatch custom metric-month"],
         }
     )
 
@@ -137,6 +140,23 @@ def fixed() -> Dollars:
 def created(kind: str) -> int:
     """How many resources of a kind the template has."""
     return (HERE.parents[1] / "template.yaml").read_text().count(f"Type: {kind}\n")
+
+
+def custom_metrics() -> tuple[int, int]:
+    """How many metrics the code emits if every receiver answers 2xx, and how many at most.
+
+    CloudWatch counts each combination of dimensions as a metric. Only `Webhooks` has dimensions of its own.
+    """
+    shared = HERE.parents[1] / "layers/shared/link"
+    names = {name for path in shared.rglob("*.py") for name in re.findall(r'\bmetric\("(\w+)"', path.read_text())}
+    return len(names), len(names - {"Webhooks"}) + sum(map(len, WEBHOOKS.values()))
+
+
+def in_a_vpc() -> tuple[float, float, float]:
+    """Dollars in each Availability Zone: a NAT gateway's month; its share of a million webhooks; endpoints instead."""
+    nat = HOURS * (PRICES["NAT gateway, hour"] + PRICES["public IPv4 address, hour"])
+    endpoints = HOURS * 2 * PRICES["interface endpoint, hour"]
+    return nat, _million("NAT gateway, GB", MILLION * ASSUMED["webhook_wire_bytes"] / 1e3), endpoints
 
 
 def etcd() -> float:
@@ -302,6 +322,20 @@ def document() -> str:
         "Three such machines cannot serve a million resources either. With nothing registered it costs "
         f"${fixed().total():.2f}, most of it for the alarms, the metrics, the dashboard and the key."
     )
+    usual, most = custom_metrics()
+    dearest = most * PRICES["CloudWatch custom metric-month"]
+    say(
+        f"The code emits {usual} metrics if every receiver answers 2xx, and at most {most}, because each combination "
+        f"of result and reason of a webhook is one: at most ${dearest:.2f} a month. CloudWatch bills a metric only for "
+        "the hours in which it is emitted."
+    )
+    nat, of_webhooks, endpoints_instead = in_a_vpc()
+    say(
+        f"The tables are without a VPC. With `VpcSubnetIds`, a NAT gateway and its address cost ${nat:.2f} a month in "
+        f"each Availability Zone, and ${of_webhooks:.2f} for a million webhooks. What the functions send to AWS passes "
+        "the NAT gateway, too, unless there are endpoints: the one for DynamoDB is free, those for SQS and KMS cost "
+        f"${endpoints_instead:.2f} a month in each Availability Zone. Without public receivers, endpoints are enough."
+    )
 
     say("### Where the money goes")
     names = [name for name, _ in month(1_000, Setting(heartbeats=True)).most_common()]
@@ -344,11 +378,16 @@ def document() -> str:
     for what, unit, needed, allowed, moves in sorted(limits(), key=lambda one: one[3] / one[2]):
         enough = "any" if allowed == float("inf") else f"{allowed / needed * MILLION:,.0f}"
         row(what, unit, f"{needed:,.0f}", "" if allowed == float("inf") else f"{allowed:,.0f}", enough, moves)
-    events = QUOTAS["EventBridge events a second, account"]
     new = QUOTAS["DynamoDB write units a second, new on-demand table"]
     say(
-        f"With heartbeats every 20 s, EventBridge is the first limit: {events:,.0f} events a second are enough for "
-        f"{events / (6 / 60):,.0f} resources. A new on-demand table accepts {new:,.0f} write units a second at first, "
+        "With heartbeats every 20 s, EventBridge is the first limit. The quota of PutEvents is different in each "
+        "Region. A host that sends each event by itself needs a request for each."
+    )
+    table("Region", "PutEvents/s", "enough for resources with heartbeats")
+    for region, allowed in PUT_EVENTS.items():
+        row(region, f"{allowed:,.0f}", f"{allowed / (6 / 60):,.0f}")
+    say(
+        f"A new on-demand table accepts {new:,.0f} write units a second at first, "
         "and later twice its previous peak: increase the load step by step, or set its warm throughput. When a "
         "partition of the index is full, the writes of its shard become slower. Deliveries are then late, but nothing "
         "is lost. Elections use the same writes, so they are late, too."

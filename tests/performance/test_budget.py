@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from link.election.result import Result, ResultKind
 from tests.performance import cost, ours, stub
 
 HERE = Path(__file__).parent
@@ -97,3 +99,32 @@ def test_a_storm_above_the_write_units_is_throttled_and_still_ends() -> None:
     # The table accepts 100 commits of 10 units each per second.
     assert became.throttled > 0
     assert became.seconds >= 2_000 / 100
+
+
+def emitted_results() -> Iterator[tuple[str, str]]:
+    """Every kind of result with a reason that stands in the code as a text or as the beginning of one."""
+    for path in (HERE.parents[1] / "layers/shared/link").rglob("*.py"):
+        for call in ast.walk(ast.parse(path.read_text())):
+            match call:
+                case ast.Call(args=[ast.Attribute(value=ast.Name(id="ResultKind"), attr=kind), reason, *_]):
+                    for text in ast.walk(reason):
+                        if isinstance(text, ast.Constant) and isinstance(text.value, str):
+                            yield ResultKind[kind].value, text.value
+
+
+def test_the_metrics_that_are_priced_are_those_that_the_code_emits() -> None:
+    found = {
+        (kind, Result(ResultKind(kind), f"{reason}5", 500).category if reason == "status_" else reason.rstrip("_"))
+        for kind, reason in emitted_results()
+    }
+    priced = {(kind, reason) for kind, reasons in cost.WEBHOOKS.items() for reason in reasons}
+    assert len(found) > 12
+    assert found <= priced
+    assert {kind for kind, _ in priced} == {str(kind) for kind in ResultKind}
+    usual, most = cost.custom_metrics()
+    assert (usual, most) == (9, 8 + len(priced))
+
+
+def test_a_nat_gateway_costs_what_a_calculation_by_hand_says() -> None:
+    """A gateway of $0.045 and an address of $0.005 an hour; 6 GB a million webhooks; two endpoints of $0.01 an hour."""
+    assert cost.in_a_vpc() == pytest.approx((730 * 0.05, 6 * 0.045, 730 * 0.02))

@@ -109,7 +109,8 @@ class Store:
         rows = [item for item in items if item["resource_id"] == values[":r"]]
         return {"Items": sorted(rows, key=lambda item: int(item["version"]["N"]))}
 
-    def scan(self, TableName: str, Select: str = "") -> Item:
+    def scan(self, TableName: str, Select: str = "", Limit: int | None = None) -> Item:
+        # No history has more items than a page.
         items = list(self.tables[TableName].values())
         return {"Count": len(items)} if Select == "COUNT" else {"Count": len(items), "Items": items}
 

@@ -20,13 +20,14 @@ from tests.support.functions import Deployment, event
 from tests.support.ids import LONDON, PARIS, RESOURCE
 
 STRANGER = "vip-99999999-9999-4999-8999-999999999999"
+DEEP = "[" * 900 + "]" * 900
+"""Python reads so many lists in each other, but may fail to write them as text."""
 
 
 def call(deployment: Deployment, name: str, **changes: Any) -> tuple[int, Any]:
     """Make the API call in events/api_<name>.json with the changes; return its status and its JSON body or ''."""
     request = event(f"api_{name}")
     if "id" in changes:
-        request["path"] = request["path"].replace(PARIS, changes["id"])
         request["pathParameters"] = {"id": changes["id"]}
     if "body" in changes:
         body = changes["body"]
@@ -275,7 +276,9 @@ def test_a_request_id_that_a_caller_chose_suppresses_no_failover(deployment: Dep
     [
         pytest.param(LONDON, None, 409, "this node is not master of this endpoint", id="a standby"),
         pytest.param(PARIS, {"to": STRANGER}, 409, "not another endpoint of this resource", id="to a stranger"),
-        pytest.param(PARIS, {"to": 7}, 422, "is not an endpoint's id", id="to a number"),
+        pytest.param(PARIS, {"to": 7}, 422, "a number is not an endpoint's id", id="to a number"),
+        pytest.param(PARIS, f'{{"to": {DEEP}}}', 422, "a list is not an endpoint's id", id="to a list that is deep"),
+        pytest.param(PARIS, '{"to": ' + "[" * 99_999, 400, "not JSON", id="to what Python cannot read"),
         pytest.param(PARIS, "{", 400, "not JSON", id="not JSON"),
         pytest.param(PARIS, [], 422, "JSON object", id="a list"),
     ],
@@ -353,9 +356,21 @@ def test_version(deployment: Deployment) -> None:
 
 def test_an_unknown_route(deployment: Deployment) -> None:
     request = event("api_version")
-    request["path"] = request["resource"] = "/nothing"
+    request["resource"] = "/nothing"
     answer = deployment.invoke("endpoints_api", request)
     assert (answer["statusCode"], json.loads(answer["body"])) == (404, {"error": "404 page not found"})
+
+
+@pytest.mark.parametrize("base_path", ["", "/lights", "/endpoints", "/v3/resources"])
+@pytest.mark.parametrize("name", ["list", "show", "hosts"])
+def test_a_domain_of_the_operator_may_have_a_base_path(deployment: Deployment, name: str, base_path: str) -> None:
+    deployment.register(PARIS)
+    request = event(f"api_{name}")
+    # As API Gateway sends it: both paths begin with the base path of the mapping, the stage is in neither.
+    request["path"] = request["requestContext"]["path"] = base_path + request["path"]
+    request["requestContext"] |= {"domainName": "api.example.com", "domainPrefix": "api"}
+    answer = deployment.invoke("endpoints_api", request)
+    assert answer["statusCode"] == 200, answer
 
 
 # Views that LinK does not have

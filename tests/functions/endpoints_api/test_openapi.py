@@ -53,7 +53,8 @@ def gateway(deployment: Deployment) -> Callable[..., Iterable[bytes]]:
         token = environ.get("HTTP_IDEMPOTENCY_KEY")
         request = event("api_show") | {
             "httpMethod": environ["REQUEST_METHOD"],
-            "path": path,
+            "resource": path.replace("{", "{{").replace("}", "}}"),
+            "pathParameters": None,
             "headers": {} if token is None else {"Idempotency-Key": token},
             "queryStringParameters": dict(parse_qsl(environ["QUERY_STRING"], keep_blank_values=True)) or None,
             "body": body or None,

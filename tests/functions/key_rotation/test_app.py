@@ -9,9 +9,11 @@ from botocore.exceptions import ClientError
 
 from link.key_rotation import Unfinished
 from link.settings import SettingsError
+from link.store import aws
 from link.store.vault import Vault
 from tests.support.functions import Context, Deployment, event
 from tests.support.ids import LONDON, PARIS
+from tests.support.transformed import deployed
 
 
 def test_a_rotation_renews_every_ciphertext(deployment: Deployment) -> None:
@@ -23,6 +25,29 @@ def test_a_rotation_renews_every_ciphertext(deployment: Deployment) -> None:
         assert after["ciphertext"] != before[i]["ciphertext"]
         assert int(after["encrypted_at"]["N"]) >= int(before[i]["encrypted_at"]["N"])
         assert {**after, "ciphertext": 0, "encrypted_at": 0} == {**before[i], "ciphertext": 0, "encrypted_at": 0}
+
+
+def test_a_rotation_names_exactly_the_attributes_that_its_role_may_write(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deployment.register(PARIS)
+    stored = deployment.registration(PARIS)
+    # A secret that no longer signs: the rotation removes it.
+    over = {"previous_ciphertext": stored["ciphertext"], "previous_until": {"N": "1"}}
+    deployment.dynamodb.put_item(TableName="endpoints", Item=stored | over)
+    dynamodb, writes = aws.client("dynamodb"), list[dict[str, Any]]()
+    write = dynamodb.update_item
+    monkeypatch.setattr(dynamodb, "update_item", lambda **call: (writes.append(call), write(**call))[1])
+    assert deployment.invoke("key_rotation", {}) == {"endpoints": 1}
+    named = {name for call in writes for name in (*call["Key"], *call["ExpressionAttributeNames"].values())}
+    role = deployed()["KeyRotationRole"]["Properties"]
+    [statement] = [
+        statement
+        for policy in role["Policies"]
+        for statement in policy["PolicyDocument"]["Statement"]
+        if statement["Action"] == "dynamodb:UpdateItem"
+    ]
+    assert set(statement["Condition"]["ForAllValues:StringEquals"]["dynamodb:Attributes"]) == named
 
 
 def test_webhooks_are_signed_after_a_rotation_as_before(deployment: Deployment) -> None:

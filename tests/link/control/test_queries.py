@@ -18,7 +18,7 @@ def test_queries_neither_write_nor_decrypt_nor_send(world: World) -> None:
     queries = world.control.queries
     world.calls.clear()
     queries.show(paris), queries.hosts(paris), queries.preview(paris), queries.outlook(paris)
-    queries.endpoints(), queries.page(10, None), queries.resource(RESOURCE), queries.resources(None, None)
+    queries.endpoints(), queries.resource(RESOURCE), queries.resources()
     queries.transitions(RESOURCE, 10, None), queries.key_rotation(0)
     assert set(world.calls) == {"get_item", "batch_get_item", "scan", "query"}
 
@@ -63,7 +63,7 @@ def test_an_endpoint_that_is_being_deleted_is_not_shown(world: World) -> None:
     for query in (world.control.queries.show, world.control.queries.hosts, world.control.queries.preview):
         with pytest.raises(NotFound, match=r"^Endpoint not found$"):
             query(paris)
-    assert world.control.queries.endpoints() == []
+    assert world.control.queries.endpoints() == ([], None)
 
 
 def test_a_preview_without_a_next_attempt_says_why(world: World) -> None:

@@ -269,7 +269,7 @@ def test_a_resource_has_endpoints_of_one_plugin(deployed: Deployed) -> None:
 def test_it_is_listed_and_a_key_rotation_leaves_it_alone(on_moto: Deployed) -> None:
     paris, berlin = on_moto.log("paris"), on_moto.webhook()
     before = stored(on_moto)
-    listed = on_moto.control.queries.endpoints()
+    listed, _ = on_moto.control.queries.endpoints()
     assert [(one["id"], one["plugin"]) for one in listed] == [(paris, "log"), (berlin, "webhook")]
     on_moto.clock.at += 1_000
     assert on_moto.control.queries.key_rotation(NOW)["endpoints"] == 1

@@ -473,11 +473,15 @@ def test_the_audit_is_read_newest_first_and_from_a_version_on(locks: Locks) -> N
     for epoch in (1, 2, 3):
         resource = put(locks, replace(resource, epoch=epoch, holder="paris" if epoch % 2 else None))
     put(locks, replace(resource, resource_id="another"))
-    versions = [int(row["version"]["N"]) for row in locks.transitions("ip", 10, None)]
-    assert versions == [4, 3, 2]
-    assert [int(row["version"]["N"]) for row in locks.transitions("ip", 10, 4)] == [3, 2]
-    assert [int(row["version"]["N"]) for row in locks.transitions("ip", 1, 4)] == [3]
-    assert locks.transitions("another resource", 10, None) == []
+
+    def versions(limit: int, before: int | None) -> tuple[list[int], int | None]:
+        found, more = locks.transitions("ip", limit, before)
+        return [int(row["version"]["N"]) for row in found], more
+
+    assert versions(10, None) == ([4, 3, 2], None)
+    assert versions(10, 4) == ([3, 2], None)
+    assert versions(1, 4) == ([3], 3)
+    assert locks.transitions("another resource", 10, None) == ([], None)
 
 
 @pytest.mark.parametrize(("before", "after"), [(False, True), (True, False)])
@@ -486,7 +490,7 @@ def test_freezing_and_unfreezing_are_in_the_audit(locks: Locks, dynamodb: Record
     locks.commit(Resource("ip"), replace(old, version=1), CAUSE)
     locks.commit(old, replace(old, version=2, frozen=after), Cause("freeze", "request"))
     assert locks.read("ip").frozen is after
-    (row,) = [item for item in locks.transitions("ip", 10, None) if item["version"] == {"N": "2"}]
+    (row,) = [item for item in locks.transitions("ip", 10, None)[0] if item["version"] == {"N": "2"}]
     assert (row["changes"], row["cause"]["M"]["kind"]) == ({"L": []}, {"S": "freeze"})
 
 

@@ -1,8 +1,8 @@
 """Queries: what operators look at. They neither write nor decrypt.
 
-AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem. List of endpoints: 1 Scan per MiB and 1
-BatchGetItem per 100 resources. One resource: 1 GetItem. List of resources: 1 Scan per MiB. Transitions: 1 Query.
-Progress of a key rotation: 1 Scan per MiB.
+AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem. Page of endpoints: 1 Scan and 1 BatchGetItem
+per 100 resources. One resource: 1 GetItem. Page of resources: 1 Scan. Page of transitions: 1 Query. Progress of a key
+rotation: 1 Scan per MiB.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from link.store.endpoints import Registrations
 from link.store.locks import Locks
 
 PAGE_SIZE = 1_000
+"""The largest page. DynamoDB ends a page after 1 MB of items, too, so that its JSON is smaller than Lambda's 6 MB."""
 
 
 class Queries:
@@ -34,14 +35,13 @@ class Queries:
         self._plugins = plugins
         self._clock = clock
 
-    def endpoints(self) -> list[dict[str, Any]]:
-        """Every endpoint that is not being deleted, oldest first."""
-        return self._views(sorted(self._registrations.scan(), key=lambda one: (one.created_at, one.endpoint_id)))
+    def endpoints(self, limit: int = PAGE_SIZE, after: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
+        """Up to `limit` endpoints that are not being deleted, oldest first, and the id to continue after.
 
-    def page(self, limit: int, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Up to `limit` endpoints in no order, without those being deleted, and the id to continue after."""
+        The pages themselves are in no order.
+        """
         found, more = self._registrations.page(limit, after)
-        return self._views(found), more
+        return self._views(sorted(found, key=lambda one: (one.created_at, one.endpoint_id))), more
 
     def _views(self, found: list[Registration]) -> list[dict[str, Any]]:
         resources = self._locks.read_all({one.resource_id for one in found})
@@ -84,19 +84,15 @@ class Queries:
             raise NotFound("Resource not found")
         return views.resource(resource, self._clock.now())
 
-    def resources(self, limit: int | None, after: str | None) -> tuple[list[dict[str, Any]], str | None]:
-        """Summaries of up to `limit` resources (None: of all) in no order, and the id to continue after."""
-        found: list[Resource] = []
-        while True:
-            page, after = self._locks.page(limit or PAGE_SIZE, after)
-            found += (resource for resource in page if resource.endpoints)
-            if limit or after is None:
-                return [views.summary(resource) for resource in found], after
+    def resources(self, limit: int = PAGE_SIZE, after: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
+        """Summaries of up to `limit` resources in no order, and the id to continue after."""
+        found, more = self._locks.page(limit, after)
+        return [views.summary(resource) for resource in found if resource.endpoints], more
 
     def transitions(self, resource_id: str, limit: int, before: int | None) -> tuple[list[dict[str, Any]], int | None]:
         """The audit of a resource, newest first, and the version to continue before."""
-        found = [views.transition(item) for item in self._locks.transitions(resource_id, limit, before)]
-        return found, found[-1]["version"] if len(found) == limit else None
+        found, more = self._locks.transitions(resource_id, limit, before)
+        return [views.transition(item) for item in found], more
 
     def key_rotation(self, since: int) -> dict[str, int | None]:
         """The progress of a key rotation: how many endpoints were encrypted at `since` (Unix ms) or later."""

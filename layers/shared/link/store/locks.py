@@ -108,8 +108,10 @@ class Locks:
         last = answer.get("LastEvaluatedKey")
         return [from_item(item) for item in answer["Items"]], last["resource_id"]["S"] if last else None
 
-    def transitions(self, resource_id: str, limit: int, before: int | None) -> list[Item]:
-        """Items of the audit as stored, newest first, with versions lower than `before`. 1 Query."""
+    def transitions(self, resource_id: str, limit: int, before: int | None) -> tuple[list[Item], int | None]:
+        """Items of the audit as stored, newest first, with versions lower than `before`, and the version to continue
+        before; None at the end. 1 Query.
+        """
         condition, values = "resource_id = :r", {":r": {"S": resource_id}}
         if before is not None:
             condition, values = f"{condition} AND version < :before", {**values, ":before": {"N": str(before)}}
@@ -120,7 +122,8 @@ class Locks:
             ScanIndexForward=False,
             Limit=limit,
         )
-        return answer["Items"]
+        last = answer.get("LastEvaluatedKey")
+        return answer["Items"], int(last["version"]["N"]) if last else None
 
     def update(
         self,
