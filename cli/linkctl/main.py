@@ -14,7 +14,7 @@ import boto3
 import typer
 
 from linkctl.api import Deployment
-from linkctl.commands import endpoints, resources, top_level
+from linkctl.commands import agent, endpoints, resources, top_level
 from linkctl.errors import Failed, Unreachable
 from linkctl.invocation import Invocation, Output
 
@@ -22,6 +22,7 @@ app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, pretty_exceptions
 app.add_typer(top_level.app)
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(resources.app, name="resources")
+app.add_typer(agent.app, name="agent")
 
 
 @app.callback()
