@@ -40,9 +40,13 @@ def api(deployment: Deployment) -> Iterator[str]:
         def handle_one(self) -> None:
             parts = urlsplit(self.path)
             body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+            path = parts.path.removeprefix("/v3")
+            endpoint_id = re.match(r"/endpoints/([^/]+)", path)
             request = event("api_show") | {
                 "httpMethod": self.command,
-                "path": parts.path.removeprefix("/v3"),
+                "path": path,
+                "resource": path.replace(endpoint_id[1], "{id}") if endpoint_id else path,
+                "pathParameters": {"id": endpoint_id[1]} if endpoint_id else None,
                 "headers": dict(self.headers.items()),
                 "queryStringParameters": dict(parse_qsl(parts.query)) or None,
                 "body": body or None,
