@@ -38,6 +38,7 @@ class Host:
     status: str = "BOOTING"
     last: tuple[int, int] = (0, -1)
     wants: bool = False
+    drained: bool = False
     ends: float = NEVER
     told: int = 0
 
@@ -50,7 +51,7 @@ class Model:
     frozen: bool = False
 
     def pass_time(self, now: float) -> None:
-        if self.holder and not self.frozen and not self.hosts[self.holder].wants:
+        if self.holder and not self.frozen and (not (h := self.hosts[self.holder]).wants or h.drained):
             self.leave()
         while over := [n for n, h in self.hosts.items() if h.wants and h.ends <= now and self.counts(n)]:
             first = min(over, key=lambda n: self.hosts[n].ends)
@@ -68,7 +69,7 @@ class Model:
         h.status, h.told, self.holder = "FAILING" if h.last[1] == 2 else "STANDBY", h.told + 1, None
 
     def ready(self, now: float) -> list[str]:
-        found = [n for n, h in self.hosts.items() if h.wants and h.ends > now]
+        found = [n for n, h in self.hosts.items() if h.wants and not h.drained and h.ends > now]
         return sorted(found, key=lambda n: (-self.hosts[n].priority, self.hosts[n].joined))
 
     def elect(self, now: float, among: list[str] | None = None) -> None:
@@ -92,7 +93,7 @@ class Model:
         if h.wants and h.ends <= now and self.holder != name:
             h.status = "FAILING"
         if h.wants and self.holder != name and h.ends > now:
-            h.told += h.status in ("BOOTING", "FAILING")
+            h.told += h.status == "BOOTING" or (h.status == "FAILING" and not h.drained)
             h.status = "STANDBY"
 
     def change(self, name: str, priority: int, lease_ms: int | None, now: float) -> None:
@@ -235,6 +236,28 @@ class Machine(RuleBasedStateMachine):
         else:
             with pytest.raises(NotFound):
                 self.world.control.commands.change(self.ids[name], body, "change")
+        self.world.settle(0)
+
+    @rule(name=st.sampled_from(NAMES), drained=st.booleans(), force=st.booleans())
+    def drain(self, name: str, drained: bool, force: bool) -> None:
+        now, model = self.world.clock.now(), self.model
+        model.pass_time(now)
+        call = lambda: self.world.control.commands.change(  # noqa: E731
+            self.ids[name], {"drained": drained}, "drain", force=force
+        )
+        if name not in model.hosts:
+            with pytest.raises(NotFound):
+                call()
+        elif drained and not model.hosts[name].drained and model.frozen and model.holder == name:
+            with pytest.raises(Conflict, match="frozen"):
+                call()
+        elif drained and not model.hosts[name].drained and model.ready(now) == [name] and not force:
+            with pytest.raises(Conflict, match="last ready endpoint"):
+                call()
+        else:
+            call()
+            model.hosts[name].drained = drained
+            model.pass_time(now)
         self.world.settle(0)
 
     @rule(name=st.sampled_from(NAMES))
