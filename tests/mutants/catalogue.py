@@ -635,7 +635,7 @@ RULES = (
         "it counts from the report's arrival",
         History(9, promise=6),
         (Function(rules.lease_start, lease_starts_on_arrival),),
-        protocol="`ACTIVATED` with a lease sets",
+        protocol="`ACTIVATED` of a host with a lease sets",
     ),
     Mutant(
         "verdict: a word each",
