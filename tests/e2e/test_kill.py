@@ -26,7 +26,7 @@ def test_a_process_killed_in_the_middle_of_a_delivery_loses_nothing(site: Site) 
     victims = []
     for one, endpoint_id, moment in zip(sites, ids, MOMENTS, strict=True):
         detail = {"endpoint_id": endpoint_id, "status": "ACTIVATED", "resource_id": one.resource_id}
-        event = {"id": moment, "detail": {**detail, "reported_at": time.time_ns() // 1_000_000}}
+        event = {"id": moment, "source": "link", "detail": {**detail, "reported_at": time.time_ns() // 1_000_000}}
         order = {
             "endpoint_url": site.cloud.endpoint_url,
             "environment": environment,

@@ -155,6 +155,6 @@ def test_a_new_stack_takes_over_the_tables_and_the_key_of_a_deleted_one(
     assert cloud.outputs["SecretsKeyArn"] == key
     # The API of the new stack has another id, so the operator needs another permission.
     api = f"arn:aws:execute-api:{REGION}:000000000000:{cloud.outputs['ApiId']}/*"
-    cloud.create_user("next-operator", "execute-api:Invoke", api)
+    cloud.create_user("next-operator", statement={"Action": "execute-api:Invoke", "Resource": api})
     fail_over(site, kit, paris, london, user="next-operator")
     assert (kit.slot("floating-ip").highest_epoch, kit.refused) == (4, 0)
