@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import itertools
 import json
 import os
 import queue
@@ -153,6 +154,10 @@ class Pool:
                 self.told[what.name] += 1
 
 
+GOLDEN = 0.6180339887498949
+"""Its multiples, modulo 1, leave no gap: of 300 calls in a row each fault of 1 % meets at least one."""
+
+
 @dataclass
 class Faults:
     """How often what happens to a call that goes through the proxy."""
@@ -170,6 +175,7 @@ def proxy(endpoint_url: str, faults: Faults, injected: Counter[str]) -> Iterator
     """A proxy on loopback in front of AWS that is not always well; yields its url."""
     target = urlsplit(endpoint_url)
     connections: queue.SimpleQueue[http.client.HTTPConnection] = queue.SimpleQueue()
+    start, calls = random.random(), itertools.count()
 
     class Handler(http.server.BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -178,7 +184,7 @@ def proxy(endpoint_url: str, faults: Faults, injected: Counter[str]) -> Iterator
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             operation = self.headers.get("X-Amz-Target", "").rpartition(".")[2]
-            dice = random.random()
+            dice = (start + next(calls) * GOLDEN) % 1
             if (dice := dice - faults.timeout) < 0:
                 injected["timeout"] += 1
                 time.sleep(3)  # Longer than a client waits.
