@@ -84,17 +84,7 @@ class Tables:
         stored = self.registrations.get(endpoint_id)
         if stored is None and self.old_registrations:
             stored = self.old_registrations.get(endpoint_id)
-        if stored is None:
-            return None
-        return Endpoint(
-            joined=stored.created_at,
-            revision=stored.revision,
-            host=stored.host,
-            priority=stored.priority,
-            lease_seconds=stored.lease_seconds,
-            observers=stored.observers,
-            ready_when=stored.ready_when,
-        )
+        return None if stored is None else stored.new_entry()
 
 
 def restore(tables: Tables, *, write: bool) -> Iterator[str]:

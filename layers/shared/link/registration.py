@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from link.election.state import Observer, ReadyWhen
+from link.election.state import Endpoint, Observer, ReadyWhen
 from link.fields import (
     MAX_SHOWN,
     Problems,
@@ -61,6 +61,18 @@ class Registration:
     healthcheck_interval: int = 0
     created_at: int = 0
     """Unix milliseconds."""
+
+    def new_entry(self) -> Endpoint:
+        """The entry of its endpoint before the first report."""
+        return Endpoint(
+            joined=self.created_at,
+            revision=self.revision,
+            host=self.host,
+            priority=self.priority,
+            lease_seconds=self.lease_seconds,
+            observers=self.observers,
+            ready_when=self.ready_when,
+        )
 
 
 def read_body(value: object, problems: Problems, *, change: bool = False) -> dict[str, Any]:

@@ -101,15 +101,7 @@ class Commands:
             created_at=now,
             **fields,
         )
-        entry = Endpoint(
-            joined=now,
-            host=registration.host,
-            priority=registration.priority,
-            lease_seconds=registration.lease_seconds,
-            observers=registration.observers,
-            ready_when=registration.ready_when,
-            drained_at=now if drained else 0,
-        )
+        entry = replace(registration.new_entry(), drained_at=now if drained else 0)
 
         def register(resource: Resource, now: int) -> Resource:
             # It exists if the answer to our own write was lost, or if a repetition of this call was faster.
