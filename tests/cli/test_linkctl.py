@@ -222,7 +222,7 @@ def test_the_last_ready_endpoint_is_drained_with_force_only(deployment: Deployme
     deployment.register(PARIS)
     report(deployment, "status_winner")
     status, _, err = linkctl("endpoints", "drain", PARIS, stdin="y\n")
-    assert status == 1 and "last ready endpoint" in err
+    assert status == 1 and "no other endpoint of this resource is ready" in err
     status, _, err = linkctl("endpoints", "drain", PARIS, "--force", stdin="y\n")
     assert status == 0 and "active would be none" in err
     assert deployment.statuses() == {PARIS: "STANDBY"}

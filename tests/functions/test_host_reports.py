@@ -135,6 +135,32 @@ def test_what_there_is_no_time_for_is_put_back_in_tens(stack: Stack) -> None:
     assert [body["detail"]["reports"] for body in bodies] == [[one] for one in found]
 
 
+def test_what_is_put_back_has_only_what_its_report_needs(stack: Stack) -> None:
+    """An unknown field of 100 KB beside 250 reports would be 25 MB."""
+    found = [{"endpoint_id": f"vip-{number}", "status": "ACTIVATED"} for number in range(250)]
+    sent = json.loads(host_report(stack, found, resources=["arn:aws:ec2:::instance/i-1"] * 1_000))
+    sent["detail"]["labels"] = "x" * 100_000
+    put: list[dict[str, Any]] = []
+    stack.functions.monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 11_999)
+    stack.functions.monkeypatch.setattr(client("sqs"), "send_message_batch", lambda **call: put.append(call) or {})
+    stack.functions.invoke("endpoint_status", batch(json.dumps(sent)))
+    bodies = [json.loads(entry["MessageBody"]) for call in put for entry in call["Entries"]]
+    assert [body["detail"]["reports"] for body in bodies] == [[one] for one in found]
+    assert {name for body in bodies for name in body["detail"]} == {"host", "at", "reports"}
+    assert sum(len(entry["MessageBody"]) for call in put for entry in call["Entries"]) < 150_000
+
+
+def test_no_batch_that_is_put_back_is_larger_than_sqs_accepts(stack: Stack) -> None:
+    """Ten reports of 30 KB are more than 256 KB."""
+    found = [{"endpoint_id": f"vip-{number}", "status": "ACTIVATED", "labels": "x" * 30_000} for number in range(10)]
+    put: list[dict[str, Any]] = []
+    stack.functions.monkeypatch.setattr(Context, "get_remaining_time_in_millis", lambda _: 11_999)
+    stack.functions.monkeypatch.setattr(client("sqs"), "send_message_batch", lambda **call: put.append(call) or {})
+    stack.functions.invoke("endpoint_status", batch(host_report(stack, found)))
+    assert [len(call["Entries"]) for call in put] == [8, 2]
+    assert all(sum(len(entry["MessageBody"]) for entry in call["Entries"]) <= 262_144 for call in put)
+
+
 def test_a_host_report_that_cannot_be_read_is_rejected_once(stack: Stack) -> None:
     given = host_report(stack, reports(stack), source="link.host.london")
     assert stack.functions.invoke("endpoint_status", batch(given)) == {"batchItemFailures": []}

@@ -51,8 +51,8 @@ class History:
 
     number: int
     promise: int
-    observed: bool = False
-    """Whether it is one with several observers for each endpoint."""
+    family: str = ""
+    """One of `FAMILIES` in tests/simulation/__main__.py; empty: histories with a single observer and no restore."""
 
 
 @dataclass(frozen=True)
@@ -156,6 +156,22 @@ def drain_as_a_report(
     return _report(resource, endpoint_id, Status.STANDBY, now, now)
 
 
+def verdict_undecided_and_drained(self: Endpoint, now: int) -> Status | None:
+    """A drain counts only for those whose observers have decided."""
+    return _verdict(self, now) if _verdict(replace(self, drained_at=0), now) else None
+
+
+_drain = rules.drain
+
+
+def drain_of_a_ready_one(
+    resource: Resource, endpoint_id: str, now: int, *, force: bool = False, **more: Any
+) -> Resource:
+    """Only a ready endpoint can be the last one."""
+    ready = resource.endpoints[endpoint_id].ready(now)
+    return _drain(resource, endpoint_id, now, force=force or not ready, **more)
+
+
 def report_of_any_host(*arguments: Any, host: str | None = None, **more: Any) -> Resource:
     """The host in the source is not compared with the endpoint's."""
     return _report(*arguments, **more)
@@ -198,6 +214,27 @@ def change_and_keep_words(resource: Resource, endpoint_id: str, now: int, **opti
     before, after = resource.endpoints[endpoint_id], _change(resource, endpoint_id, now, **options)
     e = after.endpoints[endpoint_id]
     return after.having(endpoint_id, replace(e, words={**before.words, **e.words}))
+
+
+_restore = rules.restore
+
+
+def restore_with_old_drains(current: Resource, backup: Resource, now: int, **more: Any) -> Resource:
+    """What operators drained is that of the backup."""
+    endpoints = {
+        i: replace(e, drained_at=backup.endpoints[i].drained_at if i in backup.endpoints else 0)
+        for i, e in current.endpoints.items()
+    }
+    return _restore(replace(current, endpoints=endpoints), backup, now, **more)
+
+
+def restore_and_follow_nobody(*arguments: Any, **more: Any) -> Resource:
+    """The holder of the backup keeps the lock, whatever its observers say."""
+    original, rules._follow = rules._follow, lambda resource, endpoint_id, now: resource
+    try:
+        return _restore(*arguments, **more)
+    finally:
+        rules._follow = original
 
 
 def change_every_lease(
@@ -641,7 +678,7 @@ RULES = (
         "verdict: a word each",
         "each observer has a word of its own",
         "the last one to report decides",
-        History(1, promise=7, observed=True),
+        History(1, promise=7, family="observers"),
         (Attribute(Endpoint, "verdict", verdict_of_the_last),),
         protocol="Each observer has a word of its own",
     ),
@@ -649,7 +686,7 @@ RULES = (
         "verdict: undecided",
         "with `all`, an endpoint is undecided until each observer has reported",
         "whoever has not reported is left out",
-        History(1, promise=6, observed=True),
+        History(1, promise=6, family="observers"),
         (Attribute(Endpoint, "verdict", verdict_of_those_who_reported),),
         protocol="an endpoint whose observers have not all reported is",
     ),
@@ -657,7 +694,7 @@ RULES = (
         "verdict: STANDBY and FAILING",
         "STANDBY and FAILING count before the other observers have reported",
         "nothing counts before all have reported",
-        History(5, promise=6, observed=True),
+        History(5, promise=6, family="observers"),
         (Attribute(Endpoint, "verdict", verdict_when_all_have_reported),),
         protocol="`STANDBY` and `FAILING` count without the others",
     ),
@@ -665,7 +702,7 @@ RULES = (
         "verdict: any",
         "with `any`, an observer that has not reported does not count",
         "the endpoint is undecided until it has reported",
-        History(12, promise=7, observed=True),
+        History(12, promise=7, family="observers"),
         (Attribute(Endpoint, "verdict", verdict_waits_for_any),),
         protocol="Whoever has not reported does not count",
     ),
@@ -673,9 +710,41 @@ RULES = (
         "verdict: drained",
         "a drain is a veto above all words",
         "a drain is a report of the host",
-        History(1, promise=6, observed=True),
+        History(1, promise=6, family="observers"),
         (Function(rules.drain, drain_as_a_report),),
-        protocol="If it is `ACTIVATED` and the endpoint is drained",
+        protocol="If the endpoint is drained, `STANDBY` in place of `ACTIVATED`",
+    ),
+    Mutant(
+        "verdict: undecided and drained",
+        "a drain counts for an undecided endpoint, too",
+        "it does not",
+        History(119, promise=6, family="observers"),
+        (Attribute(Endpoint, "verdict", verdict_undecided_and_drained),),
+        protocol="in place of undecided [undecided as before",
+    ),
+    Mutant(
+        "drain: the last",
+        "without `force`, an undecided holder is not drained while no other endpoint is ready",
+        "a ready endpoint is not",
+        History(43, promise=7, family="observers"),
+        (Function(rules.drain, drain_of_a_ready_one),),
+        protocol="Without `force` it is also refused for a ready endpoint",
+    ),
+    Mutant(
+        "restore: drains",
+        "what is drained is that of the item in force",
+        "that of the backup",
+        History(6, promise=6, family="restores"),
+        (Function(rules.restore, restore_with_old_drains),),
+        protocol="`drained_at` comes from the item in force",
+    ),
+    Mutant(
+        "restore: follow",
+        "every endpoint follows its observers and its drain",
+        "nobody follows",
+        History(6, promise=6, family="restores"),
+        (Function(rules.restore, restore_and_follow_nobody),),
+        protocol="Then every endpoint follows",
     ),
     Mutant(
         "report: host of the source",
@@ -689,7 +758,7 @@ RULES = (
         "elect: a lease that counts",
         "with `any`, a lease that ended takes the lock only if no other observer says ACTIVATED",
         "every lease that ended takes the lock",
-        History(2, promise=7, observed=True),
+        History(2, promise=7, family="observers"),
         (Attribute(Endpoint, "verdict", verdict_ends_with_the_lease),),
         protocol="With `any`, the words of the others can be enough",
     ),
@@ -697,7 +766,7 @@ RULES = (
         "change: words",
         "the words of removed observers are removed",
         "they stay",
-        History(1, promise=6, observed=True),
+        History(1, promise=6, family="observers"),
         (Function(rules.change, change_and_keep_words),),
         protocol="The words of observers that are removed are removed",
     ),

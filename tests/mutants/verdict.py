@@ -74,11 +74,10 @@ def check(caught_by: Promise | History | Node, *, search: bool = False) -> Failu
 
 
 def _history(stated: History, *, search: bool) -> Failure | None:
+    from tests.simulation.__main__ import FAMILIES
     from tests.simulation.cloud import simulated
-    from tests.simulation.histories import observed_history, random_history
 
-    history = observed_history if stated.observed else random_history
-
+    history = FAMILIES[stated.family]
     with simulated():
         for seed in range(0 if search else stated.number, stated.number + 1):
             broken = history(seed).broken

@@ -31,6 +31,12 @@ from tests.simulation.histories import (
 from tests.simulation.restores import restore_history
 
 CHUNK = 50
+FAMILIES: dict[str, Callable[..., Told]] = {
+    "": random_history,
+    "handovers": handover_history,
+    "observers": observed_history,
+    "restores": restore_history,
+}
 Work = TypeVar("Work")
 
 
@@ -164,8 +170,7 @@ def main() -> int:
     )
     args = parser.parse_args()
     began = time.monotonic()
-    families = {"handovers": handover_history, "observers": observed_history, "restores": restore_history}
-    history = next((family for name, family in families.items() if getattr(args, name)), random_history)
+    history = next((family for name, family in FAMILIES.items() if name and getattr(args, name)), random_history)
     if args.seed is not None:
         print("\n".join(trace(args.seed, history)))
         return 0

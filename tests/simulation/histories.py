@@ -110,7 +110,7 @@ class Story:
         endpoint_id = self.hosts[name].id
         if endpoint_id is None:
             return
-        request = Request("drain", endpoint_id, self.cloud.now, {"drained": drained})
+        request = Request("drain", endpoint_id, self.cloud.now, {"drained": drained}, force=force)
 
         def drain(control: ControlPlane) -> str:
             control.commands.change(endpoint_id, {"drained": drained}, "drain", force=force)
@@ -292,6 +292,8 @@ def random_history(seed: int, *, traced: bool = False, observed: bool = False) -
             _flapping(story, random.Random(seed), names)
         if observed:
             _observers(story, random.Random(seed), names, moments)
+            if seed % 4 == 3:
+                _drained_while_undecided(story, random.Random(seed), names)
         if seed % 10 == 8:
             _beside_handovers(story, random.Random(seed), names)
         # So that most histories have somebody ready.
@@ -452,12 +454,27 @@ def _flapping(story: Story, draw: random.Random, names: list[str]) -> None:
             story.cloud.at(at + int(draw.random() * 50), functools.partial(story.report, name, status))
 
 
-def _handover(story: Story, draw: random.Random, names: list[str], at: int) -> None:
-    """The holder reports FAILING, or is failed over; a change, a redeliver or a key rotation within 100 ms of it."""
+def _drained_while_undecided(story: Story, draw: random.Random, names: list[str]) -> None:
+    """An observer is added to the holder, which is drained before that has reported, in every fourth history."""
+    name, at = _holder(story, names), 62_000 + int(draw.random() * 3_000)
+    observers: dict[str, Any] = {"observers": list(Observer), "ready_when": "all"}
+    story.cloud.at(at, lambda: story.change(name(), observers))
+    story.cloud.at(at + draw.choice((0, 40, 3_000)), lambda: story.drain(name(), True, force=draw.random() < 0.5))
+
+
+def _holder(story: Story, names: list[str]) -> Callable[[], str]:
+    """Who holds the lock when that is asked."""
 
     def holder() -> str:
         i = story.cloud.promises.resource.holder
         return next((name for name in names if story.hosts[name].id == i), names[0])
+
+    return holder
+
+
+def _handover(story: Story, draw: random.Random, names: list[str], at: int) -> None:
+    """The holder reports FAILING, or is failed over; a change, a redeliver or a key rotation within 100 ms of it."""
+    holder = _holder(story, names)
 
     def end() -> None:
         name = holder()

@@ -55,6 +55,7 @@ class Request:
     asked_at: int
     body: dict[str, Any] = field(default_factory=dict)
     command: str = ""
+    force: bool = False
     written_at: int | None = None
     """When the first write of the invocation that has it took place."""
 
@@ -216,6 +217,11 @@ class Promises:
                     Claimed(process, called_at, self._cloud.now, self._at_fault.get(id(process), NEVER))
                 )
         self._follow_losses(old, new, were_up, called_at)
+        if isinstance(request, Request) and request.kind == "drain" and request.body["drained"]:
+            lost = old.holder == request.endpoint_id and new.holder is None and not request.force
+            waits = any(self._waits(i, called_at) for i in new.endpoints if self._is_up(i, called_at))
+            # Shares: nothing but the item's form; whether it is forced is the operator's request.
+            self.hold("drain keeps one", 7, not lost or waits, old.holder, "was the only one")
         registration = items.get(settings.endpoints_table)
         if registration is not None:
             i, url = registration["endpoint_id"]["S"], registration["url"]["S"]
@@ -296,7 +302,7 @@ class Promises:
         else:
             order = [Status.FAILING, Status.STANDBY, None, Status.ACTIVATED]
         verdict = next(word for word in order if word in words)
-        return Status.STANDBY if verdict is Status.ACTIVATED and i in self._drained else verdict
+        return Status.STANDBY if verdict in (Status.ACTIVATED, None) and i in self._drained else verdict
 
     def _follow_losses(self, old: Resource, new: Resource, were_up: set[str], called_at: int) -> None:
         """Without a holder no endpoint is ready, except one that lost the lock again and again and is just back."""
@@ -316,9 +322,13 @@ class Promises:
                 continue
             if i not in were_up or i == old.holder:
                 self._up_since[i] = called_at
-            waits = self._flaps(i, called_at) and called_at < self._up_since[i] + STEADY_MS + CLOCKS_MS
             # Shares: from when a lease counts; three losses and 5 s, the window of docs/guarantees.md.
-            self.hold("no idle lock", 7, new.holder is not None or waits, i, "is ready, and nobody holds the lock")
+            idle = new.holder is None and not self._waits(i, called_at)
+            self.hold("no idle lock", 7, not idle, i, "is ready, and nobody holds the lock")
+
+    def _waits(self, i: str, called_at: int) -> bool:
+        """Whether it may have to be ready for some time, because it lost the lock again and again."""
+        return self._flaps(i, called_at) and called_at < self._up_since[i] + STEADY_MS + CLOCKS_MS
 
     def _flaps(self, i: str, now: int) -> bool:
         return len([at for at in self._losses[i] if now - at < FLAPPING_MS]) >= FLAPS
@@ -489,6 +499,9 @@ class Promises:
                 wanted = {Status.STANDBY if i in ready else verdict}
                 if verdict is not Status.ACTIVATED and self._lease_end.get(i) is not None:
                     # If its lease had ended before the report came.
+                    wanted.add(Status.BOOTING)
+                elif i in self._drained and not self._heard[i]:
+                    # Drained before its first report.
                     wanted.add(Status.BOOTING)
                 elif verdict is Status.ACTIVATED and self._flaps(i, cloud.now):
                     # On hold: it is announced when the hold is over.

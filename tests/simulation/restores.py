@@ -15,17 +15,18 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from link.election.state import Resource
+from link.election.state import Observer, Resource
 from link.reports import Report
 from link.store.endpoints import Registrations
 from link.store.locks import Locks
 from scripts.restore import CAUSE, Tables
 from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, START, Cloud, CloudChance, Process
-from tests.simulation.histories import REFRESH_MS, SOON_MS, A, F, Host, S, Story, Told, play
+from tests.simulation.histories import OBSERVERS, REFRESH_MS, SOON_MS, A, F, Host, S, Story, Told, play
 from tests.simulation.promises import CLAIM_MS, PROMPT_MS, Promises, Request
 from tests.support.ids import RESOURCE
 
 NAMES = ("paris", "london", "berlin")
+REGISTERED = ("_lease", "_observers")
 BACKUP_AT, STOP_AT, RESTORE_AT, START_AT = 15_000, 32_000, 64_000, 66_000
 """The stop is longer than an invocation."""
 
@@ -39,6 +40,8 @@ class Returning(Promises):
     """When the restore began: a lease that ended since the backup ends then."""
     in_place = False
     """Whether the table itself is that of the backup."""
+    registrations_too = False
+    """Whether that of the registrations is, too."""
     _leaps = False
     _claims_end = 0
     """Until when an attempt that was under way during the restore may block the next one."""
@@ -51,12 +54,15 @@ class Returning(Promises):
 
     def hold(self, oracle: str, promise: int, holds: bool, *says: object) -> None:
         expected = self._leaps and oracle in ("versions", "epochs")
+        if self._leaps and oracle == "granted to ready":
+            # By observers that were added since the backup and have not reported yet.
+            expected = self._verdict(str(self.resource.holder), self._cloud.now) is None
         if not expected and not (oracle == "told in time" and self._cloud.now < self._claims_end):
             super().hold(oracle, promise, holds, *says)
 
     def backup(self) -> dict[str, Any]:
         """What the system knows, and not what it was told since or what the receivers know."""
-        names = ("resource", "_heard", "_lease_end", "_leaving", "_losses", "_up_since")
+        names = ("resource", "_heard", "_lease_end", "_leaving", "_losses", "_up_since", *REGISTERED, "_drained")
         return {name: copy.deepcopy(getattr(self, name)) for name in names}
 
     def written(self, items: dict[str, Any]) -> None:
@@ -83,8 +89,11 @@ class Returning(Promises):
         """The system knows what it knew then."""
         current = self.resource
         if kept["resource"].version or self.in_place:
-            self.__dict__.update(copy.deepcopy(kept))
+            stays = (() if self.in_place else ("_drained",)) + (() if self.registrations_too else REGISTERED)
+            self.__dict__.update(copy.deepcopy({name: value for name, value in kept.items() if name not in stays}))
             self._lost, self._taken_in = self._taken_in, []
+            for i, (observers, _) in self._observers.items():
+                self._heard[i] = {o: word for o, word in self._heard[i].items() if o in observers}
         ends = self._lease_end.items()
         self._lease_end = {i: None if end is None else max(end, self.kept_until) for i, end in ends}
         self.resource = kept["resource"] if self.in_place else current
@@ -132,6 +141,7 @@ class Disaster:
         self.audit = dict(self.tables[settings.transitions_table])
         self.promises.kept, self.promises.kept_until = self.known, self.cloud.now
         self.promises.in_place = self.way in ("locks only", "both tables")
+        self.promises.registrations_too = self.way == "both tables"
         if self.promises.in_place:
             self.tables[settings.locks_table] = self.kept[settings.locks_table]
         if self.way == "both tables":
@@ -149,7 +159,8 @@ class Disaster:
         type(self.cloud).invoke(self.cloud, "api", self._run, lambda: None)
 
     def _run(self, process: Process) -> None:
-        dynamodb, clock = process._edges["dynamodb"], process._clock
+        dynamodb: Any = process._edges["dynamodb"]
+        clock = process._clock
         locks = Locks(dynamodb, self.cloud.settings, clock, CloudChance(self.cloud))
         source = None if self.promises.in_place else Held(self.known["resource"])
         registrations = Registrations(dynamodb, self.cloud.settings)
@@ -203,12 +214,18 @@ def restore_history(seed: int, *, traced: bool = False) -> Told:
         cloud.at(STOP_AT, disaster.stop)
         cloud.at(RESTORE_AT, disaster.restore)
         cloud.at(START_AT, disaster.start)
-        statuses = {name: draw.choice((A, A, F, S)) for name in NAMES}
+        statuses = {(name, Observer.HOST): draw.choice((A, A, F, S)) for name in NAMES}
+        others = random.Random(f"{seed} afterwards")
+        statuses |= {
+            (name, o): others.choice((A, A, F, S)) for name in NAMES for o in (Observer.PROBE, Observer.SIGNAL)
+        }
+        if seed % 8 >= 4:
+            _observed(story, random.Random(f"{seed} observed"))
 
         def afterwards() -> None:
             _repeat_commands(story)
-            for name, status in statuses.items():
-                cloud.at(3_000, functools.partial(story.report, name, status))
+            for (name, observer), status in statuses.items():
+                cloud.at(3_000, functools.partial(story.report, name, status, observer=observer))
 
         disaster.afterwards = afterwards
         for _ in range(draw.choice((0, 3))):
@@ -234,6 +251,26 @@ def _happening(story: Story, draw: random.Random, earliest: int, latest: int) ->
     else:
         story.cloud.at(at, functools.partial(story.delete, name))
         story.cloud.at(at + 300, functools.partial(story.register, name))
+
+
+def _observed(story: Story, draw: random.Random) -> None:
+    """Several observers, which operators change before and after the backup, and drains, in half of the histories."""
+    for name in NAMES:
+        story.hosts[name].lease = None
+        story.hosts[name].observers = draw.choice(OBSERVERS)
+        story.hosts[name].ready_when = draw.choice(("all", "any"))
+        for observer in Observer:
+            story.cloud.at(1_000, functools.partial(story.report, name, A, observer=observer))
+    for _ in range(draw.choice((2, 6))):
+        name, observer, at = draw.choice(NAMES), draw.choice(tuple(Observer)), draw.randrange(2_000, STOP_AT - 1_000)
+        story.cloud.at(at, functools.partial(story.report, name, draw.choice((A, A, F, S)), observer=observer))
+    for _ in range(draw.choice((1, 2, 4))):
+        name, drained = draw.choice(NAMES), draw.random() < 0.7
+        story.cloud.at(draw.randrange(2_000, STOP_AT - 1_000), functools.partial(story.drain, name, drained))
+    for _ in range(draw.choice((1, 2))):
+        body = {"observers": list(draw.choice(OBSERVERS)), "ready_when": draw.choice(("all", "any"))}
+        at = draw.randrange(2_000, STOP_AT - 1_000)
+        story.cloud.at(at, functools.partial(story.change, draw.choice(NAMES), body))
 
 
 def _handover(story: Story, at: int) -> None:

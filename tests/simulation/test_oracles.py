@@ -51,6 +51,14 @@ def freeze_at_any_time(resource: Resource, now: int) -> Resource:
     return replace(resource, frozen=True)
 
 
+_drain = rules.drain
+
+
+def drain_by_force(resource: Resource, endpoint_id: str, now: int, **more: Any) -> Resource:
+    """The last ready endpoint is drained without force."""
+    return _drain(resource, endpoint_id, now, **{**more, "force": True})
+
+
 _grant = rules._grant
 
 
@@ -225,6 +233,7 @@ ORACLES = {
     "granted to ready": Row(Function(rules._grant, grant_to_the_last), ("boot race", ())),
     "reports": Row(Function(rules.supersedes, supersedes_another_status), 3),
     "status": Row(Function(rules.elect, elect_without_recovery), ("flapping", ())),
+    "drain keeps one": Row(Function(rules.drain, drain_by_force), ("drain of the last", ())),
     "no idle lock": Row(_of("hold: nobody else is ready"), 17),
     "lease ends": Row(_of("no wake-up for a lease's end"), 12),
     "told in time": Row(Function(rules.announce, announce_later), 2),

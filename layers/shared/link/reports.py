@@ -23,6 +23,8 @@ HOST_PREFIX = "link.host."
 _SOURCES = {"link.probe": Observer.PROBE, "link.signal": Observer.SIGNAL}
 MAX_DEPTH = 100
 """Levels of nesting in an event. Near the interpreter's limit, json.loads reads what json.dumps cannot write."""
+_ENVELOPE = {"version", "id", "detail-type", "source", "account", "time", "region"}
+"""What EventBridge puts into an event. `resources` is the sender's."""
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _REPORTED = {Status.ACTIVATED, Status.STANDBY, Status.FAILING}
 
@@ -65,6 +67,7 @@ def _members(value: Any) -> Iterable[Any]:
 def split(event: Any, *, require_host_identity: bool = False) -> list[Any]:
     """The events, each with one report, that an event stands for: those of a `Host Report`, or the event itself.
 
+    The events of a `Host Report` have only those of its fields that count: it can be large, and has up to 250 reports.
     Raises Rejected when none of the reports can count; a bad one is found by `parse`, which rejects it alone.
     """
     if not isinstance(event, dict) or event.get("detail-type") != HOST_REPORT:
@@ -74,14 +77,15 @@ def split(event: Any, *, require_host_identity: bool = False) -> list[Any]:
     host, reports = _text(detail, "host"), detail.get("reports")
     if not isinstance(reports, list) or not 1 <= len(reports) <= MAX_REPORTS:
         raise Rejected("malformed", f"detail.reports: send a list of 1 to {MAX_REPORTS} reports")
-    _milliseconds(detail, "at")
+    at = _milliseconds(detail, "at")
     if event.get("source") not in (HOST_SOURCE, HOST_PREFIX + host):
         raise Rejected(
             "host_mismatch",
             f"detail.host is {_shown(host)}, but the source is {_shown(event.get('source'))}: send the source "
             f"{HOST_PREFIX}<host> with the same host, or {HOST_SOURCE}",
         )
-    return [{**event, "detail": {**detail, "reports": [report]}} for report in reports]
+    envelope = {name: value for name, value in event.items() if name in _ENVELOPE}
+    return [{**envelope, "detail": {"host": host, "at": at, "reports": [report]}} for report in reports]
 
 
 def parse(event: Any, *, require_host_identity: bool = False) -> Report:

@@ -769,7 +769,11 @@ def test_the_last_ready_endpoint_is_drained_with_force_only(deployment: Deployme
     deployment.register(PARIS, LONDON)
     deployment.report("status_winner")
     status, body = call(deployment, "drain", query=query)
-    assert status == 409 and "last ready endpoint" in body["error"] and "host has not reported" in body["error"]
+    assert (
+        status == 409
+        and "no other endpoint of this resource is ready" in body["error"]
+        and "host has not reported" in body["error"]
+    )
     assert call(deployment, "drain", query={**query, "force": "yes"})[0] == 400
     status, body = call(deployment, "drain", query={**query, "force": "true"})
     assert status == 200

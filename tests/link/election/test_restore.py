@@ -6,7 +6,7 @@ import pytest
 
 from link.election import rules
 from link.election.deliveries import due, outcome
-from link.election.state import NEVER, Claim, Endpoint, Reason, Resource
+from link.election.state import NEVER, Claim, Endpoint, Observer, Reason, Resource, Status, Word
 from link.election.wake_up import settle
 from tests.support.entries import (
     ACTIVATED,
@@ -74,7 +74,6 @@ def test_the_holder_is_told_after_the_others_because_any_of_them_may_be_believed
 
 def test_a_lease_that_has_ended_stays_ended() -> None:
     r = restored(resource(paris=holder(lease_seconds=20, lease_expires_at=NOW - 1), london=waiting()))
-    assert r.holder == "paris"
     r, _ = settle(r, NOW, refresh_ms=REFRESH_MS, damping=True)
     assert (r.holder, r.endpoints["paris"].status) == ("london", FAILING)
 
@@ -109,6 +108,49 @@ def test_the_registration_says_revision_priority_and_lease() -> None:
     backup = resource(paris=holder(revision=2, priority=0, lease_seconds=None))
     e = rules.restore(backup, backup, NOW, registered=registered).endpoints["paris"]
     assert (e.revision, e.priority, e.lease_seconds) == (9, 3, 60)
+
+
+@pytest.mark.parametrize(
+    ("probe", "paris", "london"),
+    [
+        pytest.param(FAILING, (FAILING, "failing"), (ACTIVATED, "elected"), id="says FAILING"),
+        pytest.param(STANDBY, (STANDBY, "demoted"), (ACTIVATED, "elected"), id="says STANDBY"),
+        pytest.param(None, (ACTIVATED, "elected"), (STANDBY, "failover"), id="has not reported"),
+    ],
+)
+def test_a_holder_that_is_judged_by_a_probe_since_the_backup_follows_what_it_says(
+    probe: Status | None, paris: tuple[Status, str], london: tuple[Status, str]
+) -> None:
+    words = {Observer.HOST: Word(ACTIVATED, NOW - 9_000)} | (
+        {Observer.PROBE: Word(probe, NOW - 9_000)} if probe else {}
+    )
+    backup = resource(paris=holder(words=words, lease_expires_at=NOW - 1), london=waiting(reason="failover"))
+    registered = {"paris": endpoint(observers=(Observer.PROBE,)), "london": endpoint()}
+    r = rules.restore(backup, backup, NOW, registered=registered)
+    r, _ = settle(r, NOW, refresh_ms=REFRESH_MS, damping=True)
+    assert {i: (e.status, e.reason) for i, e in r.endpoints.items()} == {"paris": paris, "london": london}
+    assert r.endpoints["paris"].lease_expires_at is None, "the lease is the host's"
+    assert due(r, r.holder or "", REFRESH_MS) == NEVER, "the STANDBY goes first"
+
+
+@pytest.mark.parametrize(
+    ("drained_since", "drained_before", "holds"),
+    [
+        pytest.param(NOW - 5, 0, "london", id="drained since"),
+        pytest.param(0, NOW - 90_000, "paris", id="undrained since"),
+    ],
+)
+def test_a_drain_is_that_of_the_item_in_force(drained_since: int, drained_before: int, holds: str) -> None:
+    backup = resource(paris=holder(drained_at=drained_before), london=waiting())
+    current = resource(paris=waiting(drained_at=drained_since), london=holder())
+    r, _ = settle(restored(backup, current), NOW, refresh_ms=REFRESH_MS, damping=True)
+    assert r.endpoints["paris"].drained_at == drained_since
+    assert r.holder == holds
+
+
+def test_the_drain_of_the_backup_counts_if_the_item_in_force_is_lost() -> None:
+    backup = resource(paris=waiting(drained_at=NOW - 90_000), london=holder())
+    assert restored(backup, Resource("ip")).endpoints["paris"].drained_at == NOW - 90_000
 
 
 def test_a_frozen_holder_keeps_the_lock() -> None:

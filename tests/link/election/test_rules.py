@@ -825,11 +825,32 @@ def test_the_last_ready_endpoint_is_drained_only_with_force() -> None:
     with pytest.raises(Conflict) as refusal:
         drain(r, "paris")
     assert str(refusal.value) == (
-        "it is the last ready endpoint of this resource (london (london-1) is not ready: its host says FAILING): make "
-        "another one ready first, or use force to have no active endpoint"
+        "no other endpoint of this resource is ready (london (london-1) is not ready: its host says FAILING): make one "
+        "ready first, or use force to have no active endpoint"
     )
     assert drain(r, "paris", force=True).holder is None
     assert drain(r, "london").endpoints["london"].drained_at == NOW, "it was not ready"
+
+
+def test_a_holder_whose_probe_has_not_reported_hands_over_when_it_is_drained() -> None:
+    paris = watched(holder(), host=ACTIVATED)
+    assert paris.verdict(NOW) is None
+    r = drain(resource(paris=paris, london=waiting()), "paris")
+    assert announced(r) == {"paris": (STANDBY, 2, 1, "drained"), "london": (ACTIVATED, 2, 2, "elected")}
+    assert rules.drain(r, "paris", NOW + 1, drained=False).endpoints["paris"].waits_for(NOW) == [Observer.PROBE]
+
+
+def test_a_holder_whose_probe_has_not_reported_is_the_last_ready_endpoint_too() -> None:
+    r = resource(paris=watched(holder(), host=ACTIVATED), london=waiting(drained_at=NOW))
+    with pytest.raises(Conflict, match="no other endpoint of this resource is ready"):
+        drain(r, "paris")
+    assert drain(r, "paris", force=True).holder is None
+
+
+def test_an_endpoint_that_is_drained_before_its_first_report_stays_booting_until_then() -> None:
+    r = drain(resource(paris=holder(), london=endpoint()), "london")
+    assert announced(r)["london"] == (BOOTING, 0, 0, "")
+    assert announced(report(r, "london", ACTIVATED))["london"] == (STANDBY, 1, 1, "joined")
 
 
 def test_a_drain_repeated_changes_nothing() -> None:

@@ -55,7 +55,7 @@ def test_what_the_words_of_two_observers_come_to(
     both = endpoint(observers=(Observer.HOST, Observer.PROBE), ready_when=ReadyWhen(ready_when), words=words)
     assert both.verdict(NOW) is verdict
     drained = replace(both, drained_at=NOW)
-    assert drained.verdict(NOW) is (STANDBY if verdict is ACTIVATED else verdict)
+    assert drained.verdict(NOW) is (FAILING if verdict is FAILING else STANDBY)
 
 
 def test_only_the_word_of_a_host_ends_with_its_lease() -> None:
@@ -82,6 +82,7 @@ def test_an_undecided_endpoint_waits_for_those_who_have_not_reported(
 ) -> None:
     both = endpoint(observers=(Observer.HOST, Observer.PROBE), ready_when=ReadyWhen(ready_when), words=words)
     assert both.waits_for(NOW) == waits_for
+    assert replace(both, drained_at=NOW).waits_for(NOW) == waits_for, "it will wait for them when it is undrained"
 
 
 @pytest.mark.parametrize(

@@ -338,6 +338,7 @@ def test_a_step_keeps_the_losses_of_twenty_minutes_and_none_without_damping(
     ("item", "due_at"),
     [
         pytest.param(resource(paris=waiting(reported=FAILING, status=FAILING)), NOW + 600_000, id="no holder"),
+        pytest.param(resource(paris=endpoint(status=STANDBY)), NOW + 600_000, id="its only observer is a new one"),
         pytest.param(resource(paris=endpoint()), NEVER, id="no host has reported yet"),
         pytest.param(resource(paris=waiting(reported=FAILING, deleting=True)), NOW, id="its last one is being deleted"),
     ],

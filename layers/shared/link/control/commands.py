@@ -20,7 +20,7 @@ from link.chance import Chance
 from link.clock import Clock
 from link.control import views
 from link.election import rules
-from link.election.state import Endpoint, Resource
+from link.election.state import Resource
 from link.election.wake_up import settle
 from link.errors import Conflict, NotFound
 from link.fields import Problems

@@ -100,7 +100,8 @@ def _follow(resource: Resource, endpoint_id: str, now: int) -> Resource:
     """Takes lock and status from an endpoint that its observers no longer call ACTIVATED. `elect` gives them."""
     e = resource.endpoints[endpoint_id]
     verdict = e.verdict(now)
-    if verdict is None or verdict is Status.ACTIVATED:
+    # Drained before its first report, it stays BOOTING.
+    if verdict is None or verdict is Status.ACTIVATED or (e.status is Status.BOOTING and not e.words):
         return resource
     if resource.holder == endpoint_id:
         return resource if resource.frozen else release(resource, e.reason_for(verdict), now)
@@ -219,8 +220,9 @@ def hold_ends(resource: Resource, now: int) -> list[int]:
 
 
 def lacks_holder(resource: Resource) -> bool:
-    """Whether no endpoint holds the lock although there was a report."""
-    return resource.holder is None and any(e.words and not e.deleting for e in resource.endpoints.values())
+    """Whether no endpoint holds the lock although there was a report. A change of its observers can remove its word."""
+    reported = (e for e in resource.endpoints.values() if e.words or e.status is not Status.BOOTING)
+    return resource.holder is None and any(not e.deleting for e in reported)
 
 
 def lease_ends(resource: Resource) -> list[tuple[str, int]]:
@@ -389,7 +391,8 @@ def unfreeze(resource: Resource, now: int) -> Resource:
 def drain(resource: Resource, endpoint_id: str, now: int, *, drained: bool, force: bool = False) -> Resource:
     """Keeps an endpoint from being elected until that is taken back; a holder hands over.
 
-    Raises Conflict for the holder of a frozen resource, and for the last ready endpoint without `force`.
+    Raises Conflict for the holder of a frozen resource, and for the last ready endpoint without `force`. ● An undecided
+    holder counts as ready.
     """
     e = registered(resource, endpoint_id)
     if drained == (e.drained_at > 0):
@@ -397,10 +400,11 @@ def drain(resource: Resource, endpoint_id: str, now: int, *, drained: bool, forc
     if drained and resource.frozen and resource.holder == endpoint_id:
         raise Conflict("it holds a frozen resource: fail over to another endpoint, or unfreeze the resource, first")
     others = [one for i, one in resource.endpoints.items() if i != endpoint_id and one.ready(now)]
-    if drained and e.ready(now) and not others and not force:
+    counts = e.ready(now) or (resource.holder == endpoint_id and e.verdict(now) is None)
+    if drained and counts and not others and not force:
         raise Conflict(
-            f"it is the last ready endpoint of this resource ({_why_nobody(resource, endpoint_id, now)}): make another "
-            "one ready first, or use force to have no active endpoint"
+            f"no other endpoint of this resource is ready ({_why_nobody(resource, endpoint_id, now)}): make one ready "
+            "first, or use force to have no active endpoint"
         )
     return _judged(resource, endpoint_id, replace(e, drained_at=now if drained else 0), now)
 
@@ -478,8 +482,9 @@ def restore(current: Resource, backup: Resource, now: int, *, registered: Mappin
     )
     for endpoint_id, new in registered.items():
         e = backup.endpoints.get(endpoint_id, new)
+        in_force = current.endpoints.get(endpoint_id)
         # An attempt may be under way. It carries old numbers, so its outcome says nothing.
-        claim = current.endpoints.get(endpoint_id, new).claim
+        claim = in_force.claim if in_force else None
         e = replace(
             e,
             revision=new.revision,
@@ -488,6 +493,9 @@ def restore(current: Resource, backup: Resource, now: int, *, registered: Mappin
             observers=new.observers,
             ready_when=new.ready_when,
             words={observer: word for observer, word in e.words.items() if observer in new.observers},
+            lease_expires_at=e.lease_expires_at if Observer.HOST in new.observers else None,
+            # ● An operator may have drained it since.
+            drained_at=in_force.drained_at if in_force else e.drained_at,
             sequence=floor,
             # The receiver of each endpoint may have been told ACTIVATED since.
             believed_until=NEVER,
@@ -496,7 +504,12 @@ def restore(current: Resource, backup: Resource, now: int, *, registered: Mappin
         if endpoint_id != holder:
             e = announce(e, e.status, Reason(e.reason or Reason.JOINED), floor, now)
         restored = restored.having(endpoint_id, e)
-    return restored if holder is None else _grant(restored, [holder], Reason.ELECTED, now)
+    if holder is not None:
+        restored = _grant(restored, [holder], Reason.ELECTED, now)
+    # ● By another registration or a drain it may be no longer ready.
+    for endpoint_id in registered:
+        restored = _follow(restored, endpoint_id, now)
+    return restored
 
 
 def _gone(e: Endpoint) -> Endpoint:

@@ -153,18 +153,18 @@ class Endpoint:
         return Status.FAILING if ended and word.status is Status.ACTIVATED else word.status
 
     def verdict(self, now: int) -> Status | None:
-        """What the words of its observers come to; None while that is undecided.
+        """What the words of its observers come to, at best STANDBY while it is drained; None while it is undecided."""
+        said = self._said(now)
+        # ● A veto, not a word: the next heartbeat would undo it.
+        return Status.STANDBY if self.drained_at and said in (None, Status.ACTIVATED) else said
 
-        ● Each observer has a word of its own. With one word for all, the last one to report would win.
-        """
+    def _said(self, now: int) -> Status | None:
+        # ● Each observer has a word of its own. With one word for all, the last one to report would win.
         words = [self.word(observer, now) for observer in self.observers]
         if self.ready_when is ReadyWhen.ALL:
-            verdict = max(words, key=_GRAVITY.__getitem__)
-        else:
-            # ● Whoever has not reported does not count: it may never report.
-            verdict = min((word for word in words if word is not None), key=_GRAVITY.__getitem__, default=None)
-        # ● A veto, not a word: the next heartbeat would undo it.
-        return Status.STANDBY if verdict is Status.ACTIVATED and self.drained_at else verdict
+            return max(words, key=_GRAVITY.__getitem__)
+        # ● Whoever has not reported does not count: it may never report.
+        return min((word for word in words if word is not None), key=_GRAVITY.__getitem__, default=None)
 
     def reason_for(self, verdict: Status) -> Reason:
         """Why it does not have the lock when its observers' words come to STANDBY or FAILING."""
@@ -176,7 +176,7 @@ class Endpoint:
     def waits_for(self, now: int) -> list[Observer]:
         """The observers without whose first report it cannot be ready."""
         silent = [observer for observer in self.observers if observer not in self.words]
-        return silent if self.verdict(now) is None else []
+        return silent if self._said(now) is None else []
 
     def ready(self, now: int) -> bool:
         """Whether it can be elected."""

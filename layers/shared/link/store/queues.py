@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -86,12 +86,12 @@ class Queues:
     def put_back(self, events: list[Any]) -> None:
         """Puts status events on their queue, a second from now; raises FAULTS. 1 SendMessageBatch for each ten.
 
-        If it raises, some may be there: a report that is applied twice changes nothing.
+        A batch has no more bytes than one message may have. If it raises, some may be there: a report that is applied
+        twice changes nothing.
         """
-        for start in range(0, len(events), BATCH_SIZE):
+        for bodies in _batches([json.dumps(event) for event in events]):
             entries: list[Any] = [
-                {"Id": str(i), "MessageBody": json.dumps(event), "DelaySeconds": 1}
-                for i, event in enumerate(events[start : start + BATCH_SIZE])
+                {"Id": str(i), "MessageBody": body, "DelaySeconds": 1} for i, body in enumerate(bodies)
             ]
             answer = self._sqs.send_message_batch(QueueUrl=self._status_url, Entries=entries)
             if failed := answer.get("Failed"):
@@ -100,6 +100,18 @@ class Queues:
     def reject(self, code: str, message: str, event: object, now: int) -> None:
         """Puts an event that can never be applied into its queue, with the reason, cut to the size that SQS accepts."""
         self._sqs.send_message(QueueUrl=self._rejected_url, MessageBody=rejected_message(code, message, event, now))
+
+
+def _batches(bodies: list[str]) -> Iterator[list[str]]:
+    """The bodies, which are ASCII, in the order given and in as few batches as SQS accepts."""
+    batch: list[str] = []
+    for body in bodies:
+        if batch and (len(batch) == BATCH_SIZE or len(body) + sum(map(len, batch)) > MAX_MESSAGE_BYTES):
+            yield batch
+            batch = []
+        batch.append(body)
+    if batch:
+        yield batch
 
 
 def wake_up_message(resource_id: str, due_at: int, now: int) -> dict[str, Any]:
