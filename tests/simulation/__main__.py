@@ -125,10 +125,10 @@ def chunks(numbers: range) -> Iterator[range]:
         yield range(start, min(start + CHUNK, numbers.stop))
 
 
-def scopes(depth: int) -> Iterator[tuple[str, list[Plan], bool]]:
+def scopes(depth: int, scenarios: Iterable[str]) -> Iterator[tuple[str, list[Plan], bool]]:
     """Every plan of up to `depth` faults, in pieces."""
     with simulated():
-        lengths = {scenario: planned(scenario, ())[1] for scenario in SCENARIOS}
+        lengths = {scenario: planned(scenario, ())[1] for scenario in scenarios}
     for scenario, seen in lengths.items():
         yield scenario, [()], False
         for plan in plans(seen):
@@ -168,6 +168,9 @@ def main() -> int:
     parser.add_argument(
         "--scopes", type=int, choices=(1, 2), metavar="FAULTS", help="every plan of up to 1 or 2 faults"
     )
+    parser.add_argument(
+        "--scenario", action="append", choices=SCENARIOS, help="with --scopes: only this one; can be repeated"
+    )
     args = parser.parse_args()
     began = time.monotonic()
     history = next((family for name, family in FAMILIES.items() if name and getattr(args, name)), random_history)
@@ -175,7 +178,8 @@ def main() -> int:
         print("\n".join(trace(args.seed, history)))
         return 0
     if args.scopes:
-        return report(everywhere(scopes(args.scopes), scope, first=args.first), began)
+        work = scopes(args.scopes, args.scenario or SCENARIOS)
+        return report(everywhere(work, scope, first=args.first), began)
     numbers = chunks(range(args.start, args.start + args.seeds))
     result = everywhere(numbers, functools.partial(seeds, history=history), first=args.first)
     return report(result, began, history)
