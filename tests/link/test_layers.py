@@ -31,6 +31,7 @@ LAYERS = (
     {"link.plugins", "link.plugins.seam"},
     {"link.store"},
     {"link.election", "link.registration", "link.reports"},
+    {"link.networks", "link.trust"},
     {"link.chance", "link.clock", "link.errors", "link.fields", "link.settings", "link.telemetry"},
     {"link"},
     # It stands alone: receivers copy this one file.
@@ -42,8 +43,8 @@ PURE = {
     *(f"link.election.{module.name}" for module in pkgutil.iter_modules([str(ROOT / "election")])),
     "link.errors",
     "link.fields",
+    "link.networks",
     "link.plugins.webhook.config",
-    "link.plugins.webhook.networks",
     "link.plugins.webhook.url",
     "link.plugins.webhook.wire",
     "link.receiver",
@@ -55,7 +56,7 @@ IMPURE = {"os", "random", "secrets", "socket", "ssl", "subprocess", "threading",
 NAMED_WITH_A_REASON = {
     ("link.receiver", "time"): "a receiver has no other clock; the argument `now` replaces it",
     ("link.receiver", "threading"): "a web server's threads share an InMemoryStore",
-    ("link.plugins.webhook.networks", "socket"): "inet_aton reads the old spellings of IPv4 addresses",
+    ("link.networks", "socket"): "inet_aton reads the old spellings of IPv4 addresses",
 }
 
 OF_THE_WEBHOOK = {

@@ -21,7 +21,8 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
 from urllib3.util.ssltransport import SSLTransport
 
-from link.plugins.webhook import adapter, sender
+from link import trust
+from link.plugins.webhook import adapter
 from tests.hostile.certificates import Authority
 
 HEADERS = {"Host": b"paris", "Content-Length": b"2", "X-Site": "Besançon".encode()}
@@ -110,7 +111,7 @@ def test_ssl_transport_needs_recv_and_sendall_of_a_socket_and_makes_the_handshak
                 pass
             return outgoing.read(size)
 
-    tls = SSLTransport(Socket(), sender._tls_context(str(authority.path)), "paris.example")  # type: ignore[arg-type]
+    tls = SSLTransport(Socket(), trust.context(str(authority.path)), "paris.example")  # type: ignore[arg-type]
     tls.sendall(b"paris")
     assert tls.recv(16_384) == b"PARIS"
 

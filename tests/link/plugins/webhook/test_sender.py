@@ -16,9 +16,11 @@ from pathlib import Path
 
 import pytest
 
+from link import trust
 from link.election.result import Result, ResultKind
-from link.plugins.webhook import adapter, connection, sender, wire
-from link.plugins.webhook.connection import AddressInfo, Deadline
+from link.networks import AddressInfo
+from link.plugins.webhook import adapter, connection, wire
+from link.plugins.webhook.connection import Deadline
 from link.plugins.webhook.sender import Sender
 from link.plugins.webhook.url import MAX_URL_CHARACTERS
 from link.registration import MAX_RESOURCE_ID_CHARACTERS
@@ -461,14 +463,14 @@ def test_a_bundle_that_cannot_be_read_is_logged_and_the_public_authorities_stay_
     path = tmp_path / "ours.pem"
     if content is not None:
         path.write_text(content)
-    context = sender._tls_context(str(path))
-    assert len(context.get_ca_certs()) == len(sender._tls_context("").get_ca_certs()) > 50
+    context = trust.context(str(path))
+    assert len(context.get_ca_certs()) == len(trust.context("").get_ca_certs()) > 50
     [record] = caplog.records
     assert (record.levelname, record.message, vars(record)["path"]) == ("ERROR", "ca_bundle.unreadable", str(path))
 
 
 def test_the_public_authorities_stay_trusted_beside_the_configured_one(authority: Authority) -> None:
-    without, beside = sender._tls_context(""), sender._tls_context(str(authority.path))
+    without, beside = trust.context(""), trust.context(str(authority.path))
     assert len(beside.get_ca_certs()) == len(without.get_ca_certs()) + 1 > 50
 
 

@@ -18,10 +18,11 @@ from urllib3.connection import HTTPConnection
 from urllib3.util import SKIP_HEADER
 from urllib3.util.ssltransport import SSLTransport
 
+from link import networks
 from link.clock import Clock
 from link.election.result import Result, ResultKind
-from link.plugins.webhook import connection, networks
-from link.plugins.webhook.connection import AddressInfo, Deadline, Malformed, Wire
+from link.networks import AddressInfo
+from link.plugins.webhook.connection import Deadline, Malformed, Wire
 from link.plugins.webhook.url import Target
 from link.settings import Network
 
@@ -125,7 +126,7 @@ class _Connection(HTTPConnection):
         stage = "dns"
         try:
             infos = guard.look_up(target, deadline)
-            if any(networks.refusing_block(connection.address(info), guard.allowed) is not None for info in infos):
+            if not networks.permitted(infos, guard.allowed):
                 raise Ended(ResultKind.REFUSED, "address_refused")
             stage = "connect"
             with guard.connect(infos[:MAX_ADDRESSES], deadline) as socket_:

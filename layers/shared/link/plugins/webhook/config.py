@@ -12,8 +12,8 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from link import networks
 from link.fields import SURROGATE, Problems, control_character, in_range, json_object, text
-from link.plugins.webhook import networks
 from link.plugins.webhook import url as urls
 from link.plugins.webhook.wire import CONTENT_TYPE
 from link.registration import MAX_RESOURCE_ID_CHARACTERS, Registration, StorablePluginConfig, unchanging

@@ -6,11 +6,9 @@ import queue
 import socket
 import struct
 import threading
-from ipaddress import ip_address
-from typing import Any
 
 from link.clock import Clock
-from link.plugins.webhook.networks import Address
+from link.networks import AddressInfo
 from link.plugins.webhook.url import Target
 
 MAX_READ_BYTES = 262_144
@@ -18,8 +16,6 @@ READ_COST_BYTES = 256
 """All that is read of a connection: a byte costs one, each read costs this much more. Floods and trickles both end."""
 
 _ABORT, _ORDERLY = struct.pack("ii", 1, 0), struct.pack("ii", 0, 0)
-
-AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 
 class Malformed(OSError):
@@ -67,11 +63,6 @@ def look_up(target: Target, deadline: Deadline) -> list[AddressInfo]:
     if isinstance(found, Exception):
         raise found
     return found
-
-
-def address(info: AddressInfo) -> Address:
-    """The address of an answer of the resolver, without its zone."""
-    return ip_address(str(info[4][0]).partition("%")[0])
 
 
 def connect(infos: list[AddressInfo], deadline: Deadline) -> socket.socket:

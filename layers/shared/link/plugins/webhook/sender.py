@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import re
 import socket
-import ssl
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
-import certifi
 from requests import Response
 
+from link import trust
 from link.clock import Clock
 from link.election.result import Result, ResultKind
 from link.fields import HEADER_VALUE
+from link.networks import AddressInfo
 from link.plugins.webhook import connection
 from link.plugins.webhook import url as urls
 from link.plugins.webhook.adapter import Ended, GuardedAdapter, WebhookRequest
 from link.plugins.webhook.config import HEADER_NAME
-from link.plugins.webhook.connection import AddressInfo, Deadline
+from link.plugins.webhook.connection import Deadline
 from link.settings import Network
-from link.telemetry import logger
 
 MAX_RETRY_AFTER_SECONDS = 600
 
@@ -49,7 +48,7 @@ class Sender:
         self._seconds = seconds
         self._clock = clock or Clock()
         # Made once: loading the trust store costs 30 ms of CPU.
-        tls = _tls_context(ca_bundle)
+        tls = trust.context(ca_bundle)
         self._adapter = GuardedAdapter(tls, allowed_networks, self._clock, look_up, connect)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], *, not_after: int) -> Result:
@@ -69,20 +68,6 @@ class Sender:
         except Ended as ended:
             return ended.result
         return _result(response, self._clock.now())
-
-
-def _tls_context(ca_bundle: str) -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    context.load_verify_locations(certifi.where())
-    if ca_bundle:
-        try:
-            context.load_verify_locations(ca_bundle)
-        except OSError as error:
-            # Elections and other receivers go on. Attempts for receivers that need it are refused, and raise an alarm.
-            logger.error("ca_bundle.unreadable", path=ca_bundle, reason=str(error))
-    return context
 
 
 def _sendable(headers: Mapping[str, str]) -> bool:

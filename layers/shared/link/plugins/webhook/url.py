@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from link.plugins.webhook.networks import literal
+from link.networks import literal
 
 MAX_URL_CHARACTERS = 2_048
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Collection
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_network
+from collections.abc import Collection, Iterable
+from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
 
 from link.settings import Network
 
 Address = IPv4Address | IPv6Address
+AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
+"""An answer of `socket.getaddrinfo`."""
 
 _NAT64 = IPv6Network("64:ff9b::/96")
 # IANA's special-purpose registries. What is neither here nor in _PRIVATE is public.
@@ -86,6 +89,16 @@ def refusing_block(address: Address, allowed: Collection[Network]) -> Network | 
     if any(address in network for network in allowed):
         return None
     return next((block for block in _PRIVATE if address in block), None)
+
+
+def permitted(infos: Iterable[AddressInfo], allowed: Collection[Network]) -> bool:
+    """Whether every one of a host's addresses may be called. An address counts without its zone.
+
+    >>> [permitted([(socket.AF_INET, socket.SOCK_STREAM, 6, "", (text, 443))], []) for text in ("8.8.8.8", "10.1.2.3")]
+    [True, False]
+    """
+    addresses = (ip_address(str(sockaddr[0]).partition("%")[0]) for *_, sockaddr in infos)
+    return all(refusing_block(address, allowed) is None for address in addresses)
 
 
 def _carried(address: Address) -> Address:

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from link.plugins.webhook.networks import literal, refusing_block
+from link.networks import literal, refusing_block
 
 FORBIDDEN = {
     "0.0.0.0": "this host",
