@@ -30,7 +30,7 @@ LAYERS = (
     {"link.plugins.webhook"},
     {"link.plugins", "link.plugins.seam"},
     {"link.store"},
-    {"link.election", "link.registration", "link.reports"},
+    {"link.election", "link.probing", "link.registration", "link.reports"},
     {"link.networks", "link.trust"},
     {"link.chance", "link.clock", "link.errors", "link.fields", "link.settings", "link.telemetry"},
     {"link"},
@@ -47,6 +47,7 @@ PURE = {
     "link.plugins.webhook.config",
     "link.plugins.webhook.url",
     "link.plugins.webhook.wire",
+    "link.probing.checks",
     "link.receiver",
     "link.registration",
     "link.reports",
@@ -61,6 +62,7 @@ NAMED_WITH_A_REASON = {
 
 OF_THE_WEBHOOK = {
     ("link.control.views", "webhooks"): "a member of the API's answer to a dry run",
+    ("link.probing.connection", "link-webhook-serverless/"): "the program's name in the log of a target",
     ("link.reconcile", "Webhooks"): "a metric that alarms and dashboards know by this name",
     ("link.reconcile", "webhook.attempted"): "a log line that operators search for",
     ("link.reconcile", "webhook.crashed"): "a log line that operators search for",
