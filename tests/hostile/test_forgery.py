@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import socket
-import sys
 import time
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
 import pytest
 
@@ -15,34 +14,17 @@ from link.errors import Invalid
 from link.plugins.webhook.config import parse
 from link.plugins.webhook.sender import Sender
 from tests.hostile.receiver import Receiver, answers
+from tests.support import addresses
+from tests.support.addresses import OTHER_FORBIDDEN, SPELLINGS
 
 REFUSED = Result(ResultKind.REFUSED, "address_refused")
-
-_connects: list[str] = []
-_watching = False
-
-
-def _watch(event: str, arguments: tuple[object, ...]) -> None:
-    if _watching and event == "socket.connect":
-        host = str(arguments[1][0])  # type: ignore[index]
-        _connects.append(host)
-        carried = ip_address(host)
-        if not (getattr(carried, "ipv4_mapped", None) or carried).is_loopback:
-            # No test may connect to another machine, even if it finds a bug.
-            raise ConnectionRefusedError
-
-
-sys.addaudithook(_watch)
 
 
 @pytest.fixture
 def connects() -> Iterator[list[str]]:
     """Yield the address of every connect, including those that were blocked."""
-    global _watching
-    _connects.clear()
-    _watching = True
-    yield _connects
-    _watching = False
+    with addresses.connects() as found:
+        yield found
 
 
 def post(url: str, *allowed: str) -> Result:
@@ -52,65 +34,11 @@ def post(url: str, *allowed: str) -> Result:
 
 
 @pytest.fixture
-def resolver(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[str]]]:
-    """Yield the answers of the resolver: each lookup takes the next list of addresses."""
+def resolver(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the answers of the resolver: each lookup takes the next list of addresses."""
     answers: list[list[str]] = []
-    real = socket.getaddrinfo
-
-    def getaddrinfo(host: str, port: int, **options: int) -> list[object]:
-        return [info for address in answers.pop(0) for info in real(address, port, **options)]
-
-    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
-    yield answers
-
-
-SPELLINGS = [
-    "127.0.0.1",
-    "127.1",
-    "127.0.1",
-    "0x7f.0.0.1",
-    "0x7f.1",
-    "0x7f000001",
-    "0x7F.0X0.0.1",
-    "0177.0.0.1",
-    "00000177.1",
-    "017700000001",
-    "2130706433",
-    "localhost",
-    "LOCALHOST",
-    "[::ffff:127.0.0.1]",
-    "[::ffff:7f00:1]",
-    "[0:0:0:0:0:ffff:127.0.0.1]",
-]
-OTHER_FORBIDDEN = {
-    "0.0.0.0": "0.0.0.0/8",
-    "0": "0.0.0.0/8",
-    "127.0.0.1:9001": "127.0.0.0/8",
-    "169.254.169.254": "169.254.0.0/16",
-    "169.254.170.2": "169.254.0.0/16",
-    "0xa9fea9fe": "169.254.0.0/16",
-    "10.0.0.1": "10.0.0.0/8",
-    "172.16.0.1": "172.16.0.0/12",
-    "192.168.0.1": "192.168.0.0/16",
-    "100.64.0.1": "100.64.0.0/10",
-    "224.0.0.1": "224.0.0.0/3",
-    "255.255.255.255": "224.0.0.0/3",
-    "[::]": "::/96",
-    "[::7f00:1]": "::/96",
-    "[::ffff:10.0.0.1]": "10.0.0.0/8",
-    "[::ffff:169.254.169.254]": "169.254.0.0/16",
-    "[64:ff9b::7f00:1]": "127.0.0.0/8",
-    "[64:ff9b::a9fe:a9fe]": "169.254.0.0/16",
-    "[64:ff9b:1::1]": "64:ff9b:1::/48",
-    "[2002:7f00:1::1]": "127.0.0.0/8",
-    "[2002:a9fe:a9fe::1]": "169.254.0.0/16",
-    "[2001:0:4136:e378:8000:63bf:3fff:fdd2]": "2001::/32",
-    "[fd00:ec2::254]": "fd00:ec2::/32",
-    "[fd12:3456::1]": "fd12::/16",
-    "[fe80::1]": "fe80::/10",
-    "[fec0::1]": "fec0::/10",
-    "[ff02::1]": "ff00::/8",
-}
+    monkeypatch.setattr(socket, "getaddrinfo", addresses.resolver(answers))
+    return answers
 
 
 @pytest.mark.parametrize("host", SPELLINGS)
@@ -158,9 +86,9 @@ def test_a_forbidden_literal_address_cannot_be_registered(host: str) -> None:
 def test_one_forbidden_address_refuses_the_whole_name(
     bad: str, position: int, connects: list[str], resolver: list[list[str]]
 ) -> None:
-    addresses = ["8.8.8.8", "2606:4700::1111"]
-    addresses.insert(position, bad)
-    resolver += [addresses, ["8.8.8.8"]]
+    mixed = ["8.8.8.8", "2606:4700::1111"]
+    mixed.insert(position, bad)
+    resolver += [mixed, ["8.8.8.8"]]
     assert post("http://paris.example/") == REFUSED
     assert connects == []
     assert post("http://paris.example/").kind is ResultKind.NOT_SENT
