@@ -343,7 +343,9 @@ def test_a_target_that_hangs_gets_every_try_in_time_and_takes_eight_seconds(
 def test_a_target_that_passes_at_once_is_not_tried_again(jumping: Looker, tried: list[tuple[float, float]]) -> None:
     with Receiver(Peer.never) as paris:
         assert reason(jumping, target(TCP, paris.port), tries=3) == ""
-    assert len(tried) == 1
+        assert len(tried) == 1
+        jumping.look({target(TCP, paris.port): 3, target(TCP, 1): 3})
+    assert len(tried) == 1 + 1 + 3
 
 
 @pytest.mark.parametrize("first", [Peer.close, Peer.never])
@@ -592,6 +594,20 @@ def test_a_process_without_threads_says_nothing_about_targets(looker: Looker, mo
 
 
 # Own lag
+
+
+def test_a_check_begins_when_those_before_it_had_their_turn(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:
+    turns: list[str] = []
+
+    async def two_turns(check: Check, *_: object) -> str:
+        turns.append(f"{check.path} begins")
+        await asyncio.sleep(0)
+        turns.append(f"{check.path} ends")
+        return ""
+
+    monkeypatch.setattr(looks, "attempt", two_turns)
+    looker.look({target(TCP, 1, path=f"/{n}"): 1 for n in range(100)})
+    assert turns.index("/0 ends") < turns.index("/10 begins")
 
 
 def test_a_look_says_how_late_its_own_process_was(looker: Looker, monkeypatch: pytest.MonkeyPatch) -> None:

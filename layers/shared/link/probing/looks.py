@@ -57,9 +57,9 @@ class Looker:
         self._resolver = Resolver()
 
     def look(self, wanted: Mapping[Check, int]) -> Looks:
-        """Looks at each check with its number of tries; takes at most 8 s with three.
+        """Looks at each check with its number of tries. Three take at most 8 s.
 
-        Raises Starved when the process lacks what it needs to look: then nothing is known about any target.
+        Raises Starved when this process lacks what it needs to look: then nothing is known about any target.
         """
         with asyncio.Runner(loop_factory=self._new_loop) as runner:
             return runner.run(self._look(wanted))
