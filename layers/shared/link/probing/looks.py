@@ -25,7 +25,7 @@ TRY_SECONDS = 5.0
 SECONDS_APART = 1.5
 """Between the starts of two tries, whether or not the earlier one is over."""
 MAX_SOCKETS = 900
-"""At a time. Lambda allows 1,024 files; each try has one, so 300 targets that all hang with three tries fit."""
+"""Of all tries together; others wait. Lambda allows 1,024 files. Up to so many checks, each try gets one in time."""
 TICK_SECONDS = 0.1
 
 
@@ -57,7 +57,7 @@ class Looker:
         self._resolver = Resolver()
 
     def look(self, wanted: Mapping[Check, int]) -> Looks:
-        """Looks at each check with its number of tries. Three take at most 8 s.
+        """Looks at each check with its number of tries. Three take at most 8 s from when this process gets to begin.
 
         Raises Starved when this process lacks what it needs to look: then nothing is known about any target.
         """
@@ -74,7 +74,7 @@ class Looker:
             # Whatever is ready goes first: on a slow CPU, handshakes that all begin at once would all be late.
             await asyncio.sleep(0)
         reasons = await asyncio.gather(*tasks)
-        return Looks(dict(zip(wanted, reasons, strict=True)), lag.ended())
+        return Looks(dict(zip(wanted, reasons, strict=True)), round(lag.worst * 1_000))
 
     async def _reason(self, check: Check, tries: int, names: Names, sockets: asyncio.Semaphore) -> str:
         begun = asyncio.get_running_loop().time()
@@ -148,24 +148,16 @@ async def first_passed(tries: Sequence[Coroutine[Any, Any, str]]) -> str:
 
 
 class _Lag:
-    """Measures how late the event loop calls back, every `TICK_SECONDS` and at the end."""
+    """Measures how late the event loop calls back."""
 
     def __init__(self) -> None:
+        self.worst = 0.0
         self._loop = asyncio.get_running_loop()
-        self._worst = 0.0
         self._due = self._loop.time()
         self._tick()
 
-    def _measure(self) -> None:
-        self._worst = max(self._worst, self._loop.time() - self._due)
-
     def _tick(self) -> None:
-        self._measure()
-        self._due = self._loop.time() + TICK_SECONDS
-        self._next = self._loop.call_at(self._due, self._tick)
-
-    def ended(self) -> int:
-        """The worst of this look, in milliseconds."""
-        self._next.cancel()
-        self._measure()
-        return round(self._worst * 1_000)
+        now = self._loop.time()
+        self.worst = max(self.worst, now - self._due)
+        self._due = now + TICK_SECONDS
+        self._loop.call_at(self._due, self._tick)
