@@ -243,14 +243,18 @@ def test_a_target_that_accepts_and_says_nothing_times_out(jumping: Looker, type_
         assert reason(jumping, target(type_, paris.port)) == "timeout"
 
 
-@pytest.mark.parametrize("host", ["paris.invalid", "a" * 64])
-def test_a_name_without_address(looker: Looker, monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+@pytest.mark.parametrize("host", ["paris.example", "a" * 64], ids=["unknown", "too long"])
+def test_a_name_without_address_says_so_and_its_thread_goes_on(
+    looker: Looker, monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
     def no_such_name(host: str, *_: object, **__: object) -> None:
         host.encode("idna")
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
-    assert reason(looker, target(TCP, 1, host)) == "dns"
+    monkeypatch.setattr(names, "MAX_THREADS", 1)
+    seen = looker.look({target(TCP, 1, host): 3, target(TCP, 1, f"www.{host}"): 3})
+    assert list(seen.reasons.values()) == ["dns", "dns"]
 
 
 def test_a_handshake_with_a_target_that_speaks_no_tls(looker: Looker) -> None:
