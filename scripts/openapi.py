@@ -11,6 +11,7 @@ from link.control.queries import PAGE_SIZE
 from link.election.state import NEVER, Observer, ReadyWhen, Reason, Status
 from link.plugins.webhook import config
 from link.plugins.webhook.factory import PLUGIN
+from link.probing.checks import CheckType
 
 DOCUMENT = Path(__file__).parents[1] / "docs/openapi.json"
 ENDPOINT_ID = "^vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
@@ -61,7 +62,17 @@ def _range(limits: tuple[int, int]) -> Schema:
     return {"type": "integer", "minimum": limits[0], "maximum": limits[1]}
 
 
-CHECK = an({"type": {"const": "TCP"}, "host": {**HOST, "minLength": 1}, "port": _range((1, 65_535))})
+_CHECK: dict[str, Schema] = {
+    "type": {"enum": [*CheckType]},
+    "host": {**HOST, "minLength": 1},
+    "port": _range((1, 65_535)),
+    "path": {"type": "string", "pattern": "^/[!-~]*$", "maxLength": registration.MAX_PATH_CHARACTERS},
+    "expect": {"type": "string", "pattern": "^[1-5][0-9]{2}(-[1-5][0-9]{2})?$"},
+    "verify": {"type": "boolean"},
+}
+_OF_HTTP = ("path", "expect", "verify")
+CHECK = an(_CHECK, *_OF_HTTP)
+"""`path` and `expect` belong to HTTP and HTTPS, `verify` to HTTPS."""
 RESOURCE_ID: Schema = {
     "type": "string",
     "minLength": 1,
@@ -192,8 +203,21 @@ SCHEMAS: dict[str, Schema] = {
             "drained": FLAG,
             "previous_secret_until": maybe(TIME),
             "delivery": maybe(DELIVERY),
+            "warnings": {**a_list(TEXT), "description": "In the answer to a registration or a change"},
+            "probe": an(
+                {
+                    "up": maybe(FLAG),
+                    "since": maybe(TIME),
+                    "failed_check": maybe(CHECK),
+                    "reason": maybe(TEXT),
+                    "held_until": maybe(TIME),
+                    "next_look_at": TIME,
+                }
+            ),
         },
         "checks",
+        "probe",
+        "warnings",
     ),
     "ResourceSummary": an(SUMMARY),
     "Resource": an(
@@ -400,6 +424,14 @@ PATHS: dict[str, dict[str, Schema]] = {
         "post": operation(
             "Sends the current status to its receiver again.",
             (204, None),
+            errors=(400, 404, 409),
+            parameters=(ENDPOINT,),
+        )
+    },
+    "/endpoints/{id}/probe": {
+        "post": operation(
+            "Looks once at each of its checks, and changes nothing.",
+            (200, an({"probe": an({"up": FLAG, "checks": a_list(an({**_CHECK, "reason": TEXT}, *_OF_HTTP))})})),
             errors=(400, 404, 409),
             parameters=(ENDPOINT,),
         )

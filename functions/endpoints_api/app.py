@@ -127,6 +127,11 @@ def redeliver(endpoint_id: str) -> Response[str]:
     return _answer(204)
 
 
+@app.post("/endpoints/<endpoint_id>/probe")
+def probe(endpoint_id: str) -> Response[str]:
+    return _answer(200, {"probe": QUERIES.probe(_checked(endpoint_id))})
+
+
 @app.post("/encrypted_storage/key_rotation")
 def rotate_key() -> Response[str]:
     COMMANDS.rotate_key()

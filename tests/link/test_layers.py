@@ -26,7 +26,7 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 LAYERS = (
     {"functions"},
     {"link.deployment"},
-    {"link.control", "link.key_rotation", "link.reconcile", "link.sqs_batch", "link.sweep"},
+    {"link.control", "link.key_rotation", "link.prober", "link.reconcile", "link.sqs_batch", "link.sweep"},
     {"link.plugins.webhook"},
     {"link.plugins", "link.plugins.seam"},
     {"link.store"},
@@ -48,6 +48,7 @@ PURE = {
     "link.plugins.webhook.url",
     "link.plugins.webhook.wire",
     "link.probing.checks",
+    "link.probing.states",
     "link.receiver",
     "link.registration",
     "link.reports",
@@ -135,7 +136,7 @@ def test_no_imports_form_a_cycle() -> None:
 
 def test_functions_do_not_import_each_other_and_each_calls_the_deployment() -> None:
     functions = [name for name in MODULES if name.startswith("functions.")]
-    assert len(functions) == 5
+    assert len(functions) == 7
     for name in functions:
         assert not any(imported.startswith("functions") for imported in imports(name)), name
         assert "link.deployment" in imports(name), name

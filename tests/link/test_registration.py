@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
@@ -13,8 +14,8 @@ from link.fields import Problems
 from link.registration import read_body, read_change, read_drained, read_new
 from tests.support.registrations import registration
 
-CHECK = {"type": "TCP", "host": "203.0.113.9", "port": 80}
-STORED = registration()
+CHECK = {"type": "TCP", "host": "paris.example.com", "port": 80}
+STORED = replace(registration(), checks=(CHECK,))
 
 
 def new(body: object) -> dict[str, Any]:
@@ -31,6 +32,62 @@ def changed(body: object) -> dict[str, Any]:
     fields = read_change(read_body(body, problems, change=True), STORED, problems)
     problems.raise_if_any()
     return fields
+
+
+@pytest.mark.parametrize(
+    ("check", "stored"),
+    [
+        pytest.param(CHECK, CHECK, id="TCP"),
+        pytest.param({**CHECK, "type": "HTTP"}, {**CHECK, "type": "HTTP"}, id="HTTP"),
+        pytest.param(
+            {**CHECK, "type": "HTTPS", "path": "/a?b=c", "expect": "204", "verify": True},
+            {**CHECK, "type": "HTTPS", "path": "/a?b=c", "expect": "204", "verify": True},
+            id="HTTPS",
+        ),
+    ],
+)
+def test_checks_of_each_type(check: dict[str, Any], stored: dict[str, Any]) -> None:
+    assert new({"checks": [check]})["checks"] == (stored,)
+
+
+@pytest.mark.parametrize(
+    ("given", "observers"),
+    [
+        pytest.param({}, ("host",), id="neither checks nor observers"),
+        pytest.param({"checks": []}, ("host",), id="no check"),
+        pytest.param({"checks": [CHECK]}, ("probe",), id="checks"),
+        pytest.param({"checks": [CHECK], "lease_seconds": 20}, ("host", "probe"), id="checks and a lease"),
+        pytest.param({"checks": [CHECK], "observers": ["host"]}, ("host",), id="checks for nobody"),
+    ],
+)
+def test_with_checks_a_probe_observes_unless_the_registration_says_who_does(
+    given: dict[str, Any], observers: tuple[str, ...]
+) -> None:
+    assert new(given)["observers"] == observers
+
+
+@pytest.mark.parametrize("host", ["10.1.2.3", "127.1", "0x7f.1", "169.254.169.254", "::ffff:169.254.169.254", "[::1]"])
+def test_a_probe_is_not_registered_for_an_address_that_it_may_not_reach(host: str) -> None:
+    literal = host.strip("[]")
+    with pytest.raises(Invalid) as invalid:
+        new({"checks": [CHECK, {**CHECK, "host": literal}]})
+    assert list(invalid.value.errors) == ["1"]
+    assert "which probes may not reach: allow it with ProbeNetworks" in invalid.value.errors["1"][0]
+    assert new({"checks": [{**CHECK, "host": literal}], "observers": ["host"]})["checks"], "it is only stored"
+
+
+def test_a_private_address_in_the_networks_of_probes_is_registered() -> None:
+    problems = Problems()
+    given = {"checks": [{**CHECK, "host": "10.1.2.3"}]}
+    assert read_new(given, problems, [ip_network("10.0.0.0/8")])["checks"]
+    assert not any(problems.values())
+
+
+@pytest.mark.parametrize(("observers", "refused"), [([Observer.PROBE], True), ([Observer.HOST], False)])
+def test_a_probe_has_at_most_four_checks(observers: list[str], refused: bool) -> None:
+    problems = Problems()
+    read_change({"checks": [CHECK] * 5, "observers": observers}, STORED, problems)
+    assert ("use at most 4" in "".join(problems["checks"])) is refused
 
 
 def test_the_least_that_a_registration_has() -> None:

@@ -86,7 +86,7 @@ class Sqs:
 
 def test_a_full_process_has_room_for_a_whole_resource_and_stays_below_lambdas_limit_of_threads() -> None:
     functions = [one["Properties"] for one in TEMPLATE["Resources"].values() if "BatchSize" in str(one)]
-    (records,) = {event["Properties"]["BatchSize"] for one in functions for event in one["Events"].values()}
+    records = max(event["Properties"]["BatchSize"] for one in functions for event in one["Events"].values())
     # A thread for the attempt, and one for the look-up of its name.
     assert records + 2 * MAX_SENDS < 1_024
     assert MAX_SENDS >= MAX_ENDPOINTS_PER_RESOURCE

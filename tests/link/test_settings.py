@@ -34,11 +34,38 @@ def test_the_defaults() -> None:
     assert (settings.allowed_networks, settings.require_https, settings.ca_bundle) == ((), False, "")
 
 
-def test_only_a_process_that_starts_the_key_rotation_needs_its_function() -> None:
-    assert load(ENV).key_rotation_function == ""
-    assert load({**ENV, "KEY_ROTATION_FUNCTION": "ours"}, starts_key_rotation=True).key_rotation_function == "ours"
-    with pytest.raises(SettingsError, match="KEY_ROTATION_FUNCTION is missing"):
-        load(ENV, starts_key_rotation=True)
+API = {"KEY_ROTATION_FUNCTION": "rotation", "PROBE_FUNCTION": "probe", "PROBES_TABLE": "probes"}
+PROBES = {"PROBES_TABLE": "probes", "PROBE_QUEUE_URL": "https://sqs/probe", "EVENT_BUS_NAME": "events"}
+
+
+@pytest.mark.parametrize(("role", "needs"), [("api", API), ("probes", PROBES)])
+def test_only_the_processes_that_need_more_have_to_have_it(role: str, needs: dict[str, str]) -> None:
+    assert load(ENV).probes_table == ""
+    assert load({**ENV, **needs}, **{role: True}).probes_table == "probes"
+    for name in needs:
+        with pytest.raises(SettingsError, match=f"^{name} is missing"):
+            load({**ENV, **needs, name: ""}, **{role: True})
+
+
+def test_how_probes_look() -> None:
+    given = {"PROBE_NETWORKS": "10.0.0.0/8", "PROBE_SHARDS": "7", "PROBE_WHEN_ALL_FAIL": "release"}
+    settings = load({**ENV, **given, "PROBE_REFERENCES": "example.com:443,[2001:db8::1]:80"})
+    assert settings.probe_networks == (ipaddress.ip_network("10.0.0.0/8"),)
+    assert (settings.probe_shards, settings.probe_keep_last) == (7, False)
+    assert settings.probe_references == (("example.com", 443), ("2001:db8::1", 80))
+    assert (load(ENV).probe_shards, load(ENV).probe_keep_last, load(ENV).probe_references) == (1, True, ())
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PROBE_SHARDS", "0"), ("PROBE_SHARDS", "1.5"), ("PROBE_WHEN_ALL_FAIL", "drop"), ("PROBE_NETWORKS", "10/33"),
+        ("PROBE_REFERENCES", "example.com"), ("PROBE_REFERENCES", ":443"), ("PROBE_REFERENCES", "example.com:65536"),
+    ],
+)  # fmt: skip
+def test_a_wrong_setting_of_the_probes_is_named(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load({**ENV, name: value})
 
 
 def test_bits_of_a_host_in_a_network_are_ignored() -> None:

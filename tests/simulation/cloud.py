@@ -21,7 +21,7 @@ import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ from unittest import mock
 import greenlet  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from link import deployment, key_rotation, reconcile, settings, sweep
+from link import deployment, key_rotation, prober, reconcile, settings, sweep
 from link.chance import Chance
 from link.clock import Clock
 from link.deployment import ControlPlane
@@ -40,9 +40,13 @@ from link.election.state import NEVER, Observer, Status
 from link.errors import Conflict, Contended, Invalid, NotFound, Rejected
 from link.key_rotation import KeyRotation, Unfinished
 from link.plugins.webhook.sender import Sender
+from link.prober import Prober, Untold
+from link.probing.checks import Check
+from link.probing.looks import Looks
+from link.probing.states import SLOT_MS
 from link.reconcile import Reconciler, Sends
 from link.reports import Report
-from link.store import locks, queues
+from link.store import locks, probes, queues
 from link.store.lock_item import due_shard
 from link.sweep import Sweep
 from tests.simulation.promises import Broken, Promises, Request
@@ -58,6 +62,7 @@ before it; it takes seconds; it took place, unheard of; it did not take place; a
 RECEIVER_FAULTS = ("crash before", "crash after", "pause", "slow", "unreachable", "fails", "busy", "hangs", "deaf")
 """What can happen at a POST: as above, and after a pause the bytes take seconds; no connection; 500; 503 with
 Retry-After; no answer though it was taken in, or though it was not."""
+SOURCES = {"link.probe": Observer.PROBE}
 INVOCATION_MS = 30_000
 CHAIN = 16
 """How many invocations of a function Lambda allows in one chain, unless the function has `RecursiveLoop: Allow`."""
@@ -118,6 +123,15 @@ class Process:
     @functools.cached_property
     def sweep(self) -> Sweep:
         return deployment.sweep(self.cloud.env, client=self._edges.__getitem__, clock=self._clock)
+
+    @functools.cached_property
+    def prober(self) -> Prober:
+        return deployment.prober(
+            self.cloud.env,
+            client=self._edges.__getitem__,
+            clock=self._clock,
+            look=lambda wanted: self.cloud.look(wanted),
+        )
 
 
 class Task:
@@ -187,19 +201,24 @@ class Cloud(Time):
         self.last_fault = START
         self.trace: list[str] | None = [] if traced else None
         self.env = environment(tables, key=key, handover_ms=handover_ms, refresh_ms=refresh_ms)
-        self.settings = settings.load(self.env)
+        self.settings = settings.load(self.env, probes=True)
         self.promises = Promises(self) if watch is None else watch(self)
         self.queue = Sqs(self)
         if services is None:
             self.store = Store(self.settings, self.promises.written)
-            self.services = {"dynamodb": self.store, "kms": Keys(), "sqs": self.queue}
+            clients = {"dynamodb": self.store, "kms": Keys(), "sqs": self.queue, "events": Bus(self)}
+            self.services: dict[str, Any] = clients
         else:
             self.services = services(self)
         self.receiver = Receiver(self)
         self.serving = True
         self._heap: list[tuple[int, int, Any, int]] = []
         self._serial = itertools.count()
-        self._idle: dict[str, list[Process]] = {"handlers": [], "api": [], "refresh": [], "key_rotation": []}
+        self._idle: dict[str, list[Process]] = {
+            "handlers": [], "api": [], "refresh": [], "key_rotation": [], "probe": [],
+        }  # fmt: skip
+        self.look: Callable[[Mapping[Check, int]], Looks] = lambda wanted: Looks(dict.fromkeys(wanted, ""), 0)
+        """What a probe finds."""
         self.running: list[Process] = []
         self._waiting: list[Callable[[], None]] = []
         self.current: Task = None  # type: ignore[assignment]
@@ -478,6 +497,18 @@ class Cloud(Time):
         if times:
             self.invoke("handlers", work, lambda: self.wake_up(message, times - 1, chain=chain), chain=chain)
 
+    def probe(self, slot: int) -> None:
+        """A slot of the probes."""
+
+        def work(process: Process) -> None:
+            self.note(f"slot {slot - START // SLOT_MS}")
+            try:
+                process.prober.run(0, 1, slot)
+            except Untold as untold:
+                self.note(f"failed: {untold}")
+
+        self.invoke("probe", work, lambda: None)
+
     def rotate_key(self) -> None:
         """A key rotation."""
 
@@ -690,6 +721,29 @@ class Sqs:
             self._cloud.wake_up(message[2], chain=chain)
 
 
+class Bus:
+    """The event bus: at least once, in no order. `loses` says whether it loses an event that it took."""
+
+    def __init__(self, cloud: Cloud) -> None:
+        self._cloud = cloud
+        self.loses: Callable[[], bool] = lambda: False
+        self.takes: Callable[[str, Status, int], None] = lambda endpoint_id, status, at: None
+        """Is told of each event that it takes."""
+
+    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:
+        cloud = self._cloud
+        for entry in Entries:
+            detail = json.loads(entry["Detail"])
+            endpoint_id, status = detail["endpoint_id"], Status(detail["status"])
+            self.takes(endpoint_id, status, detail["reported_at"])
+            if not self.loses():
+                delay = cloud.latency()
+                cloud.report(
+                    endpoint_id, status, at=detail["reported_at"], delay=delay, observer=SOURCES[entry["Source"]]
+                )
+        return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in Entries]}
+
+
 class VirtualSends(Sends):
     """`Sends` with threads of the simulated process. Code that a test calls directly sends in the test's own thread."""
 
@@ -894,6 +948,9 @@ def simulated() -> Iterator[None]:
         mock.patch.object(sweep, "logger", quiet),
         mock.patch.object(key_rotation, "logger", quiet),
         mock.patch.object(queues, "logger", quiet),
+        mock.patch.object(prober, "logger", quiet),
+        mock.patch.object(prober, "metric", quiet.metric),
+        mock.patch.object(probes, "logger", quiet),
     ):
         yield
 

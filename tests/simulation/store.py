@@ -23,13 +23,14 @@ def refused(code: str, operation: str, **more: Any) -> ClientError:
 
 
 class Store:
-    """The three tables. `written` is told of every write that took place, one call per atomic write."""
+    """The tables. `written` is told of every write that took place, one call per atomic write."""
 
     def __init__(self, settings: Settings, written: Callable[[dict[str, Item]], None] = lambda _: None) -> None:
         self._keys = {
             settings.locks_table: ("resource_id",),
             settings.endpoints_table: ("endpoint_id",),
             settings.transitions_table: ("resource_id", "version"),
+            settings.probes_table: ("shard",),
         }
         self.tables: dict[str, dict[Key, Item]] = {name: {} for name in self._keys}
         self._written = written
@@ -105,6 +106,10 @@ class Store:
                 if item.get("due_shard") == values[":shard"] and int(item["due_at"]["N"]) <= int(values[":until"]["N"])
             ]
             return {"Items": sorted(found, key=lambda item: int(item["due_at"]["N"]))}
+        if KeyConditionExpression == "probed = :all AND probe_key BETWEEN :first AND :last":
+            first, last = values[":first"]["S"], values[":last"]["S"]
+            probed = [item for item in items if "probed" in item and first <= item["probe_key"]["S"] <= last]
+            return {"Items": sorted(probed, key=lambda item: item["probe_key"]["S"])}
         assert KeyConditionExpression == "resource_id = :r", KeyConditionExpression
         rows = [item for item in items if item["resource_id"] == values[":r"]]
         return {"Items": sorted(rows, key=lambda item: int(item["version"]["N"]))}
@@ -126,7 +131,7 @@ class Store:
         condition = put.get("ConditionExpression")
         if condition is None:
             return None
-        if condition == "attribute_not_exists(resource_id)":
+        if condition in ("attribute_not_exists(resource_id)", "attribute_not_exists(version)"):
             return present
         if condition.startswith("#"):
             names, values = put["ExpressionAttributeNames"], put["ExpressionAttributeValues"]

@@ -24,15 +24,20 @@ def environment(
         "REJECTED_EVENTS_QUEUE_URL": "rejected",
         "SECRETS_KEY_ARN": key,
         "KEY_ROTATION_FUNCTION": "key-rotation",
+        "PROBE_FUNCTION": "probe",
         "WEBHOOK_REFRESH_INTERVAL": f"{refresh_ms}ms",
         "HANDOVER_TIMEOUT": f"{handover_ms}ms",
         "MAX_ENDPOINTS": "0",
+        "PROBES_TABLE": f"probes{suffix}",
+        "PROBE_QUEUE_URL": "probe",
+        "EVENT_BUS_NAME": "events",
+        "PROBE_REFERENCES": "reference.example.com:443",
     }
 
 
 def settings(suffix: str = "", **more: Any) -> Settings:
     """The settings of that deployment, with some of them replaced."""
-    return replace(link_settings.load(environment(suffix)), **more)
+    return replace(link_settings.load(environment(suffix), probes=True), **more)
 
 
 def create_tables(dynamodb: Any, settings: Settings) -> None:
@@ -41,6 +46,7 @@ def create_tables(dynamodb: Any, settings: Settings) -> None:
         "LocksTable": settings.locks_table,
         "EndpointsTable": settings.endpoints_table,
         "TransitionsTable": settings.transitions_table,
+        "ProbesTable": settings.probes_table,
     }
     for logical_id, definition in _tables().items():
         dynamodb.create_table(TableName=names[logical_id], **definition)

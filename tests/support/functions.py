@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
 import json
 import re
 import sys
@@ -52,15 +53,17 @@ def event(name: str) -> dict[str, Any]:
 
 
 class Lambda:
-    """Records each invocation and invokes nothing; `invoked` is called each time."""
+    """Records each invocation and invokes nothing; `invoked` is called each time, and `answer` is the answer."""
 
     def __init__(self) -> None:
         self.invocations: list[dict[str, Any]] = []
         self.invoked: Callable[[], None] = lambda: None
+        self.answer: Any = None
 
-    def invoke(self, **call: Any) -> None:
+    def invoke(self, **call: Any) -> dict[str, Any]:
         self.invocations.append(call)
         self.invoked()
+        return {"StatusCode": 200, "Payload": io.BytesIO(json.dumps(self.answer).encode())}
 
 
 _new_client = boto3.client
@@ -90,7 +93,7 @@ class Deployment:
         self.monkeypatch.setattr(boto3, "client", self._client)
         self.dynamodb, self.sqs, self.kms = (boto3.client(service) for service in ("dynamodb", "sqs", "kms"))
         create_tables(self.dynamodb, settings())
-        for queue in ("status", "wake-up", "rejected"):
+        for queue in ("status", "wake-up", "rejected", "probe"):
             self.sqs.create_queue(QueueName=queue)
         key = self.kms.create_key()["KeyMetadata"]["KeyId"]
         self.kms.create_alias(AliasName=KEY, TargetKeyId=key)
@@ -99,6 +102,7 @@ class Deployment:
             "STATUS_QUEUE_URL": QUEUE_URL + "status",
             "WAKE_UP_QUEUE_URL": QUEUE_URL + "wake-up",
             "REJECTED_EVENTS_QUEUE_URL": QUEUE_URL + "rejected",
+            "PROBE_QUEUE_URL": QUEUE_URL + "probe",
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "MAX_ENDPOINTS": "1000",
         }

@@ -7,6 +7,7 @@ start loads only what its own function needs.
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from collections.abc import Callable, Mapping
@@ -25,11 +26,14 @@ if TYPE_CHECKING:
     from link.key_rotation import KeyRotation
     from link.plugins.seam import Plugins
     from link.plugins.webhook.factory import Post
+    from link.prober import Look, ProbeClock, Prober
     from link.reconcile import Reconciler, Sends
     from link.sweep import Sweep
 
-Clients = Callable[[str], Any]
-"""Makes a client of an AWS service."""
+Clients = Callable[..., Any]
+"""Makes a client of an AWS service; a second argument is how long to wait for an answer, in seconds."""
+LOOK_SECONDS = 15
+"""A look with one try takes 5 s, and the function may have to start."""
 
 
 class ControlPlane(NamedTuple):
@@ -88,9 +92,10 @@ def control_plane(
     from link.control.queries import Queries
     from link.store.endpoints import Registrations
     from link.store.locks import Locks
+    from link.store.probes import ProbeStates, Targets
     from link.store.queues import Queues
 
-    configured = settings.load(env, starts_key_rotation=True)
+    configured = settings.load(env, api=True)
     clock, chance = clock or Clock(), chance or Chance()
     dynamodb = client("dynamodb")
     locks = Locks(dynamodb, configured, clock, chance)
@@ -102,9 +107,27 @@ def control_plane(
         # This client is made when a rotation starts, about once a year.
         client("lambda").invoke(FunctionName=configured.key_rotation_function, InvocationType="Event")
 
+    def look(checks: list[dict[str, Any]]) -> list[str]:
+        answer = client("lambda", LOOK_SECONDS).invoke(
+            FunctionName=configured.probe_function, Payload=json.dumps({"checks": checks}).encode()
+        )
+        if "FunctionError" in answer:
+            raise RuntimeError("the probe function failed: read its log")
+        return list(json.loads(answer["Payload"].read()))
+
     return ControlPlane(
-        Commands(locks, registrations, queues, known, configured, clock, chance, start_key_rotation),
-        Queries(locks, registrations, known, clock),
+        Commands(
+            locks,
+            registrations,
+            Targets(dynamodb, configured),
+            queues,
+            known,
+            configured,
+            clock,
+            chance,
+            start_key_rotation,
+        ),
+        Queries(locks, registrations, ProbeStates(dynamodb, configured), known, configured, clock, look),
     )
 
 
@@ -116,6 +139,48 @@ def sweep(env: Mapping[str, str] = os.environ, *, client: Clients = aws.client, 
 
     configured, clock = settings.load(env), clock or Clock()
     return Sweep(Locks(client("dynamodb"), configured, clock, Chance()), Queues(client("sqs"), configured), clock)
+
+
+def prober(
+    env: Mapping[str, str] = os.environ,
+    *,
+    client: Clients = aws.client,
+    clock: Clock | None = None,
+    look: Look | None = None,
+) -> Prober:
+    """The process that looks at endpoints. It reports what it finds like any host, and decides nothing."""
+    from link.prober import Prober
+    from link.store.locks import Locks
+    from link.store.probes import Bus, ProbeStates, Targets
+
+    configured, clock = settings.load(env, probes=True), clock or Clock()
+    dynamodb = client("dynamodb")
+    if look is None:
+        from link.probing.looks import Looker
+
+        look = Looker(configured.probe_networks).look
+    return Prober(
+        Targets(dynamodb, configured),
+        ProbeStates(dynamodb, configured),
+        Locks(dynamodb, configured, clock, Chance()),
+        Bus(client("events"), configured),
+        look,
+        configured,
+        clock,
+    )
+
+
+def probe_clock(
+    env: Mapping[str, str] = os.environ, *, client: Clients = aws.client, clock: Clock | None = None
+) -> ProbeClock:
+    """The process that puts the slots of a minute."""
+    from link.prober import ProbeClock
+    from link.store.probes import ProbeQueue, Targets
+
+    configured = settings.load(env, probes=True)
+    return ProbeClock(
+        Targets(client("dynamodb"), configured), ProbeQueue(client("sqs"), configured), configured, clock or Clock()
+    )
 
 
 def key_rotation(

@@ -6,7 +6,8 @@ belongs to the plugin. Where LinK refuses a value, too, its message comes first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,10 +23,14 @@ from link.fields import (
     text,
     unknown_field,
 )
+from link.networks import literal, refusing_block
+from link.settings import Network
 
 MAX_RESOURCE_ID_CHARACTERS = 256
 MAX_HOST_CHARACTERS = 253
 MAX_CHECKS = 32
+MAX_PROBED_CHECKS = 4
+MAX_PATH_CHARACTERS = 1_024
 HEALTHCHECK_INTERVAL_SECONDS = (0, 3_600)
 PRIORITY = (-1_000, 1_000)
 LEASE_SECONDS = (5, 3_600)
@@ -34,8 +39,14 @@ _FIELDS = (
     "plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds", "observers",
     "ready_when", "drained",
 )  # fmt: skip
-_CHECK_FIELDS = ("type", "host", "port")
-_UNUSED = ("id", "status", "election_key", "delivery")
+_CHECK_FIELDS = {
+    "TCP": ("type", "host", "port"),
+    "HTTP": ("type", "host", "port", "path", "expect"),
+    "HTTPS": ("type", "host", "port", "path", "expect", "verify"),
+}
+_PATH = re.compile(r"/[!-~]*")
+_EXPECT = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
+_UNUSED = ("id", "status", "election_key", "delivery", "probe", "warnings")
 """What the API shows beside the fields: a client may send back what it was shown."""
 _CHANGE_FIELDS = ("plugin", "plugin_config", "healthchecks", *_FIELDS[2:])
 
@@ -62,6 +73,11 @@ class Registration:
     created_at: int = 0
     """Unix milliseconds."""
 
+    @property
+    def probed(self) -> bool:
+        """Whether the service itself looks at its checks."""
+        return Observer.PROBE in self.observers and bool(self.checks)
+
     def new_entry(self) -> Endpoint:
         """The entry of its endpoint before the first report."""
         return Endpoint(
@@ -84,8 +100,11 @@ def read_body(value: object, problems: Problems, *, change: bool = False) -> dic
     return json_object(value, "body", _CHANGE_FIELDS if change else _FIELDS, problems, unused=unused)
 
 
-def read_new(given: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
-    """The fields of a new registration, as arguments of `Registration`. null means absent."""
+def read_new(given: Mapping[str, Any], problems: Problems, probe_networks: Collection[Network] = ()) -> dict[str, Any]:
+    """The fields of a new registration, as arguments of `Registration`. null means absent.
+
+    `probe_networks`: the private networks in which checks may be.
+    """
     fields: dict[str, Any] = {
         "checks": _checks(given.get("checks"), problems),
         "healthcheck_interval": _healthcheck_interval(given.get("healthcheck_interval"), problems),
@@ -95,11 +114,16 @@ def read_new(given: Mapping[str, Any], problems: Problems) -> dict[str, Any]:
         "observers": _observers(given.get("observers"), problems["observers"]),
         "ready_when": _ready_when(given.get("ready_when"), problems["ready_when"]),
     }
+    if given.get("observers") is None and fields["checks"]:
+        fields["observers"] = (Observer.PROBE,) if fields["lease_seconds"] is None else (Observer.HOST, Observer.PROBE)
     _check_lease(fields["observers"], fields["lease_seconds"], problems)
+    _check_probed(fields["observers"], fields["checks"], problems, probe_networks)
     return fields
 
 
-def read_change(given: Mapping[str, Any], stored: Registration, problems: Problems) -> dict[str, Any]:
+def read_change(
+    given: Mapping[str, Any], stored: Registration, problems: Problems, probe_networks: Collection[Network] = ()
+) -> dict[str, Any]:
     """The fields that change. What is absent stays; null means absent, too, except "none" for `lease_seconds`."""
     unchanging(problems, "plugin", given.get("plugin"), stored.plugin)
     unchanging(problems, "host", given.get("host"), stored.host)
@@ -118,7 +142,9 @@ def read_change(given: Mapping[str, Any], stored: Registration, problems: Proble
         fields["observers"] = _observers(given["observers"], problems["observers"])
     if given.get("ready_when") is not None:
         fields["ready_when"] = _ready_when(given["ready_when"], problems["ready_when"])
-    _check_lease(fields.get("observers", stored.observers), fields.get("lease_seconds", stored.lease_seconds), problems)
+    observers = fields.get("observers", stored.observers)
+    _check_lease(observers, fields.get("lease_seconds", stored.lease_seconds), problems)
+    _check_probed(observers, fields.get("checks", stored.checks), problems, probe_networks)
     return fields
 
 
@@ -161,6 +187,29 @@ def _check_lease(observers: tuple[Observer, ...], lease_seconds: int | None, pro
         )
 
 
+def _check_probed(
+    observers: tuple[Observer, ...],
+    checks: tuple[dict[str, Any], ...],
+    problems: Problems,
+    probe_networks: Collection[Network],
+) -> None:
+    """Notes what keeps the checks from being run, if a probe is to run them. Without checks, a prober of others may."""
+    if Observer.PROBE not in observers:
+        return
+    if len(checks) > MAX_PROBED_CHECKS:
+        problems["checks"].append(
+            f"{len(checks)} health checks are too many for a probe: use at most {MAX_PROBED_CHECKS}, or leave probe "
+            "out of observers"
+        )
+    for position, check in enumerate(checks):
+        address = literal(str(check.get("host", "")))
+        refused = None if address is None else refusing_block(address, probe_networks)
+        if refused is not None:
+            problems[str(position)].append(
+                f"host={address} is in {refused}, which probes may not reach: allow it with ProbeNetworks"
+            )
+
+
 def unchanging(problems: Problems, name: str, value: object, stored: str) -> None:
     """Notes a problem when a field that cannot change is given another value."""
     if value is not None and value != stored:
@@ -184,17 +233,27 @@ def _check(check: object, found: list[str]) -> dict[str, Any]:
     if not isinstance(check, dict):
         found.append(f"{json_type(check)} is not a health check: use {{type, host, port}}")
         return {}
-    found += [unknown_field(key, _CHECK_FIELDS) for key in sorted(check.keys() - set(_CHECK_FIELDS))]
-    host, port = check.get("host"), check.get("port")
-    if check.get("type") != "TCP":
+    kind, host, port = check.get("type"), check.get("host"), check.get("port")
+    if not isinstance(kind, str) or kind not in _CHECK_FIELDS:
         found.append("type=Health check type is not supported")
+        kind = "HTTPS"
+    found += [unknown_field(key, _CHECK_FIELDS[kind]) for key in sorted(check.keys() - set(_CHECK_FIELDS[kind]))]
     if not host:
         found.append("host=Host is required")
     elif not isinstance(host, str) or len(host) > MAX_HOST_CHARACTERS or control_character(text(host, [])):
         found.append(f"host=Host must be a text of 1 to {MAX_HOST_CHARACTERS} characters without control characters")
     if type(port) is not int or not 1 <= port <= 65_535:
         found.append("port=Port must be between 1 and 65535")
-    return {"type": "TCP", "host": text(host, []), "port": port}
+    path, expect, verify = check.get("path"), check.get("expect"), check.get("verify")
+    if path is not None and not (isinstance(path, str) and _PATH.fullmatch(path) and len(path) <= MAX_PATH_CHARACTERS):
+        found.append(f"path=use / and up to {MAX_PATH_CHARACTERS - 1} more visible ASCII characters")
+    status = _EXPECT.fullmatch(expect) if isinstance(expect, str) else None
+    if expect is not None and (status is None or (status[2] or status[1]) < status[1]):
+        found.append("expect=use a status or a range of them as text, like 200 or 200-399")
+    if verify is not None and not isinstance(verify, bool):
+        found.append(f"verify={json_type(verify)} is not true or false")
+    given = {"path": path, "expect": expect, "verify": verify}
+    return {"type": kind, "host": text(host, []), "port": port} | {k: v for k, v in given.items() if v is not None}
 
 
 def _healthcheck_interval(value: object, problems: Problems) -> int:

@@ -35,8 +35,17 @@ class Settings:
     require_https: bool = False
     ca_bundle: str = ""
     key_rotation_function: str = ""
+    probe_function: str = ""
     flap_damping: bool = True
     require_host_identity: bool = False
+    probes_table: str = ""
+    probe_queue_url: str = ""
+    event_bus_name: str = ""
+    probe_networks: tuple[Network, ...] = ()
+    probe_references: tuple[tuple[str, int], ...] = ()
+    """Host and port of each."""
+    probe_keep_last: bool = True
+    probe_shards: int = 1
 
 
 def duration_ms(text: str) -> int:
@@ -51,10 +60,10 @@ def duration_ms(text: str) -> int:
     return round(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
 
 
-def load(env: Mapping[str, str], *, starts_key_rotation: bool = False) -> Settings:
+def load(env: Mapping[str, str], *, api: bool = False, probes: bool = False) -> Settings:
     """The settings in `env`; raises SettingsError naming every variable that is wrong.
 
-    Only a process that starts the key rotation has to know its function.
+    Only the API has to know the functions that it calls, and only a process of the probes their resources.
     """
     problems: list[str] = []
 
@@ -88,10 +97,26 @@ def load(env: Mapping[str, str], *, starts_key_rotation: bool = False) -> Settin
                 problems.append(f"{name}: {error}, write CIDRs like 10.0.0.0/8,fd00::/8")
         return tuple(found)
 
+    def references(name: str) -> tuple[tuple[str, int], ...]:
+        found = []
+        for part in filter(None, (part.strip() for part in env.get(name, "").split(","))):
+            host, colon, port = part.rpartition(":")
+            if colon and host and re.fullmatch(r"[0-9]{1,5}", port) and 1 <= int(port) <= 65_535:
+                found.append((host.strip("[]"), int(port)))
+            else:
+                problems.append(f"{name}: {part!r} is not a host and a port like example.com:443")
+        return tuple(found)
+
     maximum = env.get("MAX_ENDPOINTS") or "1000"
     if not re.fullmatch(r"[0-9]{1,9}", maximum):
         problems.append(f"MAX_ENDPOINTS: {maximum!r} is not a whole number, use 0 for no limit")
         maximum = "0"
+    shards, when_all_fail = env.get("PROBE_SHARDS") or "1", env.get("PROBE_WHEN_ALL_FAIL") or "keep"
+    if not re.fullmatch(r"[1-9][0-9]{0,2}", shards):
+        problems.append(f"PROBE_SHARDS: {shards!r} is not a whole number from 1 to 999")
+        shards = "1"
+    if when_all_fail not in ("keep", "release"):
+        problems.append(f"PROBE_WHEN_ALL_FAIL: {when_all_fail!r} is neither keep nor release")
     settings = Settings(
         locks_table=text("LOCKS_TABLE"),
         endpoints_table=text("ENDPOINTS_TABLE"),
@@ -106,9 +131,17 @@ def load(env: Mapping[str, str], *, starts_key_rotation: bool = False) -> Settin
         allowed_networks=networks("ALLOWED_NETWORKS"),
         require_https=switch("REQUIRE_HTTPS", "false"),
         ca_bundle=env.get("CA_BUNDLE", ""),
-        key_rotation_function=text("KEY_ROTATION_FUNCTION") if starts_key_rotation else "",
+        key_rotation_function=text("KEY_ROTATION_FUNCTION") if api else "",
+        probe_function=text("PROBE_FUNCTION") if api else "",
         flap_damping=switch("FLAP_DAMPING", "true"),
         require_host_identity=switch("REQUIRE_HOST_IDENTITY", "false"),
+        probes_table=text("PROBES_TABLE") if probes or api else "",
+        probe_queue_url=text("PROBE_QUEUE_URL") if probes else "",
+        event_bus_name=text("EVENT_BUS_NAME") if probes else "",
+        probe_networks=networks("PROBE_NETWORKS"),
+        probe_references=references("PROBE_REFERENCES"),
+        probe_keep_last=when_all_fail == "keep",
+        probe_shards=int(shards),
     )
     if settings.handover_ms >= settings.refresh_ms:
         problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")

@@ -17,7 +17,7 @@ from link.election.state import Resource
 from link.store.endpoints import Registrations, from_item
 from link.store.locks import Locks
 from tests.support.functions import Deployment, event
-from tests.support.ids import LONDON, PARIS, RESOURCE
+from tests.support.ids import LONDON, NOW, PARIS, RESOURCE
 
 STRANGER = "vip-99999999-9999-4999-8999-999999999999"
 DEEP = "[" * 900 + "]" * 900
@@ -82,7 +82,7 @@ def test_create(deployment: Deployment) -> None:
 
 def test_create_with_everything(deployment: Deployment) -> None:
     body = json.loads(event("api_create")["body"])
-    more = {"checks": [{"type": "TCP", "host": "203.0.113.7", "port": 443}], "healthcheck_interval": 10}
+    more = {"checks": [{"type": "TCP", "host": "paris.example.com", "port": 443}], "healthcheck_interval": 10}
     more |= {"observers": ["host", "probe"], "ready_when": "any", "drained": True}
     status, answer = call(deployment, "create", body={**body, **more, "priority": -5, "lease_seconds": 30})
     created = answer["endpoint"]
@@ -909,6 +909,54 @@ def test_an_idempotency_key_that_cannot_be_used(
         changes = {**changes, "body": {**json.loads(event("api_create")["body"]), "host": changes["host"]}}
     got, answer = call(deployment, "create", **changes)
     assert got == status and text in answer["error"]
+
+
+# --- Probes
+
+CHECKS = [
+    {"type": "TCP", "host": "paris.example.com", "port": 443},
+    {"type": "HTTP", "host": "paris.example.com", "port": 80},
+]
+
+
+def probed(deployment: Deployment) -> str:
+    """The id of an endpoint that a probe observes."""
+    body = json.loads(event("api_create")["body"])
+    endpoint_id: str = call(deployment, "create", body={**body, "checks": CHECKS})[1]["endpoint"]["id"]
+    return endpoint_id
+
+
+def test_a_probed_endpoint_shows_what_its_probe_found(deployment: Deployment) -> None:
+    paris = probed(deployment)
+    probe = call(deployment, "show", id=paris)[1]["endpoint"]["probe"]
+    unknown = {"up": None, "since": None, "failed_check": None, "reason": None, "held_until": None}
+    assert {name: value for name, value in probe.items() if name != "next_look_at"} == unknown
+    found = json.dumps({paris: [False, NOW, "1:status_503", 0, 3, False]})
+    item = {"shard": {"S": "0/1"}, "version": {"N": "1"}, "slot": {"N": "1"}, "mass": {"N": "0"}}
+    deployment.dynamodb.put_item(TableName="probes", Item={**item, "endpoints": {"S": found}})
+    probe = call(deployment, "show", id=paris)[1]["endpoint"]["probe"]
+    assert (probe["up"], probe["since"], probe["reason"]) == (False, NOW, "status_503")
+    assert probe["failed_check"] == CHECKS[1]
+    assert call(deployment, "change", id=paris, body={"checks": CHECKS[:1]})[0] == 200
+    probe = call(deployment, "show", id=paris)[1]["endpoint"]["probe"]
+    assert (probe["reason"], probe["failed_check"]) == ("status_503", None), "that check is gone"
+
+
+def test_a_look_is_made_by_the_prober_and_changes_nothing(deployment: Deployment) -> None:
+    paris = probed(deployment)
+    deployment.awslambda.answer = ["", "refused"]
+    status, body = call(deployment, "probe", id=paris)
+    assert (status, body["probe"]["up"]) == (200, False)
+    assert body["probe"]["checks"] == [{**CHECKS[0], "reason": ""}, {**CHECKS[1], "reason": "refused"}]
+    [invocation] = deployment.awslambda.invocations
+    assert (invocation["FunctionName"], json.loads(invocation["Payload"])) == ("probe", {"checks": CHECKS})
+    assert deployment.statuses() == {paris: "BOOTING"}
+
+
+def test_an_endpoint_without_a_probe_is_not_looked_at(deployment: Deployment) -> None:
+    paris = call(deployment, "create")[1]["endpoint"]["id"]
+    status, body = call(deployment, "probe", id=paris)
+    assert status == 409 and "no probe looks at this endpoint" in body["error"]
 
 
 # --- Key rotation

@@ -37,6 +37,7 @@ def largest(stack: Stack, *, checks: int = 0, host: str = LONGEST * MAX_HOST_CHA
         "healthcheck_interval": 3_600,
         "priority": -1_000,
         "lease_seconds": 3_600,
+        "observers": ["host"],
         **({"host": host} if host else {}),
     }
     status, answer = stack.call("api_create", given)

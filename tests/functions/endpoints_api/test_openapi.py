@@ -105,6 +105,10 @@ STATUSES: dict[tuple[str, str, int], dict[str, Any]] = {
     ("post", ON + "/redeliver", 400): {"id": "vip-1"},
     ("post", ON + "/redeliver", 404): {"id": STRANGER},
     ("post", ON + "/redeliver", 409): {"booting": True},
+    ("post", ON + "/probe", 200): {"probed": True},
+    ("post", ON + "/probe", 400): {"id": "vip-1"},
+    ("post", ON + "/probe", 404): {"id": STRANGER},
+    ("post", ON + "/probe", 409): {},
     ("get", "/encrypted_storage/key_rotation", 200): {},
     ("get", "/encrypted_storage/key_rotation", 400): {"query": {"since": "yesterday"}},
     ("post", "/encrypted_storage/key_rotation", 204): {},
@@ -120,7 +124,8 @@ STATUSES: dict[tuple[str, str, int], dict[str, Any]] = {
     ("get", "/transitions", 400): {},
     ("get", "/version", 200): {},
 }
-"""A request for every documented status. paris is active and london on standby, unless they are `booting`."""
+"""A request for every documented status. paris is active and london on standby, unless they are `booting`; paris can be
+`probed`."""
 
 
 def test_every_documented_status_is_tried() -> None:
@@ -144,6 +149,10 @@ def test_each_documented_status(deployment: Deployment, documented: tuple[str, s
     client = werkzeug.test.Client(gateway(deployment))
     if how.get("frozen"):
         assert client.patch("/resources", query_string=HERE, json={"frozen": True}).status_code == 200
+    if how.get("probed"):
+        checks = {"observers": ["probe"], "checks": [{"type": "TCP", "host": "paris.example.com", "port": 443}]}
+        assert client.patch(f"/endpoints/{PARIS}", json=checks).status_code == 200
+        deployment.awslambda.answer = [""]
     body = how.get("body")
     answer = client.open(
         path.replace("{id}", how.get("id", PARIS)),

@@ -4,7 +4,8 @@ AWS calls. Create: 1 Encrypt, 1 GetItem, 1 TransactWriteItems, and 1 Scan if end
 GetItem more; a repeated call only 3 GetItem. Change: 3 GetItem, 1 TransactWriteItems, and 1 Encrypt for a new secret.
 A change's outlook: 2 GetItem, and 1 Encrypt for a new secret.
 Delete, failover, redeliver: 2 GetItem, 1 write. Freeze and unfreeze: 1 GetItem, 1 TransactWriteItems. Each of these:
-1 SendMessage if it makes something due within a minute. Key rotation: 1 Invoke.
+1 SendMessage if it makes something due within a minute. Create and change of a probed endpoint: 1 Query more. Key
+rotation: 1 Invoke.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from link.chance import Chance
 from link.clock import Clock
 from link.control import views
 from link.election import rules
-from link.election.state import Resource
+from link.election.state import Endpoint, Resource
 from link.election.wake_up import settle
 from link.errors import Conflict, NotFound
 from link.fields import Problems
@@ -29,6 +30,7 @@ from link.registration import Registration, read_body, read_change, read_drained
 from link.settings import Settings
 from link.store.endpoints import Registrations
 from link.store.locks import Cause, Committed, Locks, Step
+from link.store.probes import Targets
 from link.store.queues import Queues
 
 if TYPE_CHECKING:
@@ -55,6 +57,7 @@ class Commands:
         self,
         locks: Locks,
         registrations: Registrations,
+        targets: Targets,
         queues: Queues,
         plugins: Plugins,
         settings: Settings,
@@ -64,6 +67,7 @@ class Commands:
     ) -> None:
         self._locks = locks
         self._registrations = registrations
+        self._targets = targets
         self._queues = queues
         self._plugins = plugins
         self._settings = settings
@@ -81,7 +85,7 @@ class Commands:
         problems = Problems()
         given = read_body(body, problems)
         config = problems.collect(lambda: factory.validate(given.get("plugin_config")))
-        fields = read_new(given, problems)
+        fields = read_new(given, problems, self._settings.probe_networks)
         drained = read_drained(given, problems)
         problems.raise_if_any()
         assert config is not None
@@ -115,7 +119,27 @@ class Commands:
             self._commit(registration.resource_id, Cause("register", request_id, by), register, put)
         except _AlreadyRegistered as already:
             return self._repeated(already.endpoint_id, registration.plugin, config, registration.host)
-        return views.endpoint(self._plugins, registration, entry)
+        return self._view(registration, entry)
+
+    def _view(self, registration: Registration, entry: Endpoint) -> dict[str, Any]:
+        """The endpoint as it is now registered, with `warnings` if there are any."""
+        view = views.endpoint(self._plugins, registration, entry)
+        if registration.probed and (warnings := self._shared_addresses(registration)):
+            view["warnings"] = warnings
+        return view
+
+    def _shared_addresses(self, registration: Registration) -> list[str]:
+        """A warning for each address at which another endpoint of the resource is checked, too."""
+        own = {(check["host"], check["port"]) for check in registration.checks}
+        others: dict[tuple[str, int], str] = {}
+        for target in self._targets.of_resource(registration.resource_id):
+            if target.endpoint_id != registration.endpoint_id:
+                others |= {(check.host, check.port): target.endpoint_id for check in target.checks}
+        return [
+            f"{host}:{port} is also checked for {others[host, port]}: a check of an address that moves with the active "
+            "host finds each of them healthy; check each host at an address of its own"
+            for host, port in sorted(own & others.keys())
+        ]
 
     def _repeated(self, endpoint_id: str, plugin: str, config: PluginConfig, host: str) -> dict[str, Any]:
         """What an earlier call with the same token registered; raises Conflict when that was something else."""
@@ -150,7 +174,7 @@ class Commands:
             return views.endpoint(self._plugins, stored, entry)
         update = None if changed == stored else self._registrations.update(stored, changed)
         committed = self._commit_for(stored, Cause("change", request_id, by), command, update)
-        return views.endpoint(self._plugins, changed, committed.after.endpoints[endpoint_id])
+        return self._view(changed, committed.after.endpoints[endpoint_id])
 
     def outlook(self, endpoint_id: str, body: Any, *, force: bool = False) -> dict[str, Any]:
         """The holder and the webhooks if this change was made now. Raises what the change would raise."""
@@ -167,7 +191,7 @@ class Commands:
         """The changed registration, and what happens to its lock item; None: nothing. Raises Invalid."""
         problems = Problems()
         given = read_body(body, problems, change=True)
-        fields = read_change(given, stored, problems)
+        fields = read_change(given, stored, problems, self._settings.probe_networks)
         drained = read_drained(given, problems)
         factory, now = self._plugins[stored.plugin], self._clock.now()
         replacement = problems.collect(lambda: factory.change(stored, given.get("plugin_config"), now))

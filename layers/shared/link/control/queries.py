@@ -1,13 +1,14 @@
 """Queries: what operators look at. They neither write nor decrypt.
 
-AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem. Page of endpoints: 1 Scan and 1 BatchGetItem
+AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem; one endpoint that is probed 3; a look 2 and 1
+Invoke. Page of endpoints: 1 Scan and 1 BatchGetItem
 per 100 resources. One resource: 1 GetItem. Page of resources: 1 Scan. Page of transitions: 1 Query. Progress of a key
 rotation: 1 Scan per MiB.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from link.clock import Clock
@@ -18,9 +19,12 @@ from link.election.state import Endpoint, Resource
 from link.errors import Conflict, NotFound
 from link.key_rotation import encrypted
 from link.plugins.seam import Plugins
+from link.probing.states import Probed
 from link.registration import Registration
+from link.settings import Settings
 from link.store.endpoints import Registrations
 from link.store.locks import Locks
+from link.store.probes import ProbeStates, shard_of
 
 PAGE_SIZE = 1_000
 """The largest page. DynamoDB ends a page after 1 MB of items, too, so that its JSON is smaller than Lambda's 6 MB."""
@@ -29,11 +33,23 @@ PAGE_SIZE = 1_000
 class Queries:
     """Shows endpoints, resources and transitions."""
 
-    def __init__(self, locks: Locks, registrations: Registrations, plugins: Plugins, clock: Clock) -> None:
+    def __init__(
+        self,
+        locks: Locks,
+        registrations: Registrations,
+        probe_states: ProbeStates,
+        plugins: Plugins,
+        settings: Settings,
+        clock: Clock,
+        look: Callable[[list[dict[str, Any]]], list[str]],
+    ) -> None:
         self._locks = locks
         self._registrations = registrations
+        self._probe_states = probe_states
         self._plugins = plugins
+        self._shards = settings.probe_shards
         self._clock = clock
+        self._look = look
 
     def endpoints(self, limit: int = PAGE_SIZE, after: str | None = None) -> tuple[list[dict[str, Any]], str | None]:
         """Up to `limit` endpoints that are not being deleted, oldest first, and the id to continue after.
@@ -54,7 +70,21 @@ class Queries:
     def show(self, endpoint_id: str) -> dict[str, Any]:
         """One endpoint; raises NotFound."""
         registration, _, entry = self._endpoint(endpoint_id)
-        return views.endpoint(self._plugins, registration, entry)
+        view = views.endpoint(self._plugins, registration, entry)
+        if registration.probed:
+            known = self._probe_states.read(shard_of(registration.resource_id, self._shards), self._shards)
+            probed = known.endpoints.get(endpoint_id, Probed())
+            view["probe"] = views.probe(probed, registration, self._clock.now())
+        return view
+
+    def probe(self, endpoint_id: str) -> dict[str, Any]:
+        """One look at each of its checks, which changes nothing; raises NotFound, or Conflict if it has none."""
+        registration, _, _ = self._endpoint(endpoint_id)
+        if not registration.probed:
+            raise Conflict("no probe looks at this endpoint: it needs checks, and probe among its observers")
+        reasons = self._look(list(registration.checks))
+        checks = [{**check, "reason": why} for check, why in zip(registration.checks, reasons, strict=True)]
+        return {"up": not any(reasons), "checks": checks}
 
     def hosts(self, endpoint_id: str) -> list[dict[str, Any]]:
         """The hosts of all endpoints of its resource. An endpoint without a host is shown by its id."""

@@ -9,6 +9,7 @@ from link.election import rules
 from link.election.result import NEXT_STEPS, ResultKind
 from link.election.state import Endpoint, Resource, Status
 from link.plugins.seam import Plugins
+from link.probing.states import Probed, next_look
 from link.registration import Registration
 
 
@@ -30,6 +31,23 @@ def endpoint(plugins: Plugins, registration: Registration, entry: Endpoint) -> d
         "drained": entry.drained_at > 0,
         **plugin.view(),
         "delivery": delivery(entry),
+    }
+
+
+def probe(probed: Probed, registration: Registration, now: int) -> dict[str, Any]:
+    """What the probe knows about an endpoint. `up` is None before the first look that counts."""
+    position, _, reason = probed.reason.partition(":")
+    failed = int(position) if position else None
+    return {
+        "up": probed.up,
+        "since": probed.since or None,
+        # A check that was removed since has no place any more.
+        "failed_check": registration.checks[failed]
+        if failed is not None and failed < len(registration.checks)
+        else None,
+        "reason": reason or None,
+        "held_until": probed.held_until if probed.held_until > now else None,
+        "next_look_at": next_look(registration.endpoint_id, probed, registration.healthcheck_interval, now),
     }
 
 

@@ -37,9 +37,11 @@ def read(stored: Mapping[str, Any]) -> Check:
     (200, 399)
     >>> read({"type": "HTTPS", "host": "paris.example", "port": 443, "expect": "200-204", "verify": True}).expect
     (200, 204)
+    >>> read({"type": "HTTP", "host": "paris.example", "port": 80, "expect": "204"}).expect
+    (204, 204)
     """
     given = {name: stored[name] for name in ("path", "verify") if name in stored}
     if "expect" in stored:
-        lowest, highest = stored["expect"].split("-")
-        given["expect"] = int(lowest), int(highest)
+        lowest, _, highest = stored["expect"].partition("-")
+        given["expect"] = int(lowest), int(highest or lowest)
     return Check(CheckType(stored["type"]), stored["host"], int(stored["port"]), **given)

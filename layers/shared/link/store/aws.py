@@ -33,9 +33,17 @@ _CONFIG = Config(
 logging.getLogger("botocore").setLevel(logging.INFO)
 
 
-def client(service: str) -> Any:
-    """A client of the service; make it once per process."""
-    return boto3.client(service, config=_CONFIG)  # type: ignore[call-overload]
+def client(service: str, answer_seconds: int = 0) -> Any:
+    """A client of the service; make it once per process.
+
+    `answer_seconds`: how long to wait for an answer that takes longer than others; such a call is not repeated.
+    """
+    config = _CONFIG
+    if answer_seconds:
+        config = config.merge(
+            Config(read_timeout=answer_seconds, retries={"mode": "standard", "total_max_attempts": 1})
+        )
+    return boto3.client(service, config=config)  # type: ignore[call-overload]
 
 
 def error_code(error: Exception) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from zlib import crc32
 
 from botocore.exceptions import ClientError
 
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 MAX_CACHED = 1_000
+PROBED_INDEX = "probed"
+"""Has the registrations with checks that a probe observes, in the order of the hash of their resource."""
+PROBED = "1"
+"""The hash key of the index. One partition takes 1,000 writes and 3,000 reads a second."""
 
 Item = dict[str, Any]
 
@@ -145,6 +150,9 @@ def to_item(registration: Registration) -> Item:
         item["observers"] = {"S": " ".join(r.observers)}
     if r.ready_when is not ReadyWhen.ALL:
         item["ready_when"] = {"S": str(r.ready_when)}
+    if r.probed:
+        item["probed"] = {"S": PROBED}
+        item["probe_key"] = {"S": f"{crc32(r.resource_id.encode()):08x}#{r.endpoint_id}"}
     return {**{name: _typed(value) for name, value in r.config.items()}, **item}
 
 
@@ -180,6 +188,8 @@ _OWN = {
     "observers",
     "ready_when",
     "created_at",
+    "probed",
+    "probe_key",
 }
 
 

@@ -83,13 +83,14 @@ class Locks:
         )
         return from_item(answer["Item"]) if "Item" in answer else Resource(resource_id)
 
-    def read_all(self, resource_ids: Iterable[str]) -> dict[str, Resource]:
-        """The items of many resources, for lists: eventually consistent, 1 BatchGetItem per 100."""
+    def read_all(self, resource_ids: Iterable[str], *, consistent: bool = False) -> dict[str, Resource]:
+        """The items of many resources, 1 BatchGetItem per 100. Eventually consistent is enough for lists."""
         keys = [{"resource_id": {"S": resource_id}} for resource_id in resource_ids]
         found = {}
         give_up = self._clock.now() + COMMIT_SECONDS * 1000
         while keys:
-            answer = self._dynamodb.batch_get_item(RequestItems={self._settings.locks_table: {"Keys": keys[:100]}})
+            wanted: Any = {"Keys": keys[:100], **({"ConsistentRead": True} if consistent else {})}
+            answer = self._dynamodb.batch_get_item(RequestItems={self._settings.locks_table: wanted})
             for item in answer["Responses"][self._settings.locks_table]:
                 found[item["resource_id"]["S"]] = from_item(item)
             unread = answer["UnprocessedKeys"]

@@ -1,0 +1,221 @@
+"""What is probed, what is known about it, and the event bus that is told.
+
+A shard is a range of the index `probed` of the table of endpoints. The table of probe states has one item per shard. It
+can be lost: the next looks find everything again.
+
+AWS calls: `of_shard` 1 Query per MiB, `of_resource` and `any_in` 1, `read` 1 GetItem (eventually consistent: the
+condition of a write finds an item that is out of date), `write` 1 PutItem, `tell` 1 PutEvents per ten states, `put` 1
+SendMessageBatch per ten messages.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, TypeVar
+from zlib import crc32
+
+from botocore.exceptions import ClientError
+
+from link.election.state import Status
+from link.probing.checks import Check, read
+from link.probing.states import Probed, Shard
+from link.settings import Settings
+from link.store.aws import FAULTS, error_code
+from link.store.endpoints import PROBED, PROBED_INDEX
+from link.store.queues import BATCH_SIZE
+from link.telemetry import logger
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_events import EventBridgeClient
+    from mypy_boto3_sqs import SQSClient
+
+_HASHES = 2**32
+SOURCE = "link.probe"
+DETAIL_TYPE = "Endpoint Status Change"
+
+Item = dict[str, Any]
+Of = TypeVar("Of")
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A probed endpoint."""
+
+    endpoint_id: str
+    resource_id: str
+    checks: tuple[Check, ...]
+    interval_seconds: int
+
+
+def _hashes(shard: int, of: int) -> tuple[int, int]:
+    """The first and the last hash of a shard."""
+    return -(-shard * _HASHES // of), -(-(shard + 1) * _HASHES // of) - 1
+
+
+def shard_of(resource_id: str, of: int) -> int:
+    """The shard, of so many, that has all endpoints of a resource."""
+    return crc32(resource_id.encode()) * of // _HASHES
+
+
+def _batches(given: list[Of]) -> Iterator[list[Of]]:
+    return (given[start : start + BATCH_SIZE] for start in range(0, len(given), BATCH_SIZE))
+
+
+class Targets:
+    """Reads what is probed."""
+
+    def __init__(self, dynamodb: DynamoDBClient, settings: Settings) -> None:
+        self._dynamodb = dynamodb
+        self._table = settings.endpoints_table
+
+    def of_shard(self, shard: int, of: int) -> Iterator[Target]:
+        """The probed endpoints of a shard."""
+        return self._all(*_hashes(shard, of))
+
+    def of_resource(self, resource_id: str) -> list[Target]:
+        """The probed endpoints of a resource."""
+        its_own = crc32(resource_id.encode())
+        return [target for target in self._all(its_own, its_own) if target.resource_id == resource_id]
+
+    def any_in(self, shard: int, of: int) -> bool:
+        """Whether a shard has a probed endpoint."""
+        return bool(self._dynamodb.query(**self._query(*_hashes(shard, of)), Limit=1)["Items"])
+
+    def _all(self, first: int, last: int) -> Iterator[Target]:
+        for page in self._dynamodb.get_paginator("query").paginate(**self._query(first, last)):
+            for item in page["Items"]:
+                yield Target(
+                    endpoint_id=item["endpoint_id"]["S"],
+                    resource_id=item["resource_id"]["S"],
+                    checks=tuple(read(check) for check in json.loads(item["checks"]["S"])),
+                    interval_seconds=int(item["healthcheck_interval"]["N"]),
+                )
+
+    def _query(self, first: int, last: int) -> Any:
+        return {
+            "TableName": self._table,
+            "IndexName": PROBED_INDEX,
+            "KeyConditionExpression": "probed = :all AND probe_key BETWEEN :first AND :last",
+            # "$" follows "#": every id of the last hash is before it.
+            "ExpressionAttributeValues": {
+                ":all": {"S": PROBED},
+                ":first": {"S": f"{first:08x}"},
+                ":last": {"S": f"{last:08x}$"},
+            },
+        }
+
+
+class ProbeStates:
+    """Reads and writes what is known about a shard."""
+
+    def __init__(self, dynamodb: DynamoDBClient, settings: Settings) -> None:
+        self._dynamodb = dynamodb
+        self._table = settings.probes_table
+
+    def read(self, shard: int, of: int) -> Shard:
+        """What is known; a new shard if nothing is."""
+        answer = self._dynamodb.get_item(TableName=self._table, Key={"shard": {"S": f"{shard}/{of}"}})
+        return from_item(answer["Item"]) if "Item" in answer else Shard()
+
+    def write(self, shard: int, of: int, before: Shard, after: Shard) -> bool:
+        """Stores it as the next version; False if another invocation has written one since `before` was read."""
+        after = replace(after, version=before.version + 1)
+        condition: Any = {"ConditionExpression": "attribute_not_exists(version)"}
+        if before.version:
+            values = {":before": {"N": str(before.version)}}
+            condition = {"ConditionExpression": "version = :before", "ExpressionAttributeValues": values}
+        try:
+            self._dynamodb.put_item(
+                TableName=self._table,
+                Item={"shard": {"S": f"{shard}/{of}"}, **to_item(after)},
+                **condition,
+            )
+        except ClientError as error:
+            if error_code(error) != "ConditionalCheckFailedException":
+                raise
+            return False
+        return True
+
+
+def to_item(shard: Shard) -> Item:
+    """The stored form, about 80 bytes for an endpoint."""
+    known = {i: [e.up, e.since, e.reason, e.passes, e.downs, e.told] for i, e in sorted(shard.endpoints.items())}
+    return {
+        "version": {"N": str(shard.version)},
+        "slot": {"N": str(shard.slot)},
+        "mass": {"N": str(shard.mass)},
+        "endpoints": {"S": json.dumps(known, separators=(",", ":"))},
+    }
+
+
+def from_item(item: Item) -> Shard:
+    """What is known, from its stored form."""
+    known = json.loads(item["endpoints"]["S"])
+    return Shard(
+        version=int(item["version"]["N"]),
+        slot=int(item["slot"]["N"]),
+        mass=int(item["mass"]["N"]),
+        endpoints={i: Probed(*values) for i, values in known.items()},
+    )
+
+
+class ProbeQueue:
+    """Puts the slots of a minute."""
+
+    def __init__(self, sqs: SQSClient, settings: Settings) -> None:
+        self._sqs = sqs
+        self._url = settings.probe_queue_url
+
+    def put(self, slots: Iterable[tuple[Mapping[str, int], int]]) -> int:
+        """Puts (message, delay in seconds); returns how many of them SQS refused."""
+        failed = 0
+        for batch in _batches([*slots]):
+            entries: list[Any] = [
+                {"Id": str(i), "MessageBody": json.dumps(message), "DelaySeconds": delay}
+                for i, (message, delay) in enumerate(batch)
+            ]
+            failed += len(self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", []))
+        return failed
+
+
+class Bus:
+    """Tells the event bus what probes found."""
+
+    def __init__(self, events: EventBridgeClient, settings: Settings) -> None:
+        self._events = events
+        self._bus = settings.event_bus_name
+
+    def tell(self, found: Iterable[tuple[Target, bool]], at: int) -> list[str]:
+        """Puts one status event for each endpoint; returns the ids of those that the bus took."""
+        told = []
+        for batch in _batches([*found]):
+            entries: list[Any] = [self._entry(target, up, at) for target, up in batch]
+            try:
+                answers = self._events.put_events(Entries=entries)["Entries"]
+            except FAULTS as error:
+                # The next slot tells it again.
+                logger.warning("probe.untold", count=len(batch), reason=error_code(error))
+                continue
+            for (target, _), answer in zip(batch, answers, strict=True):
+                if "ErrorCode" in answer:
+                    logger.warning("probe.untold", endpoint_id=target.endpoint_id, reason=answer["ErrorCode"])
+                else:
+                    told.append(target.endpoint_id)
+        return told
+
+    def _entry(self, target: Target, up: bool, at: int) -> Item:
+        detail = {
+            "endpoint_id": target.endpoint_id,
+            "resource_id": target.resource_id,
+            "status": Status.ACTIVATED if up else Status.FAILING,
+            "reported_at": at,
+        }
+        return {
+            "EventBusName": self._bus,
+            "Source": SOURCE,
+            "DetailType": DETAIL_TYPE,
+            "Detail": json.dumps(detail),
+        }
