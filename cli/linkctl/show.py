@@ -161,6 +161,42 @@ def outlook(one: dict[str, Any]) -> Table:
     return table
 
 
+def look(one: dict[str, Any]) -> Table:
+    """Return one row per check of a look."""
+    table = Table("check", "result", title="up" if one["up"] else "[red]down[/]")
+    for check in one["checks"]:
+        table.add_row(_check(check), f"[red]{check['reason']}[/]" if check["reason"] else "passed")
+    return table
+
+
+def probed(one: dict[str, Any]) -> str:
+    """Return what the probe knows about an endpoint.
+
+    >>> soon = (time.time() + 5.5) * 1000
+    >>> probed({"up": True, "since": 0, "failed_check": None, "reason": None, "held_until": None, "next_look_at": soon})
+    'probe: up since 1970-01-01T00:00:00Z, next look in 5 s'
+    >>> check = {"type": "TCP", "host": "paris", "port": 80}
+    >>> probed({"up": False, "since": 0, "failed_check": check, "reason": "refused", "held_until": None,
+    ...         "next_look_at": soon})
+    'probe: [red]down[/] since 1970-01-01T00:00:00Z, next look in 5 s; TCP paris:80 refused'
+    """
+    if one["up"] is None:
+        state = "has not looked yet"
+    else:
+        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one["since"] / 1000))
+        state = f"{'up' if one['up'] else '[red]down[/]'} since {since}"
+    text = f"probe: {state}, next look {ago(one['next_look_at'])}"
+    if one["reason"]:
+        text += f"; {_check(one['failed_check']) if one['failed_check'] else 'a check'} {one['reason']}"
+    if one["held_until"]:
+        text += f"; held down, ends {ago(one['held_until'])}"
+    return text
+
+
+def _check(check: dict[str, Any]) -> str:
+    return f"{check['type']} {check['host']}:{check['port']}{check.get('path', '')}"
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console with colours on a terminal only, and wide enough for ids without one."""
     made = Console(highlight=False, stderr=stderr)

@@ -246,6 +246,39 @@ def test_create_names_the_observers(deployment: Deployment, linkctl: Run) -> Non
     assert (json.loads(out)["observers"], json.loads(out)["ready_when"]) == (["host", "probe"], "any")
 
 
+def test_create_with_health_checks_is_probed_and_show_says_what_was_found(deployment: Deployment, linkctl: Run) -> None:
+    create = ("endpoints", "create", "--url", deployment.receiver.url, "--resource-id", "ip", "--secret-file", "-")
+    checks = ("--healthcheck", "https://paris.example.com/healthy?deep=1", "--healthcheck", "paris.example.com:80")
+    status, out, err = linkctl(*create, *checks, "--healthcheck-interval", "20", stdin="s")
+    assert (status, err) == (0, "")
+    assert "The probe looks at it within a minute" in out
+    paris = out.split()[0]
+    _, out, _ = linkctl("-o", "json", "endpoints", "show", paris)
+    one = json.loads(out)
+    assert one["checks"] == [
+        {"type": "HTTPS", "host": "paris.example.com", "port": 443, "path": "/healthy?deep=1"},
+        {"type": "TCP", "host": "paris.example.com", "port": 80},
+    ]
+    assert (one["observers"], one["healthcheck_interval"], one["probe"]["up"]) == (["probe"], 20, None)
+    assert "probe: has not looked yet, next look in" in linkctl("endpoints", "show", paris)[1]
+
+    deployment.awslambda.answer = ["status_503", ""]
+    status, out, _ = linkctl("endpoints", "probe", paris)
+    assert status == 0
+    assert [line.split() for line in out.splitlines() if "example" in line] == [
+        ["│", "HTTPS", "paris.example.com:443/healthy?deep=1", "│", "status_503", "│"],
+        ["│", "TCP", "paris.example.com:80", "│", "passed", "│"],
+    ]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["ftp://paris.example.com", "https://", "https://user@paris.example.com", "http://a:b"]
+)
+def test_a_health_check_that_is_neither_a_port_nor_a_web_address_is_a_usage_error(linkctl: Run, wrong: str) -> None:
+    status, _, err = linkctl("endpoints", "change", PARIS, "--healthcheck", wrong)
+    assert status == 2 and "is neither HOST:PORT nor a URL" in err
+
+
 def test_transitions_are_listed_newest_first(running: Deployment, linkctl: Run) -> None:
     report(running, "status_failing")
     status, out, _ = linkctl("transitions", RESOURCE, "--limit", "1")
@@ -292,8 +325,8 @@ def test_changing_the_url_needs_the_secret_and_never_prints_it(
     ("arguments", "text"),
     [
         ([], "nothing to change"),
-        (["--healthcheck", "203.0.113.7"], "is not HOST:PORT"),
-        (["--healthcheck", ":80"], "is not HOST:PORT"),
+        (["--healthcheck", "203.0.113.7"], "is neither HOST:PORT nor a URL"),
+        (["--healthcheck", ":80"], "is neither HOST:PORT nor a URL"),
     ],
 )
 def test_a_wrong_change_is_a_usage_error(linkctl: Run, arguments: list[str], text: str) -> None:

@@ -7,6 +7,7 @@ import time
 import uuid
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import typer
 
@@ -31,6 +32,12 @@ class ReadyWhen(enum.StrEnum):
 Observers = Annotated[list[Observer] | None, typer.Option(help="Whose word counts; repeat it for each observer.")]
 Ready = Annotated[ReadyWhen | None, typer.Option(help="Whether all observers have to call it ready, or any one.")]
 
+Healthchecks = Annotated[
+    list[str] | None,
+    typer.Option(help="HOST:PORT, or a URL like https://paris.example.com/healthy; repeat it for each check."),
+]
+Interval = Annotated[int | None, typer.Option(min=0, max=3600, help="Seconds between two looks of the probe.")]
+
 
 @app.command("list")
 def list_(ctx: typer.Context) -> None:
@@ -44,7 +51,14 @@ def list_(ctx: typer.Context) -> None:
 def show_(ctx: typer.Context, endpoint_id: EndpointId) -> None:
     """Show one endpoint."""
     run = Invocation.of(ctx)
-    run.print(run.call("GET", endpoint_path(endpoint_id))["endpoint"], lambda one: show.endpoints([one]))
+
+    def shown(one: dict[str, Any]) -> Any:
+        table = show.endpoints([one])
+        if one.get("probe"):
+            table.caption, table.caption_justify = show.probed(one["probe"]), "left"
+        return table
+
+    run.print(run.call("GET", endpoint_path(endpoint_id))["endpoint"], shown)
 
 
 @app.command()
@@ -62,13 +76,15 @@ def create(
     lease_seconds: Annotated[
         int | None, typer.Option(min=5, max=3600, help="The endpoint fails after this time without a report.")
     ] = None,
+    healthcheck: Healthchecks = None,
+    healthcheck_interval: Interval = None,
     observer: Observers = None,
     ready_when: Ready = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key registers only one endpoint.")
     ] = None,
 ) -> None:
-    """Register an endpoint. It stays BOOTING until its host reports."""
+    """Register an endpoint. It stays BOOTING until its observers report: its host, or the probe of its checks."""
     config: dict[str, Any] = {"url": url, "resource_id": resource_id, "secret": read_secret(secret_file)}
     if header_file is not None:
         config["headers"] = read_headers(header_file)
@@ -77,6 +93,10 @@ def create(
         body["host"] = host
     if lease_seconds is not None:
         body["lease_seconds"] = lease_seconds
+    if healthcheck is not None:
+        body["checks"] = [_healthcheck(one) for one in healthcheck]
+    if healthcheck_interval is not None:
+        body["healthcheck_interval"] = healthcheck_interval
     body |= _readiness(observer, ready_when)
     # Both calls have the same key: if only the answer was lost, the second call does not register again.
     key = idempotency_key or str(uuid.uuid4())
@@ -85,10 +105,16 @@ def create(
         answer = run.deployment.call("POST", "/endpoints", body, idempotency_key=key)
     except Unreachable:
         answer = run.deployment.call("POST", "/endpoints", body, idempotency_key=key)
-    run.print(
-        answer["endpoint"],
-        lambda one: f"{one['id']} is registered. Its host must report: linkctl report {one['id']} ACTIVATED",
-    )
+    run.print(answer["endpoint"], _next_step)
+
+
+def _next_step(one: dict[str, Any]) -> str:
+    # A deployment of version 0.1 sends no observers.
+    if "host" in one.get("observers", ["host"]):
+        return f"{one['id']} is registered. Its host must report: linkctl report {one['id']} ACTIVATED"
+    if "probe" in one["observers"]:
+        return f"{one['id']} is registered. The probe looks at it within a minute: linkctl endpoints show {one['id']}"
+    return f"{one['id']} is registered"
 
 
 @app.command()
@@ -97,12 +123,8 @@ def change(
     endpoint_id: EndpointId,
     priority: Annotated[int | None, typer.Option(min=-1000, max=1000, help="Used from the next election on.")] = None,
     lease_seconds: Annotated[int | None, typer.Option(min=0, max=3600, help="0 removes the lease.")] = None,
-    healthcheck: Annotated[
-        list[str] | None, typer.Option(help="HOST:PORT; repeat it for each check. Replaces all existing checks.")
-    ] = None,
-    healthcheck_interval: Annotated[
-        int | None, typer.Option(min=0, max=3600, help="Seconds between two checks.")
-    ] = None,
+    healthcheck: Healthchecks = None,
+    healthcheck_interval: Interval = None,
     observer: Observers = None,
     ready_when: Ready = None,
     url: Annotated[
@@ -113,7 +135,7 @@ def change(
         Path | None, typer.Option(help="JSON object with all headers; {} removes all of them.")
     ] = None,
 ) -> None:
-    """Change only the given settings. To change only the secret, see rotate-secret."""
+    """Change only the given settings; health checks replace all existing ones. To change the secret: rotate-secret."""
     body: dict[str, Any] = {}
     if priority is not None:
         body["priority"] = priority
@@ -144,10 +166,22 @@ def _readiness(observers: list[Observer] | None, ready_when: ReadyWhen | None) -
 
 
 def _healthcheck(text: str) -> dict[str, Any]:
-    host, _, port = text.rpartition(":")
-    if not host or not port.isdecimal():
-        raise typer.BadParameter(f"{text!r} is not HOST:PORT")
-    return {"type": "TCP", "host": host, "port": int(port)}
+    """Return the check that `HOST:PORT` or a URL stands for."""
+    wrong = typer.BadParameter(f"{text!r} is neither HOST:PORT nor a URL like https://paris.example.com/healthy")
+    if "://" not in text:
+        host, _, port = text.rpartition(":")
+        if not host or not port.isdecimal():
+            raise wrong
+        return {"type": "TCP", "host": host, "port": int(port)}
+    try:
+        url = urlsplit(text)
+        number = url.port or {"http": 80, "https": 443}[url.scheme]
+    except (ValueError, KeyError):
+        raise wrong from None
+    if not url.hostname or url.scheme not in ("http", "https") or url.username is not None:
+        raise wrong
+    path = url.path + (f"?{url.query}" if url.query else "")
+    return {"type": url.scheme.upper(), "host": url.hostname, "port": number} | ({"path": path} if path else {})
 
 
 @app.command()
@@ -204,6 +238,13 @@ def rotate_secret(
     run = Invocation.of(ctx)
     changed = run.call("PATCH", endpoint_path(endpoint_id), {"plugin_config": config})
     run.print(changed, lambda _: f"{endpoint_id} has a new secret; the old secret {old}")
+
+
+@app.command()
+def probe(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+    """Let the service look at an endpoint's checks once, now. It changes nothing."""
+    run = Invocation.of(ctx)
+    run.print(run.call("POST", endpoint_path(endpoint_id, "/probe"))["probe"], show.look)
 
 
 @app.command()
