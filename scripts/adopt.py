@@ -49,11 +49,12 @@ def import_template(stack: dict[str, Any], kept: list[Kept]) -> dict[str, Any]:
     resources = {}
     for one in kept:
         resource = stack["Resources"][one.logical_id]
+        properties = {**resource["Properties"], **one.actual}
         resources[one.logical_id] = {
             **resource,
             # Whatever fails, nothing of it is deleted. The deployment that follows sets the stack's own policy.
             "DeletionPolicy": "Retain",
-            "Properties": {**resource["Properties"], **one.actual},
+            "Properties": {name: value for name, value in properties.items() if value != []},
         }
     return {"AWSTemplateFormatVersion": stack["AWSTemplateFormatVersion"], "Resources": resources}
 
@@ -97,13 +98,27 @@ def _only(found: list[Kept], option: str, identifier: str) -> Kept:
 
 
 def _table(logical_id: str, table: dict[str, Any], stack: dict[str, Any]) -> Kept:
-    wanted = stack["Resources"][logical_id]["Properties"]["KeySchema"]
+    properties = stack["Resources"][logical_id]["Properties"]
+    wanted = properties["KeySchema"]
     if table["KeySchema"] != wanted:
         raise Refused(f"{table['TableName']} has the key {table['KeySchema']}, and {logical_id} needs {wanted}")
+    # Without an index that an older version did not have. The deployment that follows adds it.
+    indexes = {index["IndexName"] for index in table.get("GlobalSecondaryIndexes", [])}
+    attributes = {attribute["AttributeName"] for attribute in table["AttributeDefinitions"]}
     return Kept(
         logical_id,
         {"TableName": table["TableName"]},
-        {"DeletionProtectionEnabled": table.get("DeletionProtectionEnabled", False)},
+        {
+            "DeletionProtectionEnabled": table.get("DeletionProtectionEnabled", False),
+            "GlobalSecondaryIndexes": [
+                index for index in properties.get("GlobalSecondaryIndexes", []) if index["IndexName"] in indexes
+            ],
+            "AttributeDefinitions": [
+                attribute
+                for attribute in properties["AttributeDefinitions"]
+                if attribute["AttributeName"] in attributes
+            ],
+        },
         f"created {table['CreationDateTime']:%Y-%m-%d %H:%M}, about {table.get('ItemCount', 0)} items",
     )
 

@@ -122,10 +122,12 @@ def local_cloud(
 ) -> Iterator[Cloud]:
     """Start a cloud and deploy the stack to it; stop the cloud when the block ends. Several clouds may run at once."""
     with _running(name) as cloud:
+        # The default names hosts of AWS.
+        given = {"ProbeReferences": cloud.endpoint_url.removeprefix("http://"), **(parameters or {})}
         if sam:
-            _deploy_with_sam(cloud, parameters or {})
+            _deploy_with_sam(cloud, given)
         else:
-            deploy(cloud, parameters or {})
+            deploy(cloud, given)
         api = f"arn:aws:execute-api:{REGION}:000000000000:{cloud.outputs['ApiId']}/*"
         cloud.create_user("operator", statement={"Action": "execute-api:Invoke", "Resource": api})
         cloud.create_user("host", policy=cloud.outputs["HostsPolicyArn"])

@@ -25,8 +25,10 @@ from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.exceptions import BotoCoreError, ClientError
 
-FUNCTIONS = ("EndpointStatus", "Reconcile", "Refresh", "EndpointsApi", "KeyRotation")
-CONSUMERS = ("EndpointStatus", "Reconcile")
+FUNCTIONS = ("EndpointStatus", "Reconcile", "Refresh", "EndpointsApi", "KeyRotation", "Probe", "ProbeClock")
+IN_A_LOOP = ("EndpointStatus", "Reconcile")
+CONSUMERS = (*IN_A_LOOP, "Probe")
+SCHEDULED = ("Refresh", "ProbeClock")
 TABLES = ("Locks", "Endpoints", "Transitions")
 LEASE_SECONDS = 5
 HEARTBEAT_SECONDS = 2
@@ -166,10 +168,10 @@ def queues_are_read(account: Account) -> str:
     limit = account.client("lambda").get_account_settings()["AccountLimit"]["ConcurrentExecutions"]
     if sum(seen) >= limit:
         raise Failed(
-            f"both queues together may use {sum(seen)} of {limit} concurrent executions",
-            f"Deploy with MaximumConcurrency={max(2, limit * 2 // 5)}, or request a higher quota.",
+            f"the queues together may use {sum(seen)} of {limit} concurrent executions",
+            f"Deploy with MaximumConcurrency={max(2, limit * 3 // 10)}, or request a higher quota.",
         )
-    return f"both queues together may use {sum(seen)} of {limit} concurrent executions"
+    return f"the queues together may use {sum(seen)} of {limit} concurrent executions"
 
 
 def tables_are_protected(account: Account) -> str:
@@ -193,15 +195,22 @@ def key_is_multi_region(account: Account) -> str:
     return "the key is multi-Region and rotates"
 
 
-def sweep_runs(account: Account) -> str:
-    runs = account.sum_of("Invocations", account.output("RefreshFunctionName"), 10)
-    if runs < 1:
-        raise Failed("no sweep in 10 minutes", "Check that its rule is enabled. If the stack is new, wait and repeat.")
-    return f"{runs:.0f} sweeps in 10 minutes"
+def schedules_run(account: Account) -> str:
+    seen = []
+    for name in SCHEDULED:
+        function = account.output(f"{name}FunctionName")
+        runs = account.sum_of("Invocations", function, 10)
+        if runs < 1:
+            raise Failed(
+                f"{function} did not run in 10 minutes",
+                "Check that its rule is enabled. If the stack is new, wait and repeat.",
+            )
+        seen.append(f"{function} ran {runs:.0f} times")
+    return f"{' and '.join(seen)} in 10 minutes"
 
 
 def nothing_was_dropped(account: Account) -> str:
-    for name in CONSUMERS:
+    for name in IN_A_LOOP:
         function = account.output(f"{name}FunctionName")
         dropped = account.sum_of("RecursiveInvocationsDropped", function, 60)
         if dropped:
@@ -362,7 +371,7 @@ STEPS = (
     Step("an unsigned call is refused", ("GET /version without a signature",), unsigned_call_is_refused),
     Step("the loop of wake-ups is allowed", ("lambda:GetFunctionRecursionConfig",), loop_is_allowed),
     Step(
-        "both queues are read and leave concurrency to others",
+        "the queues are read and leave concurrency to others",
         ("lambda:ListEventSourceMappings", "lambda:GetAccountSettings"),
         queues_are_read,
     ),
@@ -372,7 +381,7 @@ STEPS = (
         tables_are_protected,
     ),
     Step("the key is multi-Region", ("kms:DescribeKey", "kms:GetKeyRotationStatus"), key_is_multi_region),
-    Step("the sweep runs", ("cloudwatch:GetMetricStatistics",), sweep_runs),
+    Step("the sweep and the clock of the probes run", ("cloudwatch:GetMetricStatistics",), schedules_run),
     Step(
         "two endpoints with a lease of 5 s keep a holder",
         (

@@ -36,8 +36,11 @@ Answers = Sequence[tuple[str, dict[str, Any]]]
 
 
 def table(name: str, logical_id: str, **more: Any) -> tuple[str, dict[str, Any]]:
-    keys = template()["Resources"][logical_id]["Properties"]["KeySchema"]
-    described = {"TableName": name, "KeySchema": keys, "CreationDateTime": CREATED, "ItemCount": 7, **more}
+    properties = template()["Resources"][logical_id]["Properties"]
+    own = {name: properties[name] for name in ("KeySchema", "AttributeDefinitions")}
+    indexes = [{"IndexName": index["IndexName"]} for index in properties.get("GlobalSecondaryIndexes", [])]
+    described = {"TableName": name, **own, "GlobalSecondaryIndexes": indexes, "CreationDateTime": CREATED}
+    described |= {"ItemCount": 7, **more}
     return "dynamodb.describe_table", {"Table": described}
 
 
@@ -48,6 +51,10 @@ def tables(*names: str) -> Iterator[tuple[str, dict[str, Any]]]:
         for name in names:
             if logical_id in name:
                 yield table(name, logical_id)
+
+
+EVERY = [*tables(LOCKS, ENDPOINTS, TRANSITIONS)]
+ATTRIBUTES = template()["Resources"]["EndpointsTable"]["Properties"]["AttributeDefinitions"]
 
 
 def key(**changed: Any) -> list[tuple[str, dict[str, Any]]]:
@@ -89,7 +96,8 @@ def test_the_import_refers_to_nothing_outside_it() -> None:
 
 
 def test_the_import_describes_the_resources_as_the_stack_does_so_that_the_next_deployment_changes_nothing() -> None:
-    made = adopt.import_template(template(), ALL)["Resources"]
+    kept = found(*tables(LOCKS, ENDPOINTS, TRANSITIONS))
+    made = adopt.import_template(template(), kept)["Resources"]
     for logical_id, resource in made.items():
         stack = template()["Resources"][logical_id]
         changed = {name for name, value in resource["Properties"].items() if stack["Properties"].get(name) != value}
@@ -99,7 +107,7 @@ def test_the_import_describes_the_resources_as_the_stack_does_so_that_the_next_d
 
 def test_the_protection_of_a_table_is_imported_as_it_is() -> None:
     kept = found(*tables(LOCKS, ENDPOINTS, TRANSITIONS))
-    assert [one.actual for one in kept[:3]] == [{"DeletionProtectionEnabled": False}] * 3
+    assert [one.actual["DeletionProtectionEnabled"] for one in kept[:3]] == [False] * 3
     protected = found(
         ("dynamodb.list_tables", {"TableNames": []}),
         *(table("restored", logical_id, DeletionProtectionEnabled=True) for logical_id in adopt.TABLES.values()),
@@ -110,6 +118,15 @@ def test_the_protection_of_a_table_is_imported_as_it_is() -> None:
     assert [one.identifier for one in protected[:3]] == [{"TableName": "restored"}] * 3
     made = adopt.import_template(template(), protected)["Resources"]
     assert made["LocksTable"]["Properties"]["DeletionProtectionEnabled"] is True
+
+
+def test_an_index_that_a_kept_table_has_not_is_left_to_the_deployment_that_follows() -> None:
+    (hash_key,) = (one for one in ATTRIBUTES if one["AttributeName"] == "endpoint_id")
+    older = table(ENDPOINTS, "EndpointsTable", GlobalSecondaryIndexes=[], AttributeDefinitions=[hash_key])
+    answers = [older if answer[1].get("Table", {}).get("TableName") == ENDPOINTS else answer for answer in EVERY]
+    properties = adopt.import_template(template(), found(*answers))["Resources"]["EndpointsTable"]["Properties"]
+    assert "GlobalSecondaryIndexes" not in properties
+    assert properties["AttributeDefinitions"] == [hash_key]
 
 
 def test_of_several_tables_the_operator_chooses_by_date_and_number_of_items() -> None:

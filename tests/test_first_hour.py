@@ -118,21 +118,21 @@ LOOP, DESCRIBE_KEY, ROTATION = "lambda.get_function_recursion_config", "kms.desc
 GOOD: list[tuple[Any, list[tuple[str, dict[str, Any]]], str]] = [
     (first_hour.stack_is_complete, [], "CREATE_COMPLETE"),
     (first_hour.loop_is_allowed, [(LOOP, {"RecursiveLoop": "Allow"})], "Allow"),
-    (first_hour.queues_are_read, [(MAPPINGS, mapping())] * 2 + [(ACCOUNT, limit(1_000))], "800 of 1000"),
+    (first_hour.queues_are_read, [(MAPPINGS, mapping())] * 3 + [(ACCOUNT, limit(2_000))], "1200 of 2000"),
     (first_hour.tables_are_protected, [(TABLE, PROTECTED), (BACKUPS, RECOVERABLE)] * 3, "3 tables"),
     (first_hour.key_is_multi_region, [(DESCRIBE_KEY, KEY), (ROTATION, {"KeyRotationEnabled": True})], "rotates"),
-    (first_hour.sweep_runs, [(METRIC, points(1, 1))], "2 sweeps"),
+    (first_hour.schedules_run, [(METRIC, points(1, 1))] * 2, "ProbeClockFunctionName ran 2 times"),
     (first_hour.nothing_was_dropped, [(METRIC, points())] * 2, "no chain"),
-    (first_hour.no_dead_letters, [(QUEUE, number(0))] * 5, "are empty"),
+    (first_hour.no_dead_letters, [(QUEUE, number(0))] * 8, "are empty"),
     (first_hour.alarms_notify, [(ALARMS, {"MetricAlarms": [ALARM]})], "1 alarms"),
-    (first_hour.log_lines_are_whole, per_function("START", '{"a": 1}'), "5 lines"),
+    (first_hour.log_lines_are_whole, per_function("START", '{"a": 1}'), "7 lines"),
 ]
 BAD: list[tuple[Any, list[tuple[str, dict[str, Any]]], str]] = [
     (first_hour.loop_is_allowed, [(LOOP, {"RecursiveLoop": "Terminate"})], "is Terminate"),
     (first_hour.queues_are_read, [(MAPPINGS, mapping(State="Disabled"))], "Disabled"),
     (first_hour.queues_are_read, [(MAPPINGS, {"EventSourceMappings": []})], "sources \\[\\]"),
-    (first_hour.queues_are_read, [(MAPPINGS, mapping(ScalingConfig={}))] * 2, "no MaximumConcurrency"),
-    (first_hour.queues_are_read, [(MAPPINGS, mapping())] * 2 + [(ACCOUNT, limit(10))], "800 of 10"),
+    (first_hour.queues_are_read, [(MAPPINGS, mapping(ScalingConfig={}))] * 3, "no MaximumConcurrency"),
+    (first_hour.queues_are_read, [(MAPPINGS, mapping())] * 3 + [(ACCOUNT, limit(10))], "1200 of 10"),
     (first_hour.tables_are_protected, [(TABLE, {"Table": {}})], "no deletion protection"),
     (first_hour.tables_are_protected, [(TABLE, PROTECTED), (BACKUPS, UNRECOVERABLE)], "no point-in-time"),
     (first_hour.key_is_multi_region, [(DESCRIBE_KEY, {"KeyMetadata": {"KeyId": "1"}})], "bound to its Region"),
@@ -141,7 +141,8 @@ BAD: list[tuple[Any, list[tuple[str, dict[str, Any]]], str]] = [
         [(DESCRIBE_KEY, KEY), (ROTATION, {"KeyRotationEnabled": False})],
         "does not rotate",
     ),
-    (first_hour.sweep_runs, [(METRIC, points())], "no sweep"),
+    (first_hour.schedules_run, [(METRIC, points())], "RefreshFunctionName did not run"),
+    (first_hour.schedules_run, [(METRIC, points(1)), (METRIC, points())], "ProbeClockFunctionName did not run"),
     (first_hour.nothing_was_dropped, [(METRIC, points()), (METRIC, points(3))], "3 times"),
     (first_hour.no_dead_letters, [(QUEUE, number(0)), (QUEUE, number(2))], "2 messages"),
     (first_hour.alarms_notify, [(ALARMS, {"MetricAlarms": [{**ALARM, "StateValue": "ALARM"}]})], "link-webhook-1"),
@@ -165,10 +166,10 @@ def test_a_step_fails_with_what_it_saw_and_what_to_do(check: Any, answers: list[
 
 def test_the_queues_are_looked_up_at_the_aliases_that_they_invoke() -> None:
     described = ("cloudformation.describe_stacks", {"Stacks": [COMPLETE]})
-    session = Session([described, (MAPPINGS, mapping()), (MAPPINGS, mapping()), (ACCOUNT, limit(1_000))])
+    session = Session([described, *[(MAPPINGS, mapping())] * 3, (ACCOUNT, limit(2_000))])
     first_hour.queues_are_read(first_hour.Account("link-webhook", "eu-west-1", session=session))
     looked_up = [asked["FunctionName"] for asked in session.parameters if "FunctionName" in asked]
-    assert looked_up == ["EndpointStatusFunctionName:live", "ReconcileFunctionName:live"]
+    assert looked_up == ["EndpointStatusFunctionName:live", "ReconcileFunctionName:live", "ProbeFunctionName:live"]
 
 
 def logged(*invocations: str) -> list[tuple[str, dict[str, Any]]]:

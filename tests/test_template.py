@@ -23,11 +23,18 @@ import pytest
 from hypothesis import strategies as st
 
 from link import VERSION, deployment, settings, telemetry
+from link.election.state import Observer
+from link.prober import SLOTS_A_MINUTE
+from link.probing.states import SLOT_SECONDS
+from link.registration import Registration
 from link.store import queues
+from link.store.endpoints import PROBED_INDEX, to_item
+from link.store.probes import DETAIL_TYPE, SOURCE
 from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
 from tests.support import stack
-from tests.support.stack import PARAMETERS, VARIABLES, parameters_in
+from tests.support.ids import RESOURCE
+from tests.support.stack import PARAMETERS, VARIABLES, evaluated, parameters_in
 from tests.support.transformed import Resource, deployed, of_type, raised_by
 
 FUNCTIONS = {
@@ -36,6 +43,8 @@ FUNCTIONS = {
     "RefreshFunction": "refresh",
     "EndpointsApiFunction": "endpoints_api",
     "KeyRotationFunction": "key_rotation",
+    "ProbeFunction": "probe",
+    "ProbeClockFunction": "probe_clock",
 }
 ALIAS = "Aliaslive"
 """What SAM adds to a function's logical id for its alias `live`."""
@@ -48,6 +57,16 @@ MAX_VERSION_DESCRIPTION = 256
 MAX_ALARMS_OF_A_DEPLOYMENT = 10
 MINUTES_OF_A_DEPLOYMENT = 20
 ACCOUNT_CONCURRENCY = 1_000
+LOSABLE_TABLES = {"ProbesTable"}
+"""What they have can be found again."""
+REGISTERED: dict[str, Any] = {
+    "endpoint_id": "vip-1",
+    "plugin": "webhook",
+    "resource_id": RESOURCE,
+    "config": {"url": "https://receiver.example.com", "ciphertext": "x"},
+    "checks": ({"type": "TCP", "host": "paris.example.com", "port": 443},),
+    "observers": (Observer.PROBE,),
+}
 
 RECONCILES = {
     "LocksTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
@@ -89,13 +108,30 @@ MAY: dict[str, dict[str, set[str]]] = {
         "TransitionsTable": {"dynamodb:PutItem", "dynamodb:Query"},
         "SecretsKey": {"kms:Encrypt"},
         "WakeUpQueue": {"sqs:SendMessage"},
+        "ProbesTable": {"dynamodb:GetItem"},
+        "EndpointsTable/index/probed": {"dynamodb:Query"},
         "KeyRotationFunction:live": {"lambda:InvokeFunction"},
+        "ProbeFunction:live": {"lambda:InvokeFunction"},
     },
     "KeyRotationFunction": {
         "KeyRotationLogGroup": LOG,
         "EndpointsTable": {"dynamodb:Scan", "dynamodb:UpdateItem"},
         "SecretsKey": {"kms:ReEncryptFrom", "kms:ReEncryptTo"},
         "KeyRotationDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a rotation failed
+    },
+    "ProbeFunction": {
+        "ProbeLogGroup": LOG,
+        "EndpointsTable/index/probed": {"dynamodb:Query"},
+        "ProbesTable": {"dynamodb:GetItem", "dynamodb:PutItem"},
+        "LocksTable": {"dynamodb:BatchGetItem"},
+        "the bus": {"events:PutEvents"},
+        "ProbeQueue": CONSUME,
+    },
+    "ProbeClockFunction": {
+        "ProbeClockLogGroup": LOG,
+        "EndpointsTable/index/probed": {"dynamodb:Query"},
+        "ProbeQueue": {"sqs:SendMessage"},
+        "ProbeClockDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a minute failed
     },
 }
 NETWORK_INTERFACES = {
@@ -118,6 +154,8 @@ def target(arn: Any) -> str:
     match arn:
         case {"Fn::GetAtt": [name, "Arn"]}:
             return str(name)
+        case {"Fn::Sub": [text, {"Bus": _}]} if text.endswith(":event-bus/${Bus}"):
+            return "the bus"
         case {"Fn::Sub": text}:
             return re.sub(r"\$\{(\w+)\.Arn\}", r"\1", text)
         case {"Ref": name} if name.endswith(ALIAS):
@@ -172,10 +210,11 @@ def test_each_function_has_exactly_the_permissions_it_needs(resources: dict[str,
     assert may == MAY[function]
 
 
-def test_roles_attach_the_policy_for_traces_and_no_other(resources: dict[str, Resource]) -> None:
+def test_roles_of_traced_functions_attach_the_policy_for_traces_and_no_other(resources: dict[str, Resource]) -> None:
     traces = {"Fn::Sub": "arn:${AWS::Partition}:iam::aws:policy/AWSXRayDaemonWriteAccess"}
     for function in FUNCTIONS:
-        assert role_of(resources, function)["ManagedPolicyArns"] == [traces], function
+        traced = resources[function]["Properties"]["TracingConfig"]["Mode"] == "Active"
+        assert role_of(resources, function).get("ManagedPolicyArns", []) == [traces] * traced, function
     assert len(of_type(resources, "AWS::IAM::Role")) == len(FUNCTIONS)
 
 
@@ -235,6 +274,26 @@ def test_hosts_may_only_report_as_hosts_and_every_event_of_a_request_counts(
     }
 
 
+def test_the_prober_may_only_report_as_the_prober(resources: dict[str, Resource]) -> None:
+    [statement] = [each for each in statements(resources, "ProbeFunction") if each["Action"] == "events:PutEvents"]
+    [bus] = of_type(resources, "AWS::Events::EventBusPolicy").values()
+    assert statement["Resource"] == bus["Statement"]["Resource"]
+    assert resources["ProbeFunction"]["Properties"]["Environment"]["Variables"]["EVENT_BUS_NAME"] == bus["EventBusName"]
+    assert statement["Condition"] == {
+        "ForAllValues:StringEquals": {"events:source": SOURCE, "events:detail-type": DETAIL_TYPE},
+        "Null": {"events:source": "false", "events:detail-type": "false"},
+    }
+    pattern = resources["StatusRule"]["Properties"]["EventPattern"]
+    assert (SOURCE in pattern["source"], DETAIL_TYPE in pattern["detail-type"]) == (True, True)
+
+
+def test_no_probe_is_traced_because_each_trace_costs(resources: dict[str, Resource]) -> None:
+    # With PassThrough a function is traced if its caller is: the clock's messages would carry the clock's trace.
+    modes = {name: resources[name]["Properties"]["TracingConfig"]["Mode"] for name in FUNCTIONS}
+    probes = {"ProbeFunction", "ProbeClockFunction"}
+    assert modes == {name: "PassThrough" if name in probes else "Active" for name in FUNCTIONS}
+
+
 def test_a_queue_policy_names_one_queue_and_is_attached_to_no_other(resources: dict[str, Resource]) -> None:
     # SQS has refused policies with statements about other queues; the local cloud takes them.
     for name, policy in of_type(resources, "AWS::SQS::QueuePolicy").items():
@@ -254,6 +313,7 @@ def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resource
         "StatusQueue": "StatusRule",
         "StatusDeadLetterQueue": "StatusRule",
         "RefreshScheduleDeadLetterQueue": "RefreshRule",
+        "ProbeScheduleDeadLetterQueue": "ProbeClockRule",
     }
 
 
@@ -262,12 +322,14 @@ def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resource
 
 def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources: dict[str, Resource]) -> None:
     mappings = of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    assert len(mappings) == 2
+    assert len(mappings) == 3
     for mapping in mappings:
         queue = resources[target(mapping["EventSourceArn"])]["Properties"]
         function = resources[behind_alias(mapping["FunctionName"])]["Properties"]
         assert queue["VisibilityTimeout"] >= 6 * function["Timeout"]
-        assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+        # A batch of one fails as a whole.
+        parts = mapping["BatchSize"] > 1
+        assert mapping.get("FunctionResponseTypes", []) == ["ReportBatchItemFailures"] * parts
         assert mapping["MaximumBatchingWindowInSeconds"] == 0
 
 
@@ -289,6 +351,7 @@ def test_lambda_allows_the_loops_that_end_by_themselves_and_no_other(resources: 
     # Lambda stops a chain after about 16 invocations of a function, and the local cloud does not.
     next_ones = {function: invoked_by(resources, function) for function in FUNCTIONS}
     assert next_ones["RefreshFunction"] == {"ReconcileFunction"}
+    assert (next_ones["ProbeClockFunction"], next_ones["ProbeFunction"]) == ({"ProbeFunction"}, set())
     # It puts what failed of a host's reports back on its queue.
     assert next_ones["EndpointStatusFunction"] == {"EndpointStatusFunction", "ReconcileFunction"}
 
@@ -307,14 +370,20 @@ def test_lambda_allows_the_loops_that_end_by_themselves_and_no_other(resources: 
 
 
 def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, Resource]) -> None:
-    refresh, rotation = of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+    failed = {
+        each["FunctionName"]["Ref"]: target(each["DestinationConfig"]["OnFailure"]["Destination"])
+        for each in of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
+    }
     assert {
         "status rule": target(resources["StatusRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
         "status queue": dead_letter_queue_of(resources["StatusQueue"]["Properties"]),
         "wake-up queue": dead_letter_queue_of(resources["WakeUpQueue"]["Properties"]),
         "schedule": target(resources["RefreshRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
-        "refresh function": target(refresh["DestinationConfig"]["OnFailure"]["Destination"]),
-        "key rotation": target(rotation["DestinationConfig"]["OnFailure"]["Destination"]),
+        "refresh function": failed["RefreshFunction"],
+        "key rotation": failed["KeyRotationFunction"],
+        "probe queue": dead_letter_queue_of(resources["ProbeQueue"]["Properties"]),
+        "clock's schedule": target(resources["ProbeClockRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
+        "clock": failed["ProbeClockFunction"],
     } == {
         "status rule": "StatusDeadLetterQueue",
         "status queue": "StatusDeadLetterQueue",
@@ -322,6 +391,9 @@ def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, 
         "schedule": "RefreshScheduleDeadLetterQueue",
         "refresh function": "RefreshDeadLetterQueue",
         "key rotation": "KeyRotationDeadLetterQueue",
+        "probe queue": "ProbeDeadLetterQueue",
+        "clock's schedule": "ProbeScheduleDeadLetterQueue",
+        "clock": "ProbeClockDeadLetterQueue",
     }
 
 
@@ -332,14 +404,13 @@ def test_throttling_alone_does_not_dead_letter_a_wake_up(resources: dict[str, Re
     assert queue["MessageRetentionPeriod"] > queue["RedrivePolicy"]["maxReceiveCount"] * queue["VisibilityTimeout"]
 
 
-def test_the_two_queues_together_leave_a_part_of_the_accounts_concurrency(resources: dict[str, Resource]) -> None:
-    first, second = (
-        mapping.get("ScalingConfig") for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    )
-    assert first == second
-    condition, given, bound = first["MaximumConcurrency"]["Fn::If"]
-    assert (condition, given) == ("HasMaximumConcurrency", {"Ref": "MaximumConcurrency"})
-    assert 2 * bound < ACCOUNT_CONCURRENCY - 100
+def test_the_queues_together_leave_a_part_of_the_accounts_concurrency(resources: dict[str, Resource]) -> None:
+    bounds = 0
+    for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values():
+        condition, given, bound = mapping["ScalingConfig"]["MaximumConcurrency"]["Fn::If"]
+        assert (condition, given) == ("HasMaximumConcurrency", {"Ref": "MaximumConcurrency"})
+        bounds += bound
+    assert bounds < ACCOUNT_CONCURRENCY - 100
     assert PARAMETERS["MaximumConcurrency"]["Default"] == 0
     zero = {"Fn::Equals": [{"Ref": "MaximumConcurrency"}, 0]}
     assert template()["Conditions"]["HasMaximumConcurrency"] == {"Fn::Not": [zero]}
@@ -357,6 +428,22 @@ def test_concurrency_is_reserved_only_if_a_parameter_says_so(resources: dict[str
     # Reserved 0 would not mean "none": Lambda would then refuse every call.
     zero = {"Fn::Equals": [{"Ref": "ReservedApiConcurrency"}, 0]}
     assert template()["Conditions"]["ReservesConcurrency"] == {"Fn::Not": [zero]}
+
+
+def test_a_slot_is_tried_once_and_kept_if_it_fails(resources: dict[str, Resource]) -> None:
+    # SQS moves a message at the receive after the last one, and deletes it if it is too old by then.
+    queue = resources["ProbeQueue"]["Properties"]
+    assert queue["RedrivePolicy"]["maxReceiveCount"] == 1
+    longest_delay = SLOTS_A_MINUTE * SLOT_SECONDS
+    assert queue["MessageRetentionPeriod"] > longest_delay + queue["VisibilityTimeout"] + 60
+
+
+def test_the_clock_gets_the_events_of_its_rule_with_their_time(resources: dict[str, Resource]) -> None:
+    sweep, clock = (resources[name]["Properties"] for name in ("RefreshRule", "ProbeClockRule"))
+    assert clock["ScheduleExpression"] == sweep["ScheduleExpression"] == "rate(1 minute)"
+    [at_sweep], [at_clock] = sweep["Targets"], clock["Targets"]
+    assert at_clock["RetryPolicy"] == at_sweep["RetryPolicy"]
+    assert not {"Input", "InputPath", "InputTransformer"} & at_clock.keys()
 
 
 def test_a_report_is_retried_for_at_least_24_hours_before_it_is_dead_lettered(resources: dict[str, Resource]) -> None:
@@ -392,12 +479,29 @@ def kept(resource: Resource) -> bool:
 
 def test_tables_are_encrypted_recoverable_and_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
     tables = of_type(resources, "AWS::DynamoDB::Table")
-    assert set(tables) == {"LocksTable", "EndpointsTable", "TransitionsTable"}
+    assert set(tables) == {"LocksTable", "EndpointsTable", "TransitionsTable", *LOSABLE_TABLES}
     for name, table in tables.items():
-        assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}
         assert table["SSESpecification"] == {"SSEEnabled": True}
         assert table["BillingMode"] == "PAY_PER_REQUEST"
-        assert kept(resources[name]), name
+        recoverable = {"PointInTimeRecoveryEnabled": True} if name not in LOSABLE_TABLES else None
+        assert table.get("PointInTimeRecoverySpecification") == recoverable, name
+        assert kept(resources[name]) is (name not in LOSABLE_TABLES), name
+
+
+def test_the_index_of_probed_endpoints_has_what_a_probe_reads_and_nothing_secret(
+    resources: dict[str, Resource],
+) -> None:
+    [index] = resources["EndpointsTable"]["Properties"]["GlobalSecondaryIndexes"]
+    assert index["IndexName"] == PROBED_INDEX
+    keys = [key["AttributeName"] for key in index["KeySchema"]]
+    # What a key rotation writes is not in it, so a rotation does not write to the index.
+    assert index["Projection"] == {
+        "ProjectionType": "INCLUDE",
+        "NonKeyAttributes": ["resource_id", "checks", "healthcheck_interval"],
+    }
+    stored = to_item(Registration(**REGISTERED))
+    shown = {name: stored[name] for name in ("endpoint_id", *keys, *index["Projection"]["NonKeyAttributes"])}
+    assert not re.search("ciphertext|url", json.dumps(shown))
 
 
 def test_the_secrets_key_rotates_and_is_kept_when_the_stack_is_deleted(resources: dict[str, Resource]) -> None:
@@ -439,7 +543,8 @@ def test_a_table_cannot_be_deleted_unless_a_parameter_says_so(resources: dict[st
     assert parameter["Default"] == "true"
     assert template()["Conditions"]["ProtectTables"] == {"Fn::Equals": [{"Ref": "DeletionProtection"}, "true"]}
     for name, table in of_type(resources, "AWS::DynamoDB::Table").items():
-        assert table.get("DeletionProtectionEnabled") == {"Fn::If": ["ProtectTables", True, False]}, name
+        protected = {"Fn::If": ["ProtectTables", True, False]} if name not in LOSABLE_TABLES else None
+        assert table.get("DeletionProtectionEnabled") == protected, name
 
 
 def test_the_secrets_key_can_be_replicated_to_another_region(resources: dict[str, Resource]) -> None:
@@ -454,6 +559,7 @@ def test_only_the_transitions_table_expires_items(resources: dict[str, Resource]
         "LocksTable": None,
         "EndpointsTable": None,
         "TransitionsTable": {"AttributeName": "expires_at", "Enabled": True},
+        "ProbesTable": None,
     }
 
 
@@ -477,13 +583,30 @@ class Reads(dict[str, str]):
 
 
 def environment(resources: dict[str, Resource], function: str) -> dict[str, str]:
-    """Return the function's variables: a parameter as its default, a resource as a placeholder name."""
-    defaults = {name: str(parameter.get("Default", "")) for name, parameter in PARAMETERS.items()}
-    variables = resources[function]["Properties"]["Environment"]["Variables"]
-    return {
-        name: value if isinstance(value, str) else defaults.get(value.get("Ref", ""), "name-of-a-resource")
-        for name, value in variables.items()
-    }
+    """Return the function's variables, with the defaults of all parameters."""
+    every = stack.environment()
+    return {name: every[name] for name in resources[function]["Properties"]["Environment"]["Variables"]}
+
+
+DECIDE = {
+    "WEBHOOK_REFRESH_INTERVAL",
+    "HANDOVER_TIMEOUT",
+    "MAX_ENDPOINTS",
+    "ALLOWED_NETWORKS",
+    "FLAP_DAMPING",
+    "REQUIRE_HOST_IDENTITY",
+    "REQUIRE_HTTPS",
+}
+USES = {
+    "EndpointStatusFunction": DECIDE | {"CA_BUNDLE"},
+    "ReconcileFunction": DECIDE | {"CA_BUNDLE"},
+    "RefreshFunction": set[str](),
+    "EndpointsApiFunction": DECIDE | {"PROBE_NETWORKS", "PROBE_SHARDS"},
+    "KeyRotationFunction": set[str](),
+    "ProbeFunction": {"PROBE_NETWORKS", "PROBE_REFERENCES", "PROBE_WHEN_ALL_FAIL"},
+    "ProbeClockFunction": {"PROBE_SHARDS"},
+}
+"""The optional variables that a function uses. The settings read all of them for each function."""
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
@@ -491,10 +614,12 @@ def test_the_template_sets_exactly_the_variables_that_settings_read_and_its_defa
     resources: dict[str, Resource], function: str
 ) -> None:
     reads = Reads(environment(resources, function))
-    settings.load(reads, starts_key_rotation=function == "EndpointsApiFunction")
-    sends = function in ("EndpointStatusFunction", "ReconcileFunction")
-    expected = reads.names if sends else reads.names - {"CA_BUNDLE"}
+    probes = function in ("ProbeFunction", "ProbeClockFunction")
+    settings.load(reads, api=function == "EndpointsApiFunction", probes=probes)
+    optional = set[str]().union(*USES.values())
+    expected = reads.names - optional | USES[function]
     assert {name for name in reads if not name.startswith(("POWERTOOLS_", "RES_"))} == expected
+    assert optional <= reads.names
 
 
 # --- Alarms
@@ -528,14 +653,18 @@ def test_only_alarms_on_functions_behind_a_queue_say_that_sqs_repeats_their_work
     resources: dict[str, Resource],
 ) -> None:
     texts = alarm_texts(resources)
-    behind_a_queue = set(consumers(resources).values())
+    repeated_by_sqs = {
+        function
+        for queue, function in consumers(resources).items()
+        if resources[queue]["Properties"]["RedrivePolicy"]["maxReceiveCount"] > 1
+    }
     for kind in ("ErrorsAlarm", "ThrottlesAlarm"):
         repeated = {
             function
             for function in FUNCTIONS
             if re.search("SQS|come back", texts[function.removesuffix("Function") + kind])
         }
-        assert repeated == behind_a_queue, kind
+        assert repeated == repeated_by_sqs, kind
 
 
 def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[str, Resource]) -> None:
@@ -564,7 +693,7 @@ def test_alarm_texts_redrive_only_what_sqs_can_redrive_and_name_the_outputs_for_
         for queue in of_type(resources, "AWS::SQS::Queue").values()
         if "RedrivePolicy" in queue
     }
-    assert redrivable == {"StatusDeadLetterQueue", "WakeUpDeadLetterQueue"}
+    assert redrivable == {"StatusDeadLetterQueue", "WakeUpDeadLetterQueue", "ProbeDeadLetterQueue"}
     dead_letters = {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
     texts = alarm_texts(resources)
     for queue in dead_letters:
@@ -687,6 +816,17 @@ def test_a_sweep_that_does_not_run_raises_an_alarm_although_there_is_no_data(res
     assert not raised_by(alarm, [1])
 
 
+def test_probes_that_do_not_run_raise_an_alarm_after_two_minutes_and_nothing_to_probe_does_not(
+    resources: dict[str, Resource],
+) -> None:
+    alarm = resources["ProbesMissingAlarm"]["Properties"]
+    assert (alarm["Statistic"], alarm["Period"], alarm["EvaluationPeriods"]) == ("Sum", 60, 2)
+    assert raised_by(alarm, [0, 0])  # The clock puts slots, and none is done.
+    assert raised_by(alarm, [None, None])  # The clock does not run.
+    assert not raised_by(alarm, [0, 6])
+    assert not raised_by(alarm, [1, 1])  # The clock has nothing to put.
+
+
 def test_reports_that_are_not_read_raise_an_alarm_after_three_minutes(resources: dict[str, Resource]) -> None:
     alarm = alarms_on(resources, "AWS/SQS", "ApproximateAgeOfOldestMessage")["StatusQueue"]
     assert (alarm["Statistic"], alarm["Period"]) == ("Maximum", 60)
@@ -725,7 +865,8 @@ def test_an_error_of_api_gateway_raises_an_alarm(resources: dict[str, Resource])
 
 def test_invocations_dropped_as_recursive_raise_an_alarm(resources: dict[str, Resource]) -> None:
     alarms = alarms_on(resources, "AWS/Lambda", "RecursiveInvocationsDropped")
-    assert set(alarms) == set(consumers(resources).values()) == {"EndpointStatusFunction", "ReconcileFunction"}
+    # The messages of the third queue come from the clock, which a rule starts: these chains have two links.
+    assert set(alarms) == set(consumers(resources).values()) - {"ProbeFunction"}
     for alarm in alarms.values():
         assert alarm["Statistic"] == "Sum"
         assert raised_by(alarm, [1])
@@ -795,6 +936,11 @@ def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_th
         "ResourcesFrozen",
         "EndpointsOnHold",
         "FailedRecords",
+        "ProbesBlind",
+        "ProbesLagging",
+        "ProbesHeldBack",
+        "ProbesKept",
+        "ProbeSlots",
     }
     code = product_code()
     variables = environment(resources, "ReconcileFunction")
@@ -1043,11 +1189,13 @@ def version(resources: dict[str, Resource], function: str) -> tuple[str, Resourc
 
 
 def test_whatever_calls_a_function_calls_its_alias(resources: dict[str, Resource]) -> None:
-    assert set(consumers(resources).values()) == {"EndpointStatusFunction", "ReconcileFunction"}
-    [rule_target] = resources["RefreshRule"]["Properties"]["Targets"]
-    assert behind_alias(rule_target["Arn"]) == "RefreshFunction"
+    assert set(consumers(resources).values()) == {"EndpointStatusFunction", "ReconcileFunction", "ProbeFunction"}
+    for rule, function in (("RefreshRule", "RefreshFunction"), ("ProbeClockRule", "ProbeClockFunction")):
+        [rule_target] = resources[rule]["Properties"]["Targets"]
+        assert behind_alias(rule_target["Arn"]) == function
     assert {behind_alias(each["FunctionName"]) for each in of_type(resources, "AWS::Lambda::Permission").values()} == {
         "RefreshFunction",
+        "ProbeClockFunction",
         "EndpointsApiFunction",
     }
     [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
@@ -1057,8 +1205,9 @@ def test_whatever_calls_a_function_calls_its_alias(resources: dict[str, Resource
         for operation in methods.values()
     }
     assert integrations == {"${EndpointsApiFunctionAliaslive}/invocations"}
-    starts = resources["EndpointsApiFunction"]["Properties"]["Environment"]["Variables"]["KEY_ROTATION_FUNCTION"]
-    assert behind_alias(starts) == "KeyRotationFunction"
+    calls = resources["EndpointsApiFunction"]["Properties"]["Environment"]["Variables"]
+    assert behind_alias(calls["KEY_ROTATION_FUNCTION"]) == "KeyRotationFunction"
+    assert behind_alias(calls["PROBE_FUNCTION"]) == "ProbeFunction"
     # Retries and destinations belong to the alias, too.
     assert {each["Qualifier"] for each in of_type(resources, "AWS::Lambda::EventInvokeConfig").values()} == {"live"}
 
@@ -1093,6 +1242,8 @@ def text_of(description: Any, parameters: dict[str, Any]) -> str:
             return str(parameters[name])
         case {"Fn::Sub": text}:
             return re.sub(r"\$\{(\w+)\}", lambda found: str(parameters[found[1]]), text)
+        case {"Fn::If": [condition, one, other]}:
+            return text_of(one if evaluated(template()["Conditions"][condition], parameters) else other, parameters)
         case {"Fn::Join": [separator, {"Ref": name}]}:
             return str(separator).join(parameters[name])
         case {"Fn::Join": [separator, parts]}:
@@ -1110,6 +1261,9 @@ LONGEST = {
     "LogLevel": "WARNING",
     "Architecture": "x86_64",
     "SnapStart": "PublishedVersions",
+    "ProbeWhenAllFail": "release",
+    "ProbeShards": "200",
+    "EventBusName": 33 * "x",
 }
 NO_VPC = {"VpcSubnetIds": [""], "VpcSecurityGroupIds": [""]}
 IN_A_VPC = {
@@ -1117,14 +1271,17 @@ IN_A_VPC = {
     "VpcSecurityGroupIds": ["sg-0123456789abcdef0"],
     "AllowedNetworks": "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16",
     "CaBundle": "/opt/certificates/ours.pem",
+    "ProbeNetworks": "",
+    "ProbeReferences": "10.0.0.1:443,10.0.1.1:443",
 }
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
 def test_the_parameters_fit_into_the_description_of_a_version(resources: dict[str, Resource], function: str) -> None:
     description = version(resources, function)[1]["Description"]
-    longest = {name: "x" * PARAMETERS[name]["MaxLength"] for name in ("AllowedNetworks", "CaBundle")}
-    for parameters in ({**LONGEST, **longest, **NO_VPC}, {**LONGEST, **IN_A_VPC}):
+    longest = {name: "x" * parameter["MaxLength"] for name, parameter in PARAMETERS.items() if "MaxLength" in parameter}
+    without_probe_networks = {**LONGEST, **longest, **NO_VPC, "ProbeNetworks": ""}
+    for parameters in ({**LONGEST, **longest, **NO_VPC}, without_probe_networks, {**LONGEST, **IN_A_VPC}):
         assert len(text_of(description, parameters)) <= MAX_VERSION_DESCRIPTION
 
 
@@ -1144,6 +1301,8 @@ def test_snapshots_are_for_functions_that_are_started_often_and_only_if_a_parame
         "RefreshFunction": None,
         "EndpointsApiFunction": asked,
         "KeyRotationFunction": None,
+        "ProbeFunction": None,
+        "ProbeClockFunction": None,
     }
     assert (PARAMETERS["SnapStart"]["Default"], PARAMETERS["SnapStart"]["AllowedValues"]) == (
         "None",
@@ -1195,7 +1354,9 @@ def values(parameter: dict[str, Any]) -> st.SearchStrategy[str]:
     return texts.filter(lambda text: len(text) <= parameter.get("MaxLength", MAX_PARAMETER))
 
 
-@pytest.mark.parametrize("build", [deployment.reconciler, deployment.control_plane])
+@pytest.mark.parametrize(
+    "build", [deployment.reconciler, deployment.control_plane, deployment.prober, deployment.probe_clock]
+)
 @hypothesis.settings(max_examples=30)
 @hypothesis.given(given=st.fixed_dictionaries({name: values(PARAMETERS[name]) for name in parameters_in(VARIABLES)}))
 def test_the_functions_start_with_whatever_the_template_accepts(
@@ -1216,6 +1377,13 @@ def test_the_functions_start_with_whatever_the_template_accepts(
             "10.0.0.0/8 10.0.0.0/8,fd00::/8 127.0.0.0/8,192.168.1.1/32 10.0.0.1/8 ::1/128 64:ff9b:1::/48 0.0.0.0/0",
             "10.0.0.0 any 10.0.0.0/8, 10.0.0.0/33 256.0.0.0/8 010.0.0.0/8 fd00::/129 fd00/8 1:2:3:4:5:6:7:8:9/64",
         ),
+        ("ProbeNetworks", "10.0.0.0/8 10.0.0.0/8,fd00::/8", "10.0.0.0 any 10.0.0.0/33"),
+        (
+            "ProbeReferences",
+            "example.com:443 10.0.0.1:1,[fd00::1]:65535 one.example.com:53,two.example.com:8080",
+            "example.com :443 example.com:0 a.example:65536 fd00::1:443 https://a.example:443 a.example:1,,b.example:2",
+        ),
+        ("ProbeShards", "1 9 10 99 100 200", "0 01 201 1000 1.5 -1"),
         (
             "CaBundle",
             "/opt/certificates/ours.pem",
@@ -1309,31 +1477,15 @@ def level_in_a_process(**variables: str) -> str:
     ).stdout.strip()
 
 
-def rule_holds(expression: Any, parameters: dict[str, Any]) -> Any:
-    """Evaluate the functions that CloudFormation has in rules, as far as ours use them."""
-    match expression:
-        case str():
-            return expression
-        case {"Ref": name}:
-            return parameters[name]
-        case {"Fn::Not": [inner]}:
-            return not rule_holds(inner, parameters)
-        case {"Fn::Equals": [one, other]}:
-            return rule_holds(one, parameters) == rule_holds(other, parameters)
-        case {"Fn::EachMemberEquals": [members, text]}:
-            return all(member == text for member in rule_holds(members, parameters))
-    raise NotImplementedError(expression)
-
-
 def violated(**parameters: Any) -> list[str]:
     """Return what the rules of the template say against these parameters."""
     given = {"VpcSubnetIds": [], "VpcSecurityGroupIds": [], "VpcIpv6": "false", "MaximumConcurrency": "0", **parameters}
     return [
         assertion["AssertDescription"]
         for rule in template()["Rules"].values()
-        if "RuleCondition" not in rule or rule_holds(rule["RuleCondition"], given)
+        if "RuleCondition" not in rule or evaluated(rule["RuleCondition"], given)
         for assertion in rule["Assertions"]
-        if not rule_holds(assertion["Assert"], given)
+        if not evaluated(assertion["Assert"], given)
     ]
 
 
@@ -1347,7 +1499,7 @@ def test_subnets_and_security_groups_are_accepted_only_together(none: list[str])
 
 def test_ipv6_is_off_by_default_and_refused_without_a_vpc(resources: dict[str, Resource]) -> None:
     in_vpc = [each for name in FUNCTIONS if (each := resources[name]["Properties"].get("VpcConfig"))]
-    assert len(in_vpc) == 2
+    assert len(in_vpc) == 3
     for condition, configuration, _ in (each["Fn::If"] for each in in_vpc):
         assert condition == "InVpc"
         assert configuration["Ipv6AllowedForDualStack"] == {"Fn::If": ["AllowsIpv6", True, False]}

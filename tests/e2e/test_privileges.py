@@ -37,15 +37,27 @@ MAY = {
         "encrypt",
         "wake up",
         "rotate",
+        "probes: read",
+        "probe",
     },
     # And ReEncrypt, which the local cloud does not have.
     "KeyRotationFunctionName": {"endpoints: scan", "endpoints: update"},
+    "ProbeFunctionName": {
+        "endpoints: probed",
+        "probes: read",
+        "probes: write",
+        "locks: batch",
+        "tell",
+        "put off a slot",
+    },
+    "ProbeClockFunctionName": {"endpoints: probed", "put a slot"},
 }
 """ADR 11's table, in words. Everything else in `attempts` has to be denied."""
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "locks": ("LocksTableName", {"resource_id": {"S": "nobody's"}}),
     "endpoints": ("EndpointsTableName", {"endpoint_id": {"S": "nobody's"}}),
     "transitions": ("TransitionsTableName", {"resource_id": {"S": "nobody's"}, "version": {"N": "1"}}),
+    "probes": ("ProbesTableName", {"shard": {"S": "nobody's"}}),
 }
 """Of each table a key that no other test uses."""
 PURPOSE = {"purpose": "webhook-config"}
@@ -81,6 +93,14 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
     message = json.dumps({"resource_id": "nobody's", "due_at": 0})
     context, key_arn = {**PURPOSE, "endpoint_id": "nobody's"}, out["SecretsKeyArn"]
 
+    late = json.dumps({"shard": 0, "of": 1, "slot": 0})
+
+    def put_event(source: str, detail_type: str) -> Callable[[], Any]:
+        # No such endpoint: what is allowed is rejected later.
+        detail = json.dumps({"endpoint_id": "nobody's", "resource_id": "nobody's", "status": "FAILING"})
+        entry = {"EventBusName": out["EventBusName"], "Source": source, "DetailType": detail_type, "Detail": detail}
+        return lambda: client("events").put_events(Entries=[entry])
+
     def put_off(queue: str) -> Callable[[], Any]:
         # No such message: what is allowed ends in ReceiptHandleIsInvalid.
         return lambda: sqs.change_message_visibility(QueueUrl=out[queue], ReceiptHandle="x", VisibilityTimeout=1)
@@ -88,6 +108,19 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
     tried |= {
         "put off a report": put_off("StatusQueueUrl"),
         "put off a wake-up": put_off("WakeUpQueueUrl"),
+        "put off a slot": put_off("ProbeQueueUrl"),
+        "put a slot": lambda: sqs.send_message(QueueUrl=out["ProbeQueueUrl"], MessageBody=late),
+        "tell": put_event("link.probe", "Endpoint Status Change"),
+        "tell as a host": put_event("link", "Endpoint Status Change"),
+        "tell as another host": put_event("link.host.paris", "Endpoint Status Change"),
+        "tell for a whole host": put_event("link.probe", "Host Report"),
+        "endpoints: probed": lambda: dynamodb.query(
+            TableName=out["EndpointsTableName"],
+            IndexName="probed",
+            KeyConditionExpression="probed = :all",
+            ExpressionAttributeValues={":all": {"S": "1"}},
+            Limit=1,
+        ),
         "locks: due": lambda: dynamodb.query(
             TableName=out["LocksTableName"],
             IndexName="due",
@@ -111,12 +144,13 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
         "reject": lambda: sqs.send_message(QueueUrl=out["RejectedEventsQueueUrl"], MessageBody="{}"),
         "report": lambda: sqs.send_message(QueueUrl=out["StatusQueueUrl"], MessageBody="{}"),
         "read the rejected": lambda: sqs.receive_message(QueueUrl=out["RejectedEventsQueueUrl"]),
-        "put events": lambda: client("events").put_events(
-            Entries=[{"EventBusName": out["EventBusName"], "Source": "x", "DetailType": "x", "Detail": "{}"}]
-        ),
+        "put events": put_event("x", "x"),
         "invoke": lambda: client("lambda").invoke(FunctionName=out["RefreshFunctionName"]),
         "rotate": lambda: client("lambda").invoke(
             FunctionName=f"{out['KeyRotationFunctionName']}:live", InvocationType="DryRun"
+        ),
+        "probe": lambda: client("lambda").invoke(
+            FunctionName=f"{out['ProbeFunctionName']}:live", InvocationType="DryRun"
         ),
         "list roles": lambda: client("iam").list_roles(),
         "list buckets": lambda: client("s3").list_buckets(),

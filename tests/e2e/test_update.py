@@ -41,11 +41,19 @@ def update(cloud: Cloud, **parameters: str) -> None:
 
 
 def test_a_changed_parameter_reaches_the_functions_behind_their_aliases(cloud: Cloud) -> None:
-    functions = ("EndpointStatus", "Reconcile", "Refresh", "EndpointsApi", "KeyRotation")
-    before = {function: live(cloud, function)["Version"] for function in functions}
-    update(cloud, HandoverTimeout="2s")
-    for function in functions:
+    changed = {
+        "EndpointStatus": ("HANDOVER_TIMEOUT", "2s"),
+        "Reconcile": ("HANDOVER_TIMEOUT", "2s"),
+        "EndpointsApi": ("HANDOVER_TIMEOUT", "2s"),
+        "Probe": ("PROBE_WHEN_ALL_FAIL", "release"),
+        "ProbeClock": ("PROBE_SHARDS", "2"),
+    }
+    unchanged = ("Refresh", "KeyRotation")
+    before = {function: live(cloud, function)["Version"] for function in (*changed, *unchanged)}
+    update(cloud, HandoverTimeout="2s", ProbeWhenAllFail="release", ProbeShards="2")
+    for function, (name, value) in changed.items():
         after = live(cloud, function)
-        assert after["Environment"]["Variables"]["HANDOVER_TIMEOUT"] == "2s", function
+        assert after["Environment"]["Variables"][name] == value, function
         assert after["Version"] != before[function]
+    assert {function: live(cloud, function)["Version"] for function in unchanged}.items() <= before.items()
     assert cloud.call("GET", "/version")[0] == 200

@@ -11,6 +11,7 @@ import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from botocore.exceptions import ClientError
 
+from link.probing.states import MANY, MAX_LAG_MS, SLOT_MS
 from tests.support.functions import Deployment, event
 from tests.support.ids import RESOURCE
 from tests.support.stack import Stack, batch
@@ -20,6 +21,7 @@ RESOURCES = deployed()
 ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
 STATISTICS: dict[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max}
 QUICK_MS = 1_000
+PARIS: dict[str, Any] = {"type": "TCP", "host": "paris.example.com", "port": 443}
 
 
 @pytest.fixture
@@ -78,6 +80,59 @@ def failed_record(stack: Stack, fault: bool) -> None:
     assert bool(stack.functions.invoke("reconcile", one)["batchItemFailures"]) is fault
 
 
+def fails(stack: Stack, *also: str, lag_ms: int = 0) -> None:
+    """From now on the checks of these hosts fail, and those of paris."""
+    stack.look(lambda check: "timeout" if check.host in (PARIS["host"], *also) else "", lag_ms=lag_ms)
+
+
+def probes_blind(stack: Stack, fault: bool) -> None:
+    stack.deploy(ProbeReferences="reference.example.com:443")
+    stack.registered(checks=[PARIS])
+    stack.told()
+    fails(stack, "reference.example.com" if fault else "")
+    stack.probe()
+    stack.probe()
+
+
+def probes_lagging(stack: Stack, fault: bool) -> None:
+    stack.registered(checks=[PARIS])
+    stack.told()
+    fails(stack, lag_ms=MAX_LAG_MS + fault)
+    stack.probe()
+    stack.probe()
+
+
+def probes_held_back(stack: Stack, fault: bool) -> None:
+    for number in range(MANY if fault else MANY - 1):
+        stack.registered(f"{RESOURCE}-{number}", checks=[PARIS])
+    stack.told()
+    fails(stack)
+    stack.probe()
+
+
+def probes_kept(stack: Stack, fault: bool) -> None:
+    london = {**PARIS, "host": "london.example.com"}
+    stack.registered(checks=[PARIS])
+    stack.registered(host="london", checks=[london])
+    told = stack.told()
+    stack.look(lambda check: "")
+    stack.probe()
+    for entry in told:
+        stack.pass_on(entry)
+    fails(stack, london["host"] if fault else "")
+    stack.probe()
+
+
+def probes_missing(stack: Stack, fault: bool) -> None:
+    stack.registered(f"{RESOURCE}-{stack.clock.at}", checks=[PARIS])
+    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 6}
+    stack.told()
+    stack.look(lambda check: "")
+    if not fault:
+        stack.probe()
+    stack.clock.at += 60_000
+
+
 OURS = {
     "UndeliveredAlarm": undelivered,
     "ReceiverRefusedAlarm": receiver_refused,
@@ -86,6 +141,11 @@ OURS = {
     "FrozenAlarm": frozen,
     "FlappingAlarm": flapping,
     "FailedRecordsAlarm": failed_record,
+    "ProbesBlindAlarm": probes_blind,
+    "ProbesLaggingAlarm": probes_lagging,
+    "ProbesHeldBackAlarm": probes_held_back,
+    "ProbesKeptAlarm": probes_kept,
+    "ProbesMissingAlarm": probes_missing,
 }
 
 
@@ -122,6 +182,14 @@ def test_a_fault_emits_the_metric_that_raises_its_alarm(
     assert raised_by(alarm, periods) is fault, periods
 
 
+def test_a_stack_without_probes_is_quiet(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    stack.registered()
+    capsys.readouterr()
+    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 0}
+    values = emitted(ALARMS["ProbesMissingAlarm"], capsys.readouterr().out)
+    assert not raised_by(ALARMS["ProbesMissingAlarm"], 2 * [sum(values)])
+
+
 # --- Metrics of AWS. What this code adds: a handler that raises. The template says the rest.
 
 
@@ -139,14 +207,24 @@ FUNCTIONS: dict[str, tuple[str, Callable[[Stack], dict[str, Any]]]] = {
     "RefreshFunction": ("refresh", lambda _: event("schedule_tick")),
     "EndpointsApiFunction": ("endpoints_api", lambda _: event("api_list")),
     "KeyRotationFunction": ("key_rotation", lambda _: {}),
+    "ProbeFunction": (
+        "probe",
+        lambda stack: batch(json.dumps({"shard": 0, "of": 1, "slot": stack.clock.at // SLOT_MS})),
+    ),
+    "ProbeClockFunction": ("probe_clock", lambda _: event("schedule_tick")),
 }
 """By function of the template: its folder, and an event."""
 ERRORS = {f"{function.removesuffix('Function')}ErrorsAlarm": function for function in FUNCTIONS}
 CONSUMED = {
     "StatusDeadLetterAlarm": ("StatusQueue", "EndpointStatusFunction"),
     "WakeUpDeadLetterAlarm": ("WakeUpQueue", "ReconcileFunction"),
+    "ProbeDeadLetterAlarm": ("ProbeQueue", "ProbeFunction"),
 }
-DESTINATIONS = {"RefreshDeadLetterAlarm": "RefreshFunction", "KeyRotationDeadLetterAlarm": "KeyRotationFunction"}
+DESTINATIONS = {
+    "RefreshDeadLetterAlarm": "RefreshFunction",
+    "KeyRotationDeadLetterAlarm": "KeyRotationFunction",
+    "ProbeClockDeadLetterAlarm": "ProbeClockFunction",
+}
 API = "Api5xxAlarm"
 
 
@@ -225,16 +303,18 @@ def test_an_invocation_that_fails_is_sent_to_the_queue_of_the_alarm(stack: Stack
 
 # --- What only AWS can raise
 
+TABLES_AND_INDEXES = ("Locks", "Due", "Endpoints", "Probed", "Transitions", "Probes")
 AWS_ALONE = {
     **{f"{function.removesuffix('Function')}ThrottlesAlarm": "no concurrency is left" for function in FUNCTIONS},
-    **{f"{name}ReadsThrottledAlarm": "DynamoDB throttles" for name in ("Locks", "Due", "Endpoints", "Transitions")},
-    **{f"{name}WritesThrottledAlarm": "DynamoDB throttles" for name in ("Locks", "Due", "Endpoints", "Transitions")},
+    **{f"{name}ReadsThrottledAlarm": "DynamoDB throttles" for name in TABLES_AND_INDEXES},
+    **{f"{name}WritesThrottledAlarm": "DynamoDB throttles" for name in TABLES_AND_INDEXES},
     "ReconcileRecursionAlarm": "Lambda stops a chain",
     "EndpointStatusRecursionAlarm": "Lambda stops a chain",
     "StatusAgeAlarm": "SQS measures the age of a message",
     "WakeUpAgeAlarm": "SQS measures the age of a message",
     "SweepMissingAlarm": "a rule of EventBridge is disabled",
     "RefreshScheduleDeadLetterAlarm": "EventBridge cannot start a function",
+    "ProbeScheduleDeadLetterAlarm": "EventBridge cannot start a function",
 }
 """Why an alarm is not played. tests/test_template.py compares its dimensions and threshold with the template."""
 

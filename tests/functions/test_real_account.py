@@ -10,12 +10,13 @@ from scripts.cloud import ROOT
 
 PAGE = ROOT / "docs/real-account.md"
 FINDINGS = [f"B{n}" for n in range(1, 4)] + [f"M{n}" for n in range(1, 12)] + [f"m{n}" for n in range(1, 21)]
+FINDINGS += [f"p{n}" for n in range(1, 7)]
 
 
 def rows() -> dict[str, list[str]]:
     """Return four columns by the number of the finding: severity, finding, what we do, tests."""
     cells = [re.split(r" *\| *", line.strip("|\n ")) for line in PAGE.read_text().splitlines() if line.startswith("| ")]
-    return {number: [*rest, ""][:4] for number, *rest in cells if re.fullmatch(r"[BMm][0-9]+", number)}
+    return {number: [*rest, ""][:4] for number, *rest in cells if re.fullmatch(r"[BMmp][0-9]+", number)}
 
 
 def test_the_page_has_every_finding_once_and_in_order() -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,7 +20,6 @@ from tests.support.receiver import LoopbackReceiver
 from tests.support.stack import PARAMETERS, VARIABLES, Stack, batch, environment, parameters_in
 
 FOR_AWS_ALONE = {
-    "EventBusName",
     "OrganizationId",
     "VpcSubnetIds",
     "VpcSecurityGroupIds",
@@ -35,6 +35,7 @@ FOR_AWS_ALONE = {
     "Architecture",
 }
 """Parameters that no function reads: tests/test_template.py has what they do."""
+PARIS = {"type": "TCP", "host": "paris.example.com", "port": 443}
 AUTHORITY = "the path of the authority's certificate"
 
 
@@ -192,6 +193,63 @@ def report_without_identity(stack: Stack, parameter: str, value: str) -> object:
     return stack.call("api_show", None, **path)[1]["endpoint"]["status"]
 
 
+def registration_of_a_private_check(stack: Stack, parameter: str, value: str) -> object:
+    """The status with which the API answers a registration whose check is in a private network."""
+    stack.deploy(**{parameter: value})
+    return stack.register(checks=[{**PARIS, "host": "10.0.0.1"}])[0]
+
+
+def probe_of_a_private_address(stack: Stack, parameter: str, value: str) -> object:
+    """What is told about an endpoint on loopback that was registered before and answers."""
+    port = urlsplit(stack.functions.receiver.url).port
+    stack.registered(checks=[{**PARIS, "host": "127.0.0.1", "port": port}])
+    stack.deploy(**{"ProbeReferences": f"127.0.0.1:{port}", parameter: value})
+    told = stack.told()
+    stack.probe()
+    return [json.loads(entry["Detail"])["status"] for entry in told]
+
+
+def looked_at_with_an_endpoint(stack: Stack, parameter: str, value: str) -> object:
+    """The other targets that a probe looks at."""
+    stack.deploy(**{parameter: value})
+    stack.registered(checks=[PARIS])
+    stack.told()
+    seen = stack.look(lambda check: "")
+    stack.probe()
+    return sorted((check.host, check.port) for check in seen if check.host != PARIS["host"])
+
+
+def told_about_the_last_endpoint(stack: Stack, parameter: str, value: str) -> object:
+    """What is told about the only endpoint of a resource when its probe passes, and then fails."""
+    stack.deploy(**{parameter: value})
+    stack.registered(checks=[PARIS])
+    told = stack.told()
+    stack.look(lambda check: "")
+    stack.probe()
+    stack.pass_on(told[0])
+    stack.look(lambda check: "refused" if check.host == PARIS["host"] else "")
+    stack.probe()
+    return [json.loads(entry["Detail"])["status"] for entry in told]
+
+
+def bus_that_is_told(stack: Stack, parameter: str, value: str) -> object:
+    """The name of the bus on which a probe puts its event."""
+    stack.deploy(**{parameter: value})
+    stack.registered(checks=[PARIS])
+    told = stack.told()
+    stack.look(lambda check: "")
+    stack.probe()
+    return told[0]["EventBusName"]
+
+
+def shards_of_a_minute(stack: Stack, parameter: str, value: str) -> object:
+    """Into how many shards the six slots of a minute divide the endpoints."""
+    stack.deploy(**{parameter: value})
+    stack.registered(checks=[PARIS])
+    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 6}
+    return [message["of"] for message in stack.functions.messages("probe")]
+
+
 NOTHING: list[str] = []
 WIRED = (
     Wired("RequireHttps", registration, {"false": 201, "true": 422}),
@@ -216,6 +274,28 @@ WIRED = (
     Wired("RefreshInterval", after_a_command, {"90s": 90_000, "1h30m": 5_400_000}),
     Wired("FlapDamping", after_three_losses, {"true": ["ACTIVATED"], "false": ["STANDBY"]}),
     Wired("RequireHostIdentity", report_without_identity, {"false": "ACTIVATED", "true": "BOOTING"}),
+    Wired("ProbeNetworks", registration_of_a_private_check, {"10.0.0.0/8": 201, "192.168.0.0/16": 422, "": 422}),
+    Wired("AllowedNetworks", registration_of_a_private_check, {"10.0.0.0/8,127.0.0.0/8": 201, "127.0.0.0/8": 422}),
+    Wired(
+        "ProbeNetworks",
+        probe_of_a_private_address,
+        {"127.0.0.0/8": ["ACTIVATED"], "10.0.0.0/8": NOTHING, "": ["ACTIVATED"]},
+    ),
+    Wired(
+        "ProbeReferences",
+        looked_at_with_an_endpoint,
+        {
+            "one.example.com:53,[fd00::1]:443": [("fd00::1", 443), ("one.example.com", 53)],
+            "": [("dynamodb.eu-west-1.amazonaws.com", 443), ("sqs.eu-west-1.amazonaws.com", 443)],
+        },
+    ),
+    Wired(
+        "ProbeWhenAllFail",
+        told_about_the_last_endpoint,
+        {"keep": ["ACTIVATED"], "release": ["ACTIVATED", "FAILING"]},
+    ),
+    Wired("EventBusName", bus_that_is_told, {"": "link-webhook-events", "theirs": "theirs"}),
+    Wired("ProbeShards", shards_of_a_minute, {"1": [1] * 6, "200": [200] * 6}),
     Wired("MaxEndpoints", three_registrations, {"1": [201, 409, 409], "2": [201, 201, 409], "0": [201, 201, 201]}),
     Wired(
         "LogLevel",
@@ -261,6 +341,17 @@ def test_each_table_and_queue_is_used_for_what_it_is(stack: Stack) -> None:
     assert stack.functions.invoke("refresh", event("schedule_tick")) == {"woken": 1}
     assert stack.functions.messages("wake-up")[-1]["resource_id"] == RESOURCE
     assert stack.functions.messages("status") == []
+
+
+def test_the_table_and_the_queue_of_probes_are_used_for_what_they_are(stack: Stack) -> None:
+    stack.registered(checks=[PARIS])
+    stack.look(lambda check: "")
+    told = stack.told()
+    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 6}
+    assert {message["shard"] for message in stack.functions.messages("probe")} == {0}
+    stack.probe()
+    (states,) = stack.functions.dynamodb.scan(TableName="probes")["Items"]
+    assert (states["shard"], len(told)) == ({"S": "0/1"}, 1)
 
 
 def test_a_key_rotation_is_started_in_the_function_of_the_stack(stack: Stack) -> None:

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from link import deployment
+from link.probing.checks import Check
+from link.probing.looks import Looker, Looks
+from link.probing.states import SLOT_MS
 from link.store import aws
 from scripts.cloud import template
 from tests.support.functions import KEY, QUEUE_URL, Deployment, event
@@ -23,23 +27,27 @@ VARIABLES: dict[str, Any] = {
     for name, value in one.get("Environment", {"Variables": {}})["Variables"].items()
 }
 """The variables of all functions together: no two functions have different values for one."""
-_STACK = {"AWS::StackName": "link-webhook"}
+_STACK = {"AWS::StackName": "link-webhook", "AWS::Region": "eu-west-1", "AWS::URLSuffix": "amazonaws.com"}
 _ON_MOTO = {
     "LocksTable": "locks",
     "EndpointsTable": "endpoints",
     "TransitionsTable": "transitions",
+    "ProbesTable": "probes",
     "StatusQueue": f"{QUEUE_URL}status",
     "WakeUpQueue": f"{QUEUE_URL}wake-up",
     "RejectedEventsQueue": f"{QUEUE_URL}rejected",
+    "ProbeQueue": f"{QUEUE_URL}probe",
+    "EventBus": "link-webhook-events",
     "SecretsKey": KEY,
     "KeyRotationFunction.Alias": "arn:aws:lambda:eu-west-1:123456789012:function:key-rotation:live",
+    "ProbeFunction.Alias": "arn:aws:lambda:eu-west-1:123456789012:function:probe:live",
 }
 """What `Deployment` has for the resources that the functions' variables name."""
 
 
 def environment(**parameters: str) -> dict[str, str]:
     """The variables that a deployment with these parameters, and otherwise the defaults, gives to its functions."""
-    given = {name: str(parameter["Default"]) for name, parameter in PARAMETERS.items()} | parameters
+    given: dict[str, Any] = {name: str(parameter["Default"]) for name, parameter in PARAMETERS.items()} | parameters
     names = given | _ON_MOTO | _STACK
 
     def resolved(value: Any) -> str:
@@ -47,12 +55,30 @@ def environment(**parameters: str) -> dict[str, str]:
             case str():
                 return value
             case {"Ref": name} | {"Fn::GetAtt": [name, "Arn"]}:
-                return names[name]
+                return str(names[name])
+            case {"Fn::If": [condition, one, other]}:
+                return resolved(one if evaluated(TEMPLATE["Conditions"][condition], given) else other)
             case {"Fn::Sub": text}:
-                return re.sub(r"\$\{([\w:]+)\}", lambda found: names[found[1]], text)
+                return re.sub(r"\$\{([\w:]+)\}", lambda found: str(names[found[1]]), text)
         raise NotImplementedError(value)
 
     return {name: resolved(value) for name, value in VARIABLES.items()}
+
+
+def evaluated(expression: Any, parameters: dict[str, Any]) -> Any:
+    """What a condition or the assertion of a rule comes to, as far as ours use CloudFormation's functions."""
+    match expression:
+        case str():
+            return expression
+        case {"Ref": name}:
+            return parameters[name]
+        case {"Fn::Not": [inner]}:
+            return not evaluated(inner, parameters)
+        case {"Fn::Equals": [one, other]}:
+            return evaluated(one, parameters) == evaluated(other, parameters)
+        case {"Fn::EachMemberEquals": [members, text]}:
+            return all(member == text for member in evaluated(members, parameters))
+    raise NotImplementedError(expression)
 
 
 def parameters_in(value: Any) -> set[str]:
@@ -74,10 +100,10 @@ class Stack:
         for name, value in environment(**{"AllowedNetworks": "127.0.0.0/8", **parameters}).items():
             self.functions.monkeypatch.setenv(name, value)
 
-    def register(self, resource_id: str = RESOURCE, host: str = "paris") -> tuple[int, dict[str, Any]]:
+    def register(self, resource_id: str = RESOURCE, host: str = "paris", **more: Any) -> tuple[int, dict[str, Any]]:
         """Registers an endpoint through the API; returns the status and the body of the answer."""
         config = {"url": self.functions.receiver.url, "resource_id": resource_id, "secret": f"{host}-secret-0123456789"}
-        body = {"plugin": "webhook", "plugin_config": config, "host": host}
+        body = {"plugin": "webhook", "plugin_config": config, "host": host, **more}
         return self.call("api_create", body)
 
     def call(self, name: str, body: object, **more: Any) -> tuple[int, dict[str, Any]]:
@@ -85,9 +111,9 @@ class Stack:
         answer = self.functions.invoke("endpoints_api", {**event(name), "body": json.dumps(body), **more})
         return answer["statusCode"], json.loads(answer["body"] or "{}")
 
-    def registered(self, resource_id: str = RESOURCE, host: str = "paris") -> str:
+    def registered(self, resource_id: str = RESOURCE, host: str = "paris", **more: Any) -> str:
         """Registers an endpoint; returns its id."""
-        status, body = self.register(resource_id, host)
+        status, body = self.register(resource_id, host, **more)
         assert status == 201, body
         endpoint_id: str = body["endpoint"]["id"]
         return endpoint_id
@@ -102,6 +128,40 @@ class Stack:
         """Has a host's report handled."""
         answer = self.functions.invoke("endpoint_status", batch(self.status_event(endpoint_id, status)))
         assert answer == {"batchItemFailures": []}
+
+    def probe(self) -> None:
+        """Has the present slot handled; the next one begins. There is one shard."""
+        slot = {"shard": 0, "of": 1, "slot": self.clock.at // SLOT_MS}
+        assert self.functions.invoke("probe", batch(json.dumps(slot))) is None
+        self.clock.at += SLOT_MS
+
+    def look(self, reason: Callable[[Check], str], *, lag_ms: int = 0) -> list[Check]:
+        """From now on, probes see the reason of each check and connect to nothing; returns what they will look at."""
+        seen: list[Check] = []
+
+        def look(looker: Looker, wanted: Mapping[Check, int]) -> Looks:
+            seen.extend(wanted)
+            return Looks({check: reason(check) for check in wanted}, lag_ms)
+
+        self.functions.monkeypatch.setattr(Looker, "look", look)
+        return seen
+
+    def told(self) -> list[dict[str, Any]]:
+        """The entries that the prober puts on the bus from now on. The bus takes each and passes on none."""
+        entries: list[dict[str, Any]] = []
+
+        def put_events(Entries: list[dict[str, Any]]) -> dict[str, Any]:
+            entries.extend(Entries)
+            return {"FailedEntryCount": 0, "Entries": [{"EventId": "1"} for _ in Entries]}
+
+        self.functions.monkeypatch.setattr(aws.client("events"), "put_events", put_events)
+        return entries
+
+    def pass_on(self, entry: dict[str, Any]) -> None:
+        """Has what the prober put on the bus handled as a status event."""
+        sent: dict[str, Any] = json.loads(event("status_winner")["Records"][0]["body"])
+        passed = {"source": entry["Source"], "detail-type": entry["DetailType"], "detail": json.loads(entry["Detail"])}
+        assert self.functions.invoke("endpoint_status", batch(json.dumps(sent | passed))) == {"batchItemFailures": []}
 
     def wake_up(self, due_at: int | None = None, resource_id: str = RESOURCE) -> None:
         """Has a wake-up message handled; without `due_at` the one that the item says, when it is due."""
