@@ -28,6 +28,7 @@ from tests.simulation.histories import (
     plans,
     random_history,
 )
+from tests.simulation.probes import probed_history
 from tests.simulation.restores import restore_history
 
 CHUNK = 50
@@ -36,6 +37,7 @@ FAMILIES: dict[str, Callable[..., Told]] = {
     "handovers": handover_history,
     "observers": observed_history,
     "restores": restore_history,
+    "probes": probed_history,
 }
 Work = TypeVar("Work")
 
@@ -163,6 +165,7 @@ def main() -> int:
     parser.add_argument("--handovers", action="store_true", help="play only handovers, with changes right beside them")
     parser.add_argument("--observers", action="store_true", help="play only those with several observers")
     parser.add_argument("--restores", action="store_true", help="play only restores of a backup")
+    parser.add_argument("--probes", action="store_true", help="play only those with probes")
     parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
     parser.add_argument("--seed", type=int, help="play one history and print its trace")
     parser.add_argument(

@@ -42,6 +42,7 @@ class Host:
     whole_seconds: bool = False
     observers: tuple[Observer, ...] = (Observer.HOST,)
     ready_when: str = "all"
+    checks: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -71,7 +72,7 @@ class Story:
             "priority": host.priority,
         } | ({} if host.lease is None else {"lease_seconds": host.lease})
         if host.observers != (Observer.HOST,):
-            body |= {"observers": list(host.observers), "ready_when": host.ready_when}
+            body |= {"observers": list(host.observers), "ready_when": host.ready_when, "checks": host.checks}
 
         def done(answer: Any) -> None:
             if isinstance(answer, dict):
@@ -203,7 +204,9 @@ class Told:
     trace: list[str] | None
 
 
-def play(cloud: Cloud, tell: Callable[[Story], None], *, recovery_ms: int, and_refresh: bool) -> Told:
+def play(
+    cloud: Cloud, tell: Callable[[Story], None], *, recovery_ms: int, and_refresh: bool, calm_ms: int = CALM_MS
+) -> Told:
     """One history from its beginning until the truth has come out, and one refresh more."""
     simulation.enter(cloud)
     story = Story(cloud)
@@ -212,7 +215,7 @@ def play(cloud: Cloud, tell: Callable[[Story], None], *, recovery_ms: int, and_r
         tell(story)
         cloud.run(START + CHAOS_MS)
         cloud.fault = lambda number, what: None
-        cloud.run(START + CHAOS_MS + CALM_MS)
+        cloud.run(START + CHAOS_MS + calm_ms)
         while cloud.faults and cloud.now < cloud.last_fault + recovery_ms:
             cloud.run(cloud.last_fault + recovery_ms)
         cloud.promises.settled(story.deleted)
