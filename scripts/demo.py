@@ -10,6 +10,7 @@ import argparse
 import base64
 import http.server
 import json
+import socket
 import sys
 import threading
 import time
@@ -103,6 +104,35 @@ class Receiver:
         with self.changed:
             if not self.changed.wait_for(lambda: condition(self.arrivals), PATIENCE_SECONDS):
                 raise TimeoutError(f"{what} did not arrive within {PATIENCE_SECONDS} s")
+
+
+class Listener:
+    """A host that accepts connections on loopback until it dies."""
+
+    def __init__(self) -> None:
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.settimeout(0.2)
+        self.port: int = self._socket.getsockname()[1]
+        self.stopped = threading.Event()
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def _accept(self) -> None:
+        while not self.stopped.is_set():
+            try:
+                self._socket.accept()[0].close()
+            except TimeoutError:
+                continue
+
+    def die(self) -> None:
+        """Refuse connections from now on."""
+        self.stop()
+        self._socket.close()
+
+    def stop(self) -> None:
+        """Accept nothing more; the socket stays."""
+        self.stopped.set()
+        self._thread.join()
 
 
 class Unverified(Exception):
@@ -301,6 +331,43 @@ class Director:
         if status != 204:
             raise RuntimeError(f"the failover failed: {status} {answer}")
         self.expect(("paris", "STANDBY", 3, 5, "failover"), ("london", "ACTIVATED", 4, 5, "failover"))
+
+        say("from now on the service looks at both hosts itself, and no host reports any more")
+        hosts = {host: Listener() for host in SECRETS}
+        for host, listener in hosts.items():
+            self.probe(host, listener.port)
+        self.slots()
+        self.until_ready("paris")
+        say("london dies: the probe finds its port closed, and paris becomes active")
+        hosts["london"].die()
+        died = time.monotonic()
+        self.expect(("london", "STANDBY", 4, 6, "failing"), ("paris", "ACTIVATED", 5, 6, "elected"))
+        say(f"paris was active {time.monotonic() - died:.0f} s after london died")
+        hosts["paris"].die()
+
+    def probe(self, host: str, port: int) -> None:
+        """Have the service look at a host, and nobody else report for it."""
+        body = {"observers": ["probe"], "checks": [{"type": "TCP", "host": "127.0.0.1", "port": port}]}
+        status, answer = self.cloud.call("PATCH", f"/endpoints/{self.ids[host]}", body)
+        if status != 200:
+            raise RuntimeError(f"changing {host} failed: {status} {answer}")
+
+    def slots(self) -> None:
+        """Put the slots of the next minute. Later ones come by the rule of the clock."""
+        tick = {**json.loads(event_bytes()), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+        self.cloud.client("lambda").invoke(
+            FunctionName=self.cloud.outputs["ProbeClockFunctionName"], Payload=json.dumps(tick).encode()
+        )
+
+    def until_ready(self, host: str) -> None:
+        """Wait until a host is ready by what its probe found."""
+        until = time.monotonic() + PATIENCE_SECONDS
+        while time.monotonic() < until:
+            _, answer = self.cloud.call("GET", f"/resources?resource_id={RESOURCE}")
+            if any(one["host"] == host and one["ready"] for one in answer["resource"]["candidates"]):
+                return
+            time.sleep(0.5)
+        raise TimeoutError(f"{host} was not ready within {PATIENCE_SECONDS} s: {answer}")
 
     def _attempted(self, arrivals: list[Arrival]) -> bool:
         tried = {(json.loads(a.body)["endpoint_id"], json.loads(a.body)["status"]) for a in arrivals}
