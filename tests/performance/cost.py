@@ -26,6 +26,10 @@ SECONDS = MINUTES * 60
 SIZES = (10, 1_000, 100_000, 1_000_000)
 SHARDS = 8
 MILLION = 1e6
+SLOT_SECONDS, TARGETS_SECONDS, COMPARE_SECONDS = 10, 30, 300
+"""How often a shard's slot, its list of targets and the words of its lock items are read."""
+LONGEST_SLOT_SECONDS = 9
+MEGABYTES_OF_A_VCPU = 1_769
 EVENT_BYTES = 65_536
 """EventBridge charges an event for each 64 KB."""
 LEASED = "a minute with leases of 60 s: six heartbeats"
@@ -114,20 +118,60 @@ def beat(endpoints: int, *, together: bool) -> Dollars:
     )
 
 
+def probes(endpoints: int, kind: str, *, seconds: int = 10) -> Dollars:
+    """Dollars a month of looking at so many endpoints with one check each, of which all are up, by service.
+
+    A shard has 500 endpoints, or 250 by HTTPS, and all endpoints in it the same interval. So a slot looks at a part of
+    them, and its invocation is paid whatever there is to do.
+    """
+    shards = -(-endpoints // (250 if kind == "HTTPS" else 500))
+    slots, of_shard = shards * SECONDS / SLOT_SECONDS, endpoints / shards
+    looks = of_shard * SLOT_SECONDS / seconds
+    vcpus = ASSUMED["probe_memory_gb"] * 1024 / MEGABYTES_OF_A_VCPU
+    took_ms = max(ASSUMED["probe_slot_ms"], looks * ASSUMED[f"{kind}_cpu_ms"] / vcpus)
+
+    def read(size: float) -> float:
+        # Eventually consistent: half a unit for 4 KB.
+        return -(-size // 4096) / 2
+
+    state = read(of_shard * ASSUMED["probe_state_bytes"])
+    targets = read(of_shard * ASSUMED["probe_target_bytes"]) * SLOT_SECONDS / TARGETS_SECONDS
+    compared = of_shard / ASSUMED["endpoints_per_resource"] * read(1) * SLOT_SECONDS / COMPARE_SECONDS
+    return Counter(
+        {
+            # Sent six at a time, received and deleted.
+            "SQS": _million("SQS standard, million requests", slots * (2 + 1 / 6)),
+            "Lambda": slots
+            * (
+                _million("Lambda, million requests", 1)
+                + _million("Lambda arm64, million GB-seconds", took_ms / 1000 * ASSUMED["probe_memory_gb"])
+            ),
+            "DynamoDB": _million("DynamoDB read, million units", slots * (state + targets + compared)),
+            "Logs": slots
+            * (ASSUMED["platform_log_bytes"] + ASSUMED["probe_log_bytes"])
+            / 1e9
+            * PRICES["CloudWatch Logs, GB"],
+            "Transfer": slots * looks * ASSUMED[f"{kind}_bytes"] / 1e9 * PRICES["Data transfer out, GB"],
+        }
+    )
+
+
 def fixed() -> Dollars:
     """Dollars a month when nothing is registered, by service."""
-    polls = 2 * ASSUMED["idle_polls_a_second"] * SECONDS
+    polls = 3 * ASSUMED["idle_polls_a_second"] * SECONDS
     swept = ASSUMED["sweep_ms"] / 1000 * ASSUMED["sweep_memory_gb"]
+    # The clock of the probes finds nothing to look at, with one Query.
+    clock = ASSUMED["clock_ms"] / 1000 * ASSUMED["probe_memory_gb"]
     return Counter(
         {
             "KMS": PRICES["KMS key-month"],
             # A Query that finds nothing costs half a unit.
-            "DynamoDB": _million("DynamoDB read, million units", MINUTES * SHARDS / 2),
+            "DynamoDB": _million("DynamoDB read, million units", MINUTES * (SHARDS + 1) / 2),
             "Lambda": MINUTES
-            * (_million("Lambda, million requests", 1) + _million("Lambda arm64, million GB-seconds", swept)),
+            * (_million("Lambda, million requests", 2) + _million("Lambda arm64, million GB-seconds", swept + clock)),
             "SQS": _million("SQS standard, million requests", polls),
             "Logs": MINUTES
-            * (ASSUMED["platform_log_bytes"] + BUDGET["log_bytes"]["sweep"])
+            * (2 * ASSUMED["platform_log_bytes"] + BUDGET["log_bytes"]["sweep"] + ASSUMED["probe_log_bytes"])
             / 1e9
             * PRICES["CloudWatch Logs, GB"],
             "CloudWatch": created("AWS::CloudWatch::Alarm") * PRICES["CloudWatch alarm-month"]
@@ -211,6 +255,15 @@ def limits() -> list[tuple[str, str, float, float, str]]:
          "the account's quota"),
         ("webhooks", "POSTs/s", refreshes, float("inf"), "the receivers"),
     ]  # fmt: skip
+
+
+def probe_limits(endpoints: int) -> tuple[int, float, float, float]:
+    """Shards, invocations at a time with all up and with all hanging, and checks a second; TCP every ten seconds."""
+    shards = -(-endpoints // 500)
+    vcpus = ASSUMED["probe_memory_gb"] * 1024 / MEGABYTES_OF_A_VCPU
+    took = max(ASSUMED["probe_slot_ms"], min(endpoints, 500) * ASSUMED["TCP_cpu_ms"] / vcpus) / 1000
+    at_a_time = shards / SLOT_SECONDS
+    return shards, at_a_time * took, at_a_time * LONGEST_SLOT_SECONDS, endpoints / SLOT_SECONDS
 
 
 # A storm
@@ -369,6 +422,30 @@ def document() -> str:
         saved = f"{number * beats:,.0f} → {beats:,.0f}"
         row(f"{number}", f"{apart:.2f}", f"{together:.2f}", f"{apart / number:.2f} → {together / number:.2f}", saved)
 
+    say("### Probes")
+    say(
+        "Looking at endpoints from outside, with one check each, while all of them are up. A change costs an event, a "
+        "write and a handover in addition. An invocation handles 500 endpoints, or 250 with HTTPS. The largest part is "
+        "the transfer to public addresses; within a VPC there is none. With another interval, looks and transfer fall, "
+        "and a dead host is noticed later: within the interval and 8 s."
+    )
+    kinds = ("TCP", "HTTP", "HTTPS")
+    table("endpoints, dollars a month", *(f"{kind}, every {each} s" for kind in kinds for each in (10, 60)))
+    for number in SIZES[:3]:
+        row(
+            f"{number:,}",
+            *(f"{probes(number, kind, seconds=each).total():,.2f}" for kind in kinds for each in (10, 60)),
+        )
+    thousand = probes(1_000, "TCP")
+    table("dollars a month, 1,000 endpoints by TCP every 10 s", *thousand, "sum")
+    row("", *(f"{dollars:.2f}" for dollars in thousand.values()), f"{thousand.total():.2f}")
+    two = probes(2, "TCP").total()
+    say(
+        f"A resource with two hosts that are looked at every 10 s costs ${two:.2f} a month if it is the only one: one "
+        "shard has to be paid. Noticing a dead host by heartbeats every 20 s costs "
+        f"${times(MINUTES, cost(LEASED, events=6)).total():.2f} a month for each resource."
+    )
+
     say("## Limits on paper")
     say(
         "One million resources, each refreshed every five minutes, need 3,333 webhooks a second. The table compares "
@@ -392,6 +469,17 @@ def document() -> str:
         "partition of the index is full, the writes of its shard become slower. Deliveries are then late, but nothing "
         "is lost. Elections use the same writes, so they are late, too."
     )
+
+    say("### Of probes")
+    say(
+        "Each endpoint has one TCP check every 10 s, and each shard 500 endpoints. `ProbeShards` is at most 200. Of "
+        "the invocations, 90 run at a time, or `MaximumConcurrency`; slots that are late because of that are left out. "
+        "The hosts and the network's NAT gateway break first."
+    )
+    table("endpoints", "shards", "invocations at a time, all up", "all hanging", "checks a second")
+    for number in SIZES[:3]:
+        shards, up, hanging, checks = probe_limits(number)
+        row(f"{number:,}", shards, f"{up:,.1f}", f"{hanging:,.1f}", f"{checks:,.0f}")
 
     say("## A storm")
     say(

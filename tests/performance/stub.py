@@ -201,6 +201,8 @@ class Stub:
             "REJECTED_EVENTS_QUEUE_URL": SETTINGS.rejected_events_queue_url,
             "SECRETS_KEY_ARN": SETTINGS.secrets_key_arn,
             "KEY_ROTATION_FUNCTION": "key-rotation",
+            "PROBE_FUNCTION": "probe",
+            "PROBES_TABLE": "probes",
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "POWERTOOLS_SERVICE_NAME": "link-webhook",
             "POWERTOOLS_METRICS_NAMESPACE": "LinkWebhook/bench",

@@ -81,10 +81,22 @@ def test_a_million_heartbeats_cost_what_a_calculation_by_hand_says() -> None:
     assert (bill["EventBridge"], bill["SQS"], bill["KMS"]) == pytest.approx((1.00, 1.20, 0))
 
 
+def test_a_thousand_probed_endpoints_cost_what_a_calculation_by_hand_says() -> None:
+    """Two shards of 500, 262,800 slots each; 1,000 TCP connections of 200 bytes in each slot."""
+    bill = cost.probes(1_000, "TCP")
+    assert bill["SQS"] == pytest.approx(525_600 * 2.1667 * 0.40e-6, rel=1e-3)
+    # 500 × 0.4 ms at the 0.145 vCPU of 256 MB are 1.38 s.
+    assert bill["Lambda"] == pytest.approx(525_600 * (0.20e-6 + 1.382 * 0.25 * 13.3334e-6), rel=1e-3)
+    # The state: 40 KB, 5 units. The targets, every third slot: 150 KB, 18.5 units. Every 30th: 250 lock items.
+    assert bill["DynamoDB"] == pytest.approx(525_600 * (5 + 18.5 / 3 + 125 / 30) * 0.125e-6, rel=1e-2)
+    assert bill["Transfer"] == pytest.approx(525_600 * 500 * 200 / 1e9 * 0.09, rel=1e-3)
+    assert bill.total() <= 12, "the goal for 1,000 endpoints by TCP every 10 s"
+
+
 def test_a_month_costs_what_a_calculation_by_hand_says() -> None:
-    """8,760 refreshes of 7 write and 3 read units, 4 handovers of 11 and 4, 3 KB, 350,400 empty queries."""
+    """8,760 refreshes of 7 write and 3 read units, 4 handovers of 11 and 4, 3 KB, 394,200 empty queries."""
     bill = cost.month(1, cost.Setting())
-    units = 8_760 * (7 * 0.625 + 3 * 0.125) + 4 * (11 * 0.625 + 4 * 0.125) + 350_400 / 2 * 0.125
+    units = 8_760 * (7 * 0.625 + 3 * 0.125) + 4 * (11 * 0.625 + 4 * 0.125) + 394_200 / 2 * 0.125
     assert bill["DynamoDB"] == pytest.approx(units / 1e6 + 3e-6 * 0.25)
 
 
@@ -122,7 +134,7 @@ def test_the_metrics_that_are_priced_are_those_that_the_code_emits() -> None:
     assert found <= priced
     assert {kind for kind, _ in priced} == {str(kind) for kind in ResultKind}
     usual, most = cost.custom_metrics()
-    assert (usual, most) == (9, 8 + len(priced))
+    assert (usual, most) == (15, 14 + len(priced))
 
 
 def test_a_nat_gateway_costs_what_a_calculation_by_hand_says() -> None:
