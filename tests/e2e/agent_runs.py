@@ -1,4 +1,4 @@
-"""How long the agent takes to leave, and what it costs: `python -m tests.e2e.agent_runs [RUNS]`.
+"""How long the agent takes to leave, and what it costs: `PYTHONPATH=cli python -m tests.e2e.agent_runs [RUNS]`.
 
 It runs against an EventBridge on loopback. `make test` does not run it: the times say how busy the machine is, too.
 """
