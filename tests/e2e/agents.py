@@ -19,16 +19,18 @@ def agent(
     folder: Path,
     host: str,
     endpoints: Mapping[str, str],
-    **environment: str,
+    *,
+    lease_seconds: int = LEASE_SECONDS,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Running]:
     """Run the agent of a host for endpoints, given with their resources."""
     text = f'host = "{host}"\nevent_bus = "{cloud.outputs["EventBusName"]}"\nregion = "{REGION}"\n'
     for endpoint_id, resource_id in endpoints.items():
         text += f'[[endpoints]]\nendpoint_id = "{endpoint_id}"\nresource_id = "{resource_id}"\n'
-        text += f"lease_seconds = {LEASE_SECONDS}\n"
+        text += f"lease_seconds = {lease_seconds}\n"
     file = folder / f"{host}.toml"
     file.write_text(text)
-    with running(file, cloud.endpoint_url, **linkctl_environment(cloud, "host"), **environment) as one:
+    with running(file, cloud.endpoint_url, **linkctl_environment(cloud, "host"), **(environment or {})) as one:
         yield one
 
 
