@@ -36,11 +36,62 @@ def test_checks_alone_make_an_endpoint_active_and_its_death_hands_over(two: Prob
 
 
 def test_while_all_is_well_nothing_is_written_and_nobody_is_told(two: Probing) -> None:
-    two.world.calls.clear()
-    before = two.known()
+    probes, words = two.known(), {i: e.words for i, e in two.world.resource().endpoints.items()}
     two.slots(360)
     assert two.events == []
-    assert two.known() == before, "not one write in an hour"
+    assert two.known() == probes, "not one write in an hour"
+    assert {i: e.words for i, e in two.world.resource().endpoints.items()} == words
+
+
+def test_one_black_hole_among_thirty_hosts_concerns_nobody_else() -> None:
+    probing = Probing()
+    hosts = [f"host-{number}" for number in range(30)]
+    probing.register(*hosts)
+    probing.slots()
+    probing.events.clear()
+    holder = probing.world.holder()
+    assert holder is not None
+    probing.down[holder] = "timeout"
+    probing.slots(6)
+    assert probing.events == [(holder, "FAILING")]
+    assert probing.world.holder() != holder
+
+
+def test_a_host_that_flaps_for_twenty_minutes_hands_over_a_few_times_and_comes_back_when_its_hold_ends(
+    two: Probing,
+) -> None:
+    webhooks = len(two.world.receiver.requests)
+    for turn in range(120):
+        two.down = {"paris": "refused"} if turn % 2 else {}
+        two.slots()
+    assert len(two.events) <= 6
+    announced = [request for request in two.world.receiver.requests[webhooks:] if request.reason != "refresh"]
+    assert len(announced) <= 12
+    two.down = {"paris": "refused"}
+    two.slots(4)
+    shown = two.world.control.queries.show(two.id("paris"))["probe"]
+    assert shown["up"] is False
+    two.down = {}
+    until = shown["held_until"] or two.world.clock.now()
+    while two.world.clock.now() <= until + 30_000:
+        two.slots()
+    assert two.world.control.queries.show(two.id("paris"))["probe"]["up"]
+
+
+def test_heartbeats_of_a_host_that_is_no_observer_change_nothing_and_are_rejected(two: Probing) -> None:
+    two.down["paris"] = "refused"
+    two.slots()
+    rejected, sequences = (
+        len(two.world.queue.rejected),
+        {i: e.sequence for i, e in two.world.resource().endpoints.items()},
+    )
+    for _ in range(30):
+        two.world.report(two.id("paris"), "ACTIVATED")
+        two.slots(2)
+    assert two.world.holder() == "london"
+    assert {i: e.sequence for i, e in two.world.resource().endpoints.items()} == sequences
+    reasons = [message["reason"] for message in two.world.queue.rejected[rejected:]]
+    assert reasons == ["not_an_observer"] * 30
 
 
 def test_a_blind_prober_changes_nothing(two: Probing) -> None:
