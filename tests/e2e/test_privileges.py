@@ -34,6 +34,7 @@ MAY = {
         "endpoints: update",
         "endpoints: delete",
         "endpoints: scan",
+        "endpoints: probed",
         "encrypt",
         "wake up",
         "rotate",
