@@ -631,8 +631,8 @@ def observers_changed_under_way(story: Story) -> None:
     both = {"observers": ["host", "probe"]}
     _at(story, 3_000, lambda: story.change("paris", both), lambda: story.report("paris", A))
     _at(story, 3_030, lambda: story.change("london", both), lambda: story.report("paris", F, observer=Observer.PROBE))
-    # Its probe says so again, also when the longest pause of a change is over.
-    for at in (60_000, 210_000):
+    # Its probe says so again, also when the longest pause of a change is over, and the longest two.
+    for at in (60_000, 210_000, 440_000):
         _at(story, at, lambda: story.report("paris", F, observer=Observer.PROBE))
         _at(story, at + 1_000, lambda: story.report("london", A, observer=Observer.PROBE))
 
