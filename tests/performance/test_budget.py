@@ -93,6 +93,12 @@ def test_a_thousand_probed_endpoints_cost_what_a_calculation_by_hand_says() -> N
     assert bill.total() <= 12, "the goal for 1,000 endpoints by TCP every 10 s"
 
 
+def test_the_readme_states_what_its_example_costs() -> None:
+    readme = " ".join((HERE.parents[1] / "README.md").read_text().split())
+    one, many = cost.probes(2, "TCP").total(), cost.probes(1_000, "TCP").total()
+    assert f"resource every 10 s costs ${one:.2f} a month; 1,000 endpoints cost ${many:.2f}" in readme
+
+
 def test_a_month_costs_what_a_calculation_by_hand_says() -> None:
     """8,760 refreshes of 7 write and 3 read units, 4 handovers of 11 and 4, 3 KB, 394,200 empty queries."""
     bill = cost.month(1, cost.Setting())
