@@ -77,6 +77,18 @@ def test_a_name_server_that_fails_for_more_than_half_of_those_that_failed_is_our
     assert bool(probing.events) is (events > 0)
 
 
+def test_names_that_were_never_found_do_not_make_the_prober_blind(metrics: list[tuple[str, float]]) -> None:
+    probing = Probing()
+    wrong = [f"wrong-{number}" for number in range(8)]
+    probing.down = dict.fromkeys(wrong, "dns")
+    probing.register("paris", "london", *wrong)
+    probing.slots(6)
+    assert probing.world.holder() == "paris"
+    probing.down["paris"] = "refused"
+    assert probing.until("london", within=2) <= 2
+    assert "ProbesBlind" not in dict(metrics)
+
+
 def test_many_at_once_wait_for_the_next_slot(metrics: list[tuple[str, float]]) -> None:
     probing = Probing()
     hosts = [f"host-{number}" for number in range(10)]

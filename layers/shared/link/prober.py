@@ -138,7 +138,8 @@ class Prober:
             return shard
         reasons = {i: _reason(target.checks, looks.reasons) for i, target in due.items()}
         failed = [reason for reason in reasons.values() if reason]
-        if failed and self._blind(looks, failed):
+        lost = [reason for i, reason in reasons.items() if reason and shard.endpoints.get(i, Probed()).up]
+        if failed and self._blind(looks, lost):
             logger.warning("slot.blind", slot=slot, failed=len(failed))
             metric("ProbesBlind")
             return shard
@@ -156,13 +157,15 @@ class Prober:
             metric("ProbesHeldBack", held_back)
         return shard
 
-    def _blind(self, looks: Looks, failed: list[str]) -> bool:
+    def _blind(self, looks: Looks, lost: list[str]) -> bool:
         """Whether this slot says nothing about the endpoints: it was our own network, or our name server.
 
+        `lost`: why those failed that were up. ● Names that were never found do not count: a few wrong registrations
+        would make every slot blind.
         ● A reference has to answer beside the looks and after them. One of the two is not enough: the network can
         break down in between.
         """
-        if len(failed) >= MANY and 2 * sum(reason.endswith(":dns") for reason in failed) > len(failed):
+        if len(lost) >= MANY and 2 * sum(reason.endswith(":dns") for reason in lost) > len(lost):
             return True
         if not self._references:
             return False
