@@ -192,8 +192,8 @@ def test_of_two_invocations_for_one_slot_the_second_write_is_refused(
     two.down["paris"] = "refused"
     read, meanwhile = ProbeStates.read, [True]
 
-    def reads_before_the_other_writes(self: ProbeStates, shard: int, of: int) -> Shard:
-        found = read(self, shard, of)
+    def reads_before_the_other_writes(self: ProbeStates, shard: int, of: int, **more: Any) -> Shard:
+        found = read(self, shard, of, **more)
         if meanwhile:
             meanwhile.clear()
             two.prober.run(shard, of, two.world.clock.now() // SLOT_MS)
@@ -203,9 +203,31 @@ def test_of_two_invocations_for_one_slot_the_second_write_is_refused(
     version = two.known().version
     meanwhile.append(True)
     two.slots()
-    assert two.known().version == version + 1
+    assert two.known().version == version + 2, "the second one only says that what it told has to be told again"
     assert two.events == [("paris", "FAILING")] * 2, "an event that comes twice changes nothing"
     assert [word.epoch for word in two.world.receiver.requests[-2:]] == [1, 2]
+
+
+def test_what_a_refused_write_would_have_stored_is_told_again_by_the_next_slot(
+    two: Probing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two.down["paris"] = "refused"
+    write, late = ProbeStates.write, [True]
+
+    def comes_after_the_next_slot(self: ProbeStates, *arguments: Any) -> bool:
+        if late:
+            late.clear()
+            two.down.clear()
+            two.register("berlin")
+            two.prober.run(0, 1, two.world.clock.now() // SLOT_MS + 1)
+        return write(self, *arguments)
+
+    monkeypatch.setattr(ProbeStates, "write", comes_after_the_next_slot)
+    two.slots()
+    assert two.events[0] == ("paris", "FAILING")
+    assert two.known().endpoints[two.id("paris")].up, "the later slot found it well and was stored first"
+    two.slots(2)
+    assert two.world.resource().endpoints[two.id("paris")].ready(two.world.clock.now())
 
 
 def test_a_process_that_stops_after_its_look_does_not_overtake_a_later_slot(

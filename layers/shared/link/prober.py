@@ -1,8 +1,9 @@
 """One slot of a shard: look, judge, tell, keep. And the clock that puts the slots of a minute.
 
 AWS calls. A slot in which nothing changes: 1 GetItem, and 1 Query per MiB every 30 s; every fifth minute 1 BatchGetItem
-per 100 resources more. A change: 1 PutEvents per ten endpoints, 1 PutItem; before the first DOWN of a slot 1
-BatchGetItem per 100 resources. The clock: 1 Query per shard, 1 SendMessageBatch per ten slots.
+per 100 resources more. A change: 1 PutEvents per ten endpoints, 1 PutItem (if it is refused, 1 GetItem and 1 PutItem
+more); before the first DOWN of a slot 1 BatchGetItem per 100 resources. The clock: 1 Query per shard, 1
+SendMessageBatch per ten slots.
 """
 
 from __future__ import annotations
@@ -87,6 +88,11 @@ class Prober:
         after = states.with_told(after, told)
         if after != before and not self._states.write(shard, of, before, replace(after, slot=slot)):
             logger.warning("slot.doubled", shard=shard, slot=slot)
+            # ● What is stored now does not know what we told: the next slot tells it again.
+            current = self._states.read(shard, of, consistent=True)
+            doubted = states.compared(current, dict.fromkeys(told))
+            if doubted != current:
+                self._states.write(shard, of, current, doubted)
         metric("ProbeSlots")
         if len(told) < len(untold):
             missing = len(untold) - len(told)

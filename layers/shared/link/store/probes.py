@@ -115,9 +115,10 @@ class ProbeStates:
         self._dynamodb = dynamodb
         self._table = settings.probes_table
 
-    def read(self, shard: int, of: int) -> Shard:
+    def read(self, shard: int, of: int, *, consistent: bool = False) -> Shard:
         """What is known; a new shard if nothing is."""
-        answer = self._dynamodb.get_item(TableName=self._table, Key={"shard": {"S": f"{shard}/{of}"}})
+        key = {"shard": {"S": f"{shard}/{of}"}}
+        answer = self._dynamodb.get_item(TableName=self._table, Key=key, ConsistentRead=consistent)
         return from_item(answer["Item"]) if "Item" in answer else Shard()
 
     def write(self, shard: int, of: int, before: Shard, after: Shard) -> bool:
