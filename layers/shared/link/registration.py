@@ -24,6 +24,7 @@ from link.fields import (
     unknown_field,
 )
 from link.networks import literal, refusing_block
+from link.probing.checks import CheckType
 from link.settings import Network
 
 MAX_RESOURCE_ID_CHARACTERS = 256
@@ -40,9 +41,9 @@ _FIELDS = (
     "ready_when", "drained",
 )  # fmt: skip
 _CHECK_FIELDS = {
-    "TCP": ("type", "host", "port"),
-    "HTTP": ("type", "host", "port", "path", "expect"),
-    "HTTPS": ("type", "host", "port", "path", "expect", "verify"),
+    CheckType.TCP: ("type", "host", "port"),
+    CheckType.HTTP: ("type", "host", "port", "path", "expect"),
+    CheckType.HTTPS: ("type", "host", "port", "path", "expect", "verify"),
 }
 _PATH = re.compile(r"/[!-~]*")
 _EXPECT = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
@@ -234,10 +235,11 @@ def _check(check: object, found: list[str]) -> dict[str, Any]:
         found.append(f"{json_type(check)} is not a health check: use {{type, host, port}}")
         return {}
     kind, host, port = check.get("type"), check.get("host"), check.get("port")
-    if not isinstance(kind, str) or kind not in _CHECK_FIELDS:
+    if kind not in tuple(CheckType):
         found.append("type=Health check type is not supported")
-        kind = "HTTPS"
-    found += [unknown_field(key, _CHECK_FIELDS[kind]) for key in sorted(check.keys() - set(_CHECK_FIELDS[kind]))]
+        kind = CheckType.HTTPS
+    known = _CHECK_FIELDS[CheckType(kind)]
+    found += [unknown_field(key, known) for key in sorted(check.keys() - set(known))]
     if not host:
         found.append("host=Host is required")
     elif not isinstance(host, str) or len(host) > MAX_HOST_CHARACTERS or control_character(text(host, [])):
