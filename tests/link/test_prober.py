@@ -144,6 +144,8 @@ def test_an_endpoint_without_checks_or_probe_is_not_looked_at(two: Probing) -> N
 
 # The clock
 
+MINUTE = NOW // 60_000 * 60_000
+
 
 class Sqs:
     def __init__(self) -> None:
@@ -156,7 +158,7 @@ class Sqs:
         return {"Failed": [{}] * self.refusing}
 
 
-def clock_over(*resource_ids: str, shards: int = 1, at: int = NOW) -> tuple[prober.ProbeClock, Sqs]:
+def clock_over(*resource_ids: str, shards: int = 1, at: int = MINUTE) -> tuple[prober.ProbeClock, Sqs]:
     """The clock of a deployment with an endpoint of each of these resources."""
     store, sqs = Store(settings()), Sqs()
     for number, resource_id in enumerate(resource_ids):
@@ -171,31 +173,38 @@ def clock_over(*resource_ids: str, shards: int = 1, at: int = NOW) -> tuple[prob
 
 
 def test_a_minute_has_six_slots_each_at_its_time() -> None:
-    clock, sqs = clock_over("ip-1", at=NOW + 3_200)
-    assert clock.run(NOW) == 6
-    first = NOW // SLOT_MS
+    clock, sqs = clock_over("ip-1", at=MINUTE + 3_200)
+    assert clock.run(MINUTE + 2_000) == 6
+    first = MINUTE // 10_000 + 1
     assert [message["slot"] for message, _ in sqs.messages] == [*range(first, first + 6)]
-    assert [delay for _, delay in sqs.messages] == [0, 7, 17, 27, 37, 47]
+    assert [delay for _, delay in sqs.messages] == [7, 17, 27, 37, 47, 57]
 
 
-def test_minutes_follow_each_other_without_a_gap_however_late_the_clock_runs() -> None:
+def test_minutes_follow_each_other_without_a_gap_at_whichever_second_their_events_come() -> None:
     clock, sqs = clock_over("ip-1")
-    for minute, late in ((0, 0), (1, 9_000), (2, 100)):
-        clock._clock.at = NOW + 60_000 * minute + late  # type: ignore[attr-defined]
-        clock.run(NOW + 17_000 + 60_000 * minute)
+    for minute, second, late in ((0, 0, 0), (1, 9, 9_000), (2, 1, 0), (3, 19, 100)):
+        event_at = MINUTE + 60_000 * minute + 1_000 * second
+        clock._clock.at = event_at + late  # type: ignore[attr-defined]
+        clock.run(event_at)
     slots = [message["slot"] for message, _ in sqs.messages]
-    assert slots == [*range(slots[0], slots[0] + 18)]
+    assert slots == [*range(slots[0], slots[0] + 24)]
+
+
+def test_slots_that_are_over_are_not_put() -> None:
+    clock, sqs = clock_over("ip-1", at=MINUTE + 40_000)
+    assert clock.run(MINUTE) == 3
+    assert [delay for _, delay in sqs.messages] == [0, 10, 20]
 
 
 def test_only_shards_with_something_to_look_at_get_slots() -> None:
     resources = [f"ip-{number}" for number in range(3)]
     clock, sqs = clock_over(*resources, shards=8)
-    put = clock.run(NOW)
+    put = clock.run(MINUTE)
     shards = {message["shard"] for message, _ in sqs.messages}
     assert shards == {zlib.crc32(resource_id.encode()) >> 29 for resource_id in resources}, "an eighth of the hashes"
     assert put == 6 * len(shards)
     clock, sqs = clock_over()
-    assert (clock.run(NOW), sqs.messages) == (0, [])
+    assert (clock.run(MINUTE), sqs.messages) == (0, [])
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7, 200])
@@ -216,4 +225,4 @@ def test_slots_that_sqs_does_not_take_are_an_error() -> None:
     clock, sqs = clock_over("ip-1")
     sqs.refusing = 2
     with pytest.raises(RuntimeError, match="SQS did not take 2 of 6 slots"):
-        clock.run(NOW)
+        clock.run(MINUTE)

@@ -30,7 +30,8 @@ LATE_MS = 5_000
 """A slot that comes later than so long after its end is left out: the next ones are under way."""
 COMPARE_SLOTS = 30
 """Every so many slots the states are compared with the words in the lock items."""
-SLOTS_A_MINUTE = 6
+MINUTE_MS = 60_000
+SLOTS_A_MINUTE = MINUTE_MS // SLOT_MS
 
 
 class Untold(Exception):
@@ -213,22 +214,24 @@ class ProbeClock:
         self._clock = clock
 
     def run(self, minute_ms: int, at_once: Callable[..., Iterable[bool]] = map) -> int:
-        """Puts a message for each of the six slots after `minute_ms` and each shard that has a target.
+        """Puts a message for each shard that has a target and each of the minute's six slots that is not over.
 
-        Returns their number; raises RuntimeError when SQS did not take all. Two runs for minutes 60 s apart put each
-        slot once, whenever they run.
+        `minute_ms` is any moment of the minute. ● Its slots begin 10 s later than itself, the last one with the next
+        minute: a schedule's event comes some seconds after the minute began, and seldom at the same second. Returns
+        the number of messages; raises RuntimeError when SQS did not take all.
         """
         of = self._shards
         probed = at_once(lambda shard: self._targets.any_in(shard, of), range(of))
         shards = [shard for shard, found in enumerate(probed) if found]
-        first, now = -(-minute_ms // SLOT_MS), self._clock.now()
+        first, now = minute_ms // MINUTE_MS * SLOTS_A_MINUTE + 1, self._clock.now()
         messages = [
             ({"shard": shard, "of": of, "slot": slot}, max(0, -(-(slot * SLOT_MS - now) // 1_000)))
             for slot in range(first, first + SLOTS_A_MINUTE)
+            if (slot + 1) * SLOT_MS > now
             for shard in shards
         ]
         failed = self._queue.put(messages)
-        metric("ProbeSlots", 0 if messages else 1)
+        metric("ProbeSlots", 0 if shards else 1)
         if failed:
             raise RuntimeError(f"SQS did not take {failed} of {len(messages)} slots: they are not probed")
         return len(messages)

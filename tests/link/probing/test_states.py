@@ -61,6 +61,10 @@ def test_how_often_an_endpoint_is_looked_at_in_five_minutes(probed: Probed, inte
     assert sum(states.is_due("vip-1", probed, interval, slot) for slot in range(1_000, 1_030)) == looks
 
 
+def test_a_new_endpoint_is_looked_at_in_each_slot_whatever_its_interval() -> None:
+    assert all(states.is_due("vip-1", Probed(), 3_600, slot) for slot in range(1_000, 1_030))
+
+
 def test_the_endpoints_of_an_interval_are_spread_over_its_slots() -> None:
     due = [sum(states.is_due(f"vip-{n}", UP, 60, slot) for n in range(600)) for slot in range(6)]
     assert all(60 <= number <= 140 for number in due), due

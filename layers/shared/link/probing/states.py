@@ -71,7 +71,12 @@ class Shard:
 
 
 def is_due(endpoint_id: str, probed: Probed, interval_seconds: int, slot: int) -> bool:
-    """Whether an endpoint is looked at in this slot. Those of an interval are spread over its slots."""
+    """Whether an endpoint is looked at in this slot. Those of an interval are spread over its slots.
+
+    ● A new one is looked at in each slot until a look counts: with an interval of an hour, nobody would wait for it.
+    """
+    if probed.up is None:
+        return True
     every = max(1, -(-interval_seconds // SLOT_SECONDS))
     if probed.up is False and not probed.passes:
         every = max(every, DOWN_SLOTS)
