@@ -8,8 +8,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -244,18 +242,11 @@ def bus_that_is_told(stack: Stack, parameter: str, value: str) -> object:
     return told[0]["EventBusName"]
 
 
-def next_minute(stack: Stack) -> dict[str, Any]:
-    """The event of the minute that begins next. Then it is 10 s later: its first slot begins, and none is over."""
-    begins = stack.clock.at // 60_000 * 60 + 60
-    stack.clock.at = (begins + 10) * 1_000
-    return {**event("schedule_tick"), "time": datetime.fromtimestamp(begins, UTC).isoformat()}
-
-
 def shards_of_a_minute(stack: Stack, parameter: str, value: str) -> object:
     """Into how many shards the slots of a minute, of which the first has begun, divide the endpoints."""
     stack.deploy(**{parameter: value})
     stack.registered(checks=[PARIS])
-    assert stack.functions.invoke("probe_clock", next_minute(stack)) == {"slots": 6}
+    assert stack.functions.invoke("probe_clock", stack.next_minute()) == {"slots": 6}
     return [message["of"] for message in stack.functions.messages("probe")]
 
 
@@ -356,7 +347,7 @@ def test_the_table_and_the_queue_of_probes_are_used_for_what_they_are(stack: Sta
     stack.registered(checks=[PARIS])
     stack.look(lambda check: "")
     told = stack.told()
-    assert stack.functions.invoke("probe_clock", next_minute(stack)) == {"slots": 6}
+    assert stack.functions.invoke("probe_clock", stack.next_minute()) == {"slots": 6}
     assert {message["shard"] for message in stack.functions.messages("probe")} == {0}
     stack.probe()
     (states,) = stack.functions.dynamodb.scan(TableName="probes")["Items"]
