@@ -395,6 +395,21 @@ def test_a_failing_check_says_nothing_about_the_others(looker: Looker) -> None:
     assert list(seen.reasons.values()) == ["refused", "refused", ""]
 
 
+@pytest.mark.parametrize(
+    ("type_", "host"),
+    [
+        pytest.param(TCP, "2600::1%" + "x" * 64, id="a long zone"),
+        pytest.param(HTTPS, "127.0.0.1 \ue000", id="more after the address"),
+    ],
+)
+def test_an_address_with_something_that_no_name_may_have_fails_alone(
+    looker: Looker, type_: CheckType, host: str
+) -> None:
+    with Receiver(NO_CONTENT) as paris:
+        seen = looker.look({target(type_, paris.port, host): 1, target(HTTP, paris.port): 1})
+    assert list(seen.reasons.values()) == ["dns", ""]
+
+
 # Which addresses
 
 
