@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from link import deployment, prober
+from link.probing import states
 from link.probing.states import MAX_LAG_MS, SLOT_MS
 from link.registration import Registration
 from link.store.endpoints import to_item
@@ -100,6 +101,18 @@ def test_many_at_once_wait_for_the_next_slot(metrics: list[tuple[str, float]]) -
     assert (probing.events, ("ProbesHeldBack", 6) in metrics) == ([], True)
     probing.slots()
     assert len(probing.events) == 2, "a fifth of the ten"
+
+
+def test_many_that_share_their_slots_go_down_although_nothing_fails_in_the_slots_between() -> None:
+    probing = Probing()
+    hosts = [f"host-{number}" for number in range(24)]
+    probing.register(*hosts, healthcheck_interval=20)
+    probing.slots(2)
+    failing = [host for host in hosts if zlib.crc32(probing.id(host).encode()) % 2 == 0]
+    probing.down = dict.fromkeys(failing, "refused")
+    probing.slots(12)
+    assert len(failing) >= states.MANY
+    assert not any(probing.known().endpoints[probing.id(host)].up for host in failing)
 
 
 def test_a_slot_that_comes_too_late_is_counted(two: Probing, metrics: list[tuple[str, float]]) -> None:

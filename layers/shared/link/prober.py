@@ -155,9 +155,10 @@ class Prober:
             logger.warning("slot.lagged", slot=slot, failed=len(failed), lag_ms=looks.lag_ms)
             metric("ProbesLagging")
         now = self._clock.now()
+        again = {i for i in due if shard.endpoints.get(i, Probed()).reason}
         shard, falling = states.judge(shard, reasons, now, lagging=lagging)
         kept = self._last(shard, {i: targets[i].resource_id for i in falling}) if falling and self._keep_last else set()
-        shard, held_back = states.fall(shard, falling - kept, due.keys(), now)
+        shard, held_back = states.fall(shard, falling - kept, again, due.keys(), now)
         if kept:
             metric("ProbesKept", len(kept))
         if held_back:

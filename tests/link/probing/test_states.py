@@ -21,7 +21,8 @@ def shard(**endpoints: Probed) -> Shard:
 def after(before: Shard, now: int = NOW, *, lagging: bool = False, **reasons: str) -> Shard:
     """The shard after a slot with these looks, in which nobody is the last of its resource."""
     judged, failed = states.judge(before, reasons, now, lagging=lagging)
-    return states.fall(judged, failed, reasons, now)[0]
+    again = [i for i, one in before.endpoints.items() if one.reason]
+    return states.fall(judged, failed, again, reasons, now)[0]
 
 
 def test_the_first_look_decides() -> None:
@@ -131,7 +132,7 @@ def down(r: Shard) -> int:
 def test_if_many_fail_in_a_slot_none_goes_down_in_it(number: int, failed: int, falling: int) -> None:
     known, reasons = many(number, failed=failed)
     judged, candidates = states.judge(known, reasons, NOW)
-    fallen, held_back = states.fall(judged, candidates, reasons, NOW)
+    fallen, held_back = states.fall(judged, candidates, [], reasons, NOW)
     assert (down(fallen), held_back) == (falling, failed - falling)
 
 

@@ -127,18 +127,22 @@ def _passed(probed: Probed, now: int) -> Probed:
     return replace(probed, up=True, since=now, reason="", passes=0)
 
 
-def fall(shard: Shard, failed: Collection[str], looked_at: Collection[str], now: int) -> tuple[Shard, int]:
+def fall(
+    shard: Shard, failed: Collection[str], again: Collection[str], looked_at: Collection[str], now: int
+) -> tuple[Shard, int]:
     """The shard in which the failed endpoints are down, and how many of them stay as they are because of their number.
 
-    ● What many lost at once is more often our own way to them. The first slot waits; later ones are slow.
+    `again`: those whose look before this one failed, too. ● What many lost at once is more often our own way to them.
+    The first slot waits; later ones are slow.
     """
-    falling, mass = sorted(failed), 0
+    falling, mass = sorted(failed), shard.mass
     standing = sum(shard.endpoints.get(i, Probed()).up is not False for i in looked_at)
-    if shard.mass:
-        falling = falling[: -(-shard.mass // FIFTH)]
-        mass = shard.mass if len(falling) < len(failed) else 0
-    elif len(failed) >= MANY and 2 * len(failed) >= standing:
-        falling, mass = [], standing
+    if not mass and len(failed) >= MANY and 2 * len(failed) >= standing:
+        # ● A slot between, in which others are looked at and pass, ends it. Who waited already does not wait for ever.
+        falling, mass = sorted(set(again) & set(failed)), standing
+    if mass:
+        falling = falling[: -(-mass // FIFTH)]
+        mass = mass if len(falling) < len(failed) else 0
     endpoints = {**shard.endpoints, **{i: _down(shard.endpoints[i], now) for i in falling}}
     return replace(shard, mass=mass, endpoints=endpoints), len(failed) - len(falling)
 
