@@ -138,6 +138,17 @@ def test_an_endpoint_that_only_its_host_observes_is_not_the_last_one_either() ->
     assert probing.until("london", within=1) == 1
 
 
+def test_an_endpoint_that_is_ready_by_its_hosts_word_stands_although_its_probe_fails() -> None:
+    probing = Probing()
+    probing.register("paris", "london", observers=["host", "probe"], ready_when="any")
+    probing.down["london"] = "refused"
+    probing.slots()
+    probing.world.report(probing.id("london"), "ACTIVATED")
+    assert probing.world.holder() == "paris"
+    probing.down["paris"] = "refused"
+    assert probing.until("london", within=1) == 1
+
+
 def test_release_lets_the_last_endpoint_go_down_as_link_does() -> None:
     probing = Probing(PROBE_WHEN_ALL_FAIL="release")
     probing.register("paris", "london")

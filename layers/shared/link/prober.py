@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from link.clock import Clock
-from link.election.state import Observer, Resource, Status
+from link.election.state import Observer, Resource, Status, Word
 from link.probing import states
 from link.probing.checks import Check, CheckType, read
 from link.probing.connection import Starved
@@ -190,8 +190,11 @@ class Prober:
         now = self._clock.now()
 
         def stands(i: str, resource: Resource) -> bool:
-            down = i in falling or shard.endpoints.get(i, Probed()).up is False
-            return resource.endpoints[i].ready(now) and not down
+            e = resource.endpoints[i]
+            if i in falling or shard.endpoints.get(i, Probed()).up is False:
+                # ● It may be ready without us: ReadyWhen.ANY.
+                e = replace(e, words={**e.words, Observer.PROBE: Word(Status.FAILING, now)})
+            return e.ready(now)
 
         last = set()
         for resource in resources.values():
