@@ -9,16 +9,20 @@ from typing import Any
 import pytest
 
 from link import deployment, prober
+from link.election.state import Resource
+from link.prober import COMPARE_SLOTS
 from link.probing import states
 from link.probing.states import MAX_LAG_MS, SLOT_MS
 from link.registration import Registration
-from link.store.endpoints import to_item
+from link.store import endpoints
+from link.store.lock_item import to_item
 from link.store.probes import Targets
 from tests.simulation.store import Store
 from tests.support.deployed import environment, settings
 from tests.support.hands import HeldClock
 from tests.support.ids import NOW
 from tests.support.probed import REFERENCE, Probing
+from tests.world import SECRETS
 
 
 @pytest.fixture
@@ -115,6 +119,18 @@ def test_many_that_share_their_slots_go_down_although_nothing_fails_in_the_slots
     assert not any(probing.known().endpoints[probing.id(host)].up for host in failing)
 
 
+def test_a_resource_of_a_newer_format_keeps_its_endpoints_and_the_others_change(two: Probing) -> None:
+    config = {"url": "http://receiver.example.com/hook", "resource_id": "newer", "secret": SECRETS["paris"]}
+    two.register("lyon", plugin_config=config)
+    two.slots()
+    newer = {**to_item(Resource("newer", version=9)), "format": {"N": "999"}}
+    two.world._dynamodb.put_item(TableName=two.world.settings.locks_table, Item=newer)
+    two.down = {"paris": "refused", "lyon": "refused"}
+    two.slots(COMPARE_SLOTS)
+    assert two.world.holder() == "london"
+    assert two.known().endpoints[two.id("lyon")].up
+
+
 def test_a_slot_that_comes_too_late_is_counted(two: Probing, metrics: list[tuple[str, float]]) -> None:
     slot = two.world.clock.now() // SLOT_MS - 2
     two.prober.run(0, 1, slot)
@@ -179,7 +195,7 @@ def clock_over(*resource_ids: str, shards: int = 1, at: int = MINUTE) -> tuple[p
         registered = Registration(
             f"vip-{number}", "webhook", resource_id, {}, observers=(prober.Observer.PROBE,), checks=(check,)
         )
-        store.put_item(TableName=settings().endpoints_table, Item=to_item(registered))
+        store.put_item(TableName=settings().endpoints_table, Item=endpoints.to_item(registered))
     env = {**environment(), "PROBE_SHARDS": str(shards)}
     clients = {"dynamodb": store, "sqs": sqs}
     return deployment.probe_clock(env, client=clients.__getitem__, clock=HeldClock(at)), sqs
@@ -228,7 +244,7 @@ def test_each_endpoint_is_in_one_shard(of: int) -> None:
         one = Registration(
             f"vip-{number}", "webhook", f"ip-{number}", {}, observers=(prober.Observer.PROBE,), checks=(check,)
         )
-        store.put_item(TableName=settings().endpoints_table, Item=to_item(one))
+        store.put_item(TableName=settings().endpoints_table, Item=endpoints.to_item(one))
     targets = Targets(store, settings())  # type: ignore[arg-type]
     found = [target.endpoint_id for shard in range(of) for target in targets.of_shard(shard, of)]
     assert sorted(found) == sorted(f"vip-{number}" for number in range(100))

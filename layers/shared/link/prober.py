@@ -115,7 +115,7 @@ class Prober:
 
     def _words(self, targets: Mapping[str, Target]) -> dict[str, bool | None]:
         """What the lock items say that the probe reported last."""
-        resources = self._locks.read_all({target.resource_id for target in targets.values()})
+        resources = self._locks.read_all({target.resource_id for target in targets.values()}, skip_newer=True)
         words: dict[str, bool | None] = {}
         for i, target in targets.items():
             e = resources[target.resource_id].endpoints.get(i) if target.resource_id in resources else None
@@ -186,7 +186,7 @@ class Prober:
 
         `falling`: their resources by id. ● Otherwise nobody would be active because of us.
         """
-        resources = self._locks.read_all(set(falling.values()), consistent=True)
+        resources = self._locks.read_all(set(falling.values()), consistent=True, skip_newer=True)
         now = self._clock.now()
 
         def stands(i: str, resource: Resource) -> bool:
@@ -196,7 +196,8 @@ class Prober:
                 e = replace(e, words={**e.words, Observer.PROBE: Word(Status.FAILING, now)})
             return e.ready(now)
 
-        last = set()
+        # ● About a resource that this version cannot read nothing is known, so all of them stay.
+        last = {i for i, resource_id in falling.items() if resource_id not in resources}
         for resource in resources.values():
             if not any(stands(i, resource) for i in resource.endpoints):
                 last |= {i for i, e in resource.endpoints.items() if e.ready(now) or resource.holder == i}
