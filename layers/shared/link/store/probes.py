@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 from zlib import crc32
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 _HASHES = 2**32
+_STORED = len(fields(Probed))
 SOURCE = "link.probe"
 DETAIL_TYPE = "Endpoint Status Change"
 
@@ -153,13 +154,13 @@ def to_item(shard: Shard) -> Item:
 
 
 def from_item(item: Item) -> Shard:
-    """What is known, from its stored form."""
+    """What is known, from its stored form. ● A newer version may have appended to it."""
     known = json.loads(item["endpoints"]["S"])
     return Shard(
         version=int(item["version"]["N"]),
         slot=int(item["slot"]["N"]),
         mass=int(item["mass"]["N"]),
-        endpoints={i: Probed(*values) for i, values in known.items()},
+        endpoints={i: Probed(*values[:_STORED]) for i, values in known.items()},
     )
 
 
