@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from link import deployment, prober
+from link.election.result import Result, ResultKind
 from link.election.state import Resource
 from link.prober import COMPARE_SLOTS
 from link.probing import states
@@ -129,6 +130,22 @@ def test_a_resource_of_a_newer_format_keeps_its_endpoints_and_the_others_change(
     two.slots(COMPARE_SLOTS)
     assert two.world.holder() == "london"
     assert two.known().endpoints[two.id("lyon")].up
+
+
+@pytest.mark.parametrize("command", ["delete", "other observers"])
+def test_a_host_that_goes_after_its_endpoint_is_no_rejected_event(
+    two: Probing, metrics: list[tuple[str, float]], command: str
+) -> None:
+    paris = two.id("paris")
+    if command == "delete":
+        two.world.receiver.always = Result(ResultKind.ANSWERED, "status_503", 503)
+        two.world.control.commands.delete(paris, "delete")
+    else:
+        two.world.control.commands.change(paris, {"observers": ["host"]}, "change")
+    two.down["paris"] = "refused"
+    two.slots()
+    assert two.events == []
+    assert metrics == [("ProbeSlots", 1)]
 
 
 def test_a_slot_that_comes_too_late_is_counted(two: Probing, metrics: list[tuple[str, float]]) -> None:

@@ -8,12 +8,12 @@ SendMessageBatch per ten slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from link.clock import Clock
-from link.election.state import Observer, Resource, Status, Word
+from link.election.state import Endpoint, Observer, Resource, Status, Word
 from link.probing import states
 from link.probing.checks import Check, CheckType, read
 from link.probing.connection import Starved
@@ -118,8 +118,8 @@ class Prober:
         resources = self._locks.read_all({target.resource_id for target in targets.values()}, skip_newer=True)
         words: dict[str, bool | None] = {}
         for i, target in targets.items():
-            e = resources[target.resource_id].endpoints.get(i) if target.resource_id in resources else None
-            if e is not None and not e.deleting:
+            e = _observed(resources.get(target.resource_id), i)
+            if e is not None:
                 word = e.words.get(Observer.PROBE)
                 words[i] = None if word is None else word.status is Status.ACTIVATED
         return words
@@ -157,7 +157,10 @@ class Prober:
         now = self._clock.now()
         again = {i for i in due if shard.endpoints.get(i, Probed()).reason}
         shard, falling = states.judge(shard, reasons, now, lagging=lagging)
-        kept = self._last(shard, {i: targets[i].resource_id for i in falling}) if falling and self._keep_last else set()
+        resources = self._locks.read_all({targets[i].resource_id for i in falling}, consistent=True, skip_newer=True)
+        # ● The list of targets can be half a minute old, and has those that are being deleted: their hosts may go.
+        falling = frozenset(i for i in falling if _observed(resources.get(targets[i].resource_id), i))
+        kept = self._last(shard, falling, resources.values()) if self._keep_last else set()
         shard, held_back = states.fall(shard, falling - kept, again, due.keys(), now)
         if kept:
             metric("ProbesKept", len(kept))
@@ -181,27 +184,30 @@ class Prober:
             return True
         return all(self._look(dict.fromkeys(self._references, 1)).reasons.values())
 
-    def _last(self, shard: Shard, falling: Mapping[str, str]) -> set[str]:
+    def _last(self, shard: Shard, falling: Collection[str], resources: Iterable[Resource]) -> set[str]:
         """Those of the endpoints without which no endpoint of their resource would be ready.
 
-        `falling`: their resources by id. ● Otherwise nobody would be active because of us.
+        ● Otherwise nobody would be active because of us.
         """
-        resources = self._locks.read_all(set(falling.values()), consistent=True, skip_newer=True)
         now = self._clock.now()
 
-        def stands(i: str, resource: Resource) -> bool:
-            e = resource.endpoints[i]
+        def stands(i: str, e: Endpoint) -> bool:
             if i in falling or shard.endpoints.get(i, Probed()).up is False:
                 # ● It may be ready without us: ReadyWhen.ANY.
                 e = replace(e, words={**e.words, Observer.PROBE: Word(Status.FAILING, now)})
             return e.ready(now)
 
-        # ● About a resource that this version cannot read nothing is known, so all of them stay.
-        last = {i for i, resource_id in falling.items() if resource_id not in resources}
-        for resource in resources.values():
-            if not any(stands(i, resource) for i in resource.endpoints):
+        last = set()
+        for resource in resources:
+            if not any(stands(i, e) for i, e in resource.endpoints.items()):
                 last |= {i for i, e in resource.endpoints.items() if e.ready(now) or resource.holder == i}
-        return last & falling.keys()
+        return last.intersection(falling)
+
+
+def _observed(resource: Resource | None, endpoint_id: str) -> Endpoint | None:
+    """The entry of an endpoint if a probe may report about it; None for a resource that this version cannot read."""
+    e = resource.endpoints.get(endpoint_id) if resource else None
+    return e if e is not None and not e.deleting and Observer.PROBE in e.observers else None
 
 
 def _reason(checks: Iterable[Check], reasons: Mapping[Check, str]) -> str:
