@@ -145,11 +145,17 @@ class Prober:
             return shard
         reasons = {i: _reason(target.checks, looks.reasons) for i, target in due.items()}
         failed = [reason for reason in reasons.values() if reason]
-        lost = [reason for i, reason in reasons.items() if reason and shard.endpoints.get(i, Probed()).up]
-        if failed and self._blind(looks, lost):
+        if failed and self._blind(looks):
             logger.warning("slot.blind", slot=slot, failed=len(failed))
             metric("ProbesBlind")
             return shard
+        lost = [reason for i, reason in reasons.items() if reason and shard.endpoints.get(i, Probed()).up]
+        nameless = sum(reason.endswith(":dns") for reason in lost)
+        # ● It was our name server. Names that were never found do not count: a few wrong registrations would be many.
+        if len(lost) >= MANY and 2 * nameless > len(lost):
+            logger.warning("slot.nameless", slot=slot, failed=nameless)
+            metric("ProbesBlind")
+            reasons = {i: reason for i, reason in reasons.items() if not reason.endswith(":dns")}
         lagging = looks.lag_ms > states.MAX_LAG_MS
         if lagging and failed:
             logger.warning("slot.lagged", slot=slot, failed=len(failed), lag_ms=looks.lag_ms)
@@ -161,23 +167,19 @@ class Prober:
         # ● The list of targets can be half a minute old, and has those that are being deleted: their hosts may go.
         falling = frozenset(i for i in falling if _observed(resources.get(targets[i].resource_id), i))
         kept = self._last(shard, falling, resources.values()) if self._keep_last else set()
-        shard, held_back = states.fall(shard, falling - kept, again, due.keys(), now)
+        shard, held_back = states.fall(shard, falling - kept, again, reasons.keys(), now)
         if kept:
             metric("ProbesKept", len(kept))
         if held_back:
             metric("ProbesHeldBack", held_back)
         return shard
 
-    def _blind(self, looks: Looks, lost: list[str]) -> bool:
-        """Whether this slot says nothing about the endpoints: it was our own network, or our name server.
+    def _blind(self, looks: Looks) -> bool:
+        """Whether this slot says nothing about the endpoints, because it was our own network.
 
-        `lost`: why those failed that were up. ● Names that were never found do not count: a few wrong registrations
-        would make every slot blind.
         ● A reference has to answer beside the looks and after them. One of the two is not enough: the network can
         break down in between.
         """
-        if len(lost) >= MANY and 2 * sum(reason.endswith(":dns") for reason in lost) > len(lost):
-            return True
         if not self._references:
             return False
         if all(looks.reasons[one] for one in self._references):
