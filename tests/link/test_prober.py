@@ -281,6 +281,16 @@ def test_each_endpoint_is_in_one_shard(of: int) -> None:
     assert sorted(found) == sorted(f"vip-{number}" for number in range(100))
 
 
+def test_a_check_that_a_newer_version_stored_leaves_the_others_of_its_shard_alone() -> None:
+    store = Store(settings())
+    for endpoint_id, kind in (("vip-newer", "QUIC"), ("vip-known", "TCP")):
+        check = {"type": kind, "host": "a.example.com", "port": 80}
+        one = Registration(endpoint_id, "webhook", "ip-1", {}, observers=(prober.Observer.PROBE,), checks=(check,))
+        store.put_item(TableName=settings().endpoints_table, Item=endpoints.to_item(one))
+    targets = Targets(store, settings())  # type: ignore[arg-type]
+    assert [target.endpoint_id for target in targets.of_shard(0, 1)] == ["vip-known"]
+
+
 def test_slots_that_sqs_does_not_take_are_an_error() -> None:
     clock, sqs = clock_over("ip-1")
     sqs.refusing = 2

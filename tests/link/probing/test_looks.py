@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from link.networks import AddressInfo
@@ -68,8 +69,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def looker(authority: Authority) -> Looker:
-    return Looker([LOOPBACK], str(authority.path))
+def looker(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Looker:
+    """A looker for which the authority of the tests is a public one."""
+    monkeypatch.setattr(certifi, "where", lambda: str(authority.path))
+    return Looker([LOOPBACK])
 
 
 @pytest.fixture

@@ -55,7 +55,8 @@ def test_it_takes_two_looks_in_a_row_to_come_up_again() -> None:
         pytest.param(UP, 60, 5, id="60 s"),
         pytest.param(DOWN, 10, 10, id="down: every third slot"),
         pytest.param(DOWN, 60, 5, id="down, but 60 s"),
-        pytest.param(replace(DOWN, passes=1), 10, 30, id="down, and a look passed"),
+        pytest.param(replace(DOWN, passes=1), 3_600, 30, id="down, and a look passed"),
+        pytest.param(Probed(up=False), 3_600, 10, id="never up"),
     ],
 )
 def test_how_often_an_endpoint_is_looked_at_in_five_minutes(probed: Probed, interval: int, looks: int) -> None:

@@ -78,8 +78,9 @@ def is_due(endpoint_id: str, probed: Probed, interval_seconds: int, slot: int) -
     if probed.up is None:
         return True
     every = max(1, -(-interval_seconds // SLOT_SECONDS))
-    if probed.up is False and not probed.passes:
-        every = max(every, DOWN_SLOTS)
+    if probed.up is False:
+        # ● One that is coming up, or that never was up, does not wait for its interval.
+        every = 1 if probed.passes else max(every, DOWN_SLOTS) if probed.downs else DOWN_SLOTS
     return slot % every == crc32(endpoint_id.encode()) % every
 
 

@@ -88,10 +88,17 @@ class Targets:
     def _all(self, first: int, last: int) -> Iterator[Target]:
         for page in self._dynamodb.get_paginator("query").paginate(**self._query(first, last)):
             for item in page["Items"]:
+                endpoint_id = item["endpoint_id"]["S"]
+                try:
+                    checks = tuple(read(check) for check in json.loads(item["checks"]["S"]))
+                except (KeyError, ValueError) as error:
+                    # A newer version stored it, before a rollback. The others of the shard are looked at.
+                    logger.warning("target.unreadable", endpoint_id=endpoint_id, reason=repr(error))
+                    continue
                 yield Target(
-                    endpoint_id=item["endpoint_id"]["S"],
+                    endpoint_id=endpoint_id,
                     resource_id=item["resource_id"]["S"],
-                    checks=tuple(read(check) for check in json.loads(item["checks"]["S"])),
+                    checks=checks,
                     interval_seconds=int(item["healthcheck_interval"]["N"]),
                 )
 
