@@ -21,7 +21,7 @@ export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
 .PHONY: help demo demo-sam local check check-style check-types check-units check-histories test lint prove bench \
-  generated openapi conformance cost build lock clean
+  generated openapi conformance cost demo-recorded cli-files build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -139,7 +139,14 @@ prove-bench: $(DEV)
 
 bench: prove-bench
 
-generated: openapi conformance cost
+generated: openapi conformance cost demo-recorded
+
+# The demo compares its story with this file.
+demo-recorded: $(CLOUD)
+	@.local/cloud/bin/python -m scripts.demo --record
+
+cli-files: $(DEV)
+	@PYTHONPATH=cli .local/dev/bin/python -m scripts.cli_files
 
 openapi: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m scripts.openapi
