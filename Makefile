@@ -139,7 +139,7 @@ prove-bench: $(DEV)
 
 bench: prove-bench
 
-generated: openapi conformance cost demo-recorded
+generated: openapi conformance cost demo-recorded cli-files
 
 # The demo compares its story with this file.
 demo-recorded: $(CLOUD)

@@ -138,7 +138,7 @@ class Deployment:
                 auth=lambda signed: signed,
                 timeout=(CONNECT_SECONDS, TIMEOUT_SECONDS),
                 allow_redirects=False,
-                proxies=_proxies(url),
+                proxies={"http": "", "https": ""} if _loopback(url) else None,
             )
         except requests.RequestException as error:
             # Only the name of its class: the error's text repeats the request.
@@ -172,15 +172,14 @@ class Deployment:
             connect_timeout=CONNECT_SECONDS,
             read_timeout=TIMEOUT_SECONDS,
             retries={"total_max_attempts": 2},
-            proxies=_proxies(self.endpoint_url or ""),
+            proxies={} if _loopback(self.endpoint_url or "") else None,
         )
         return self.session.client(service, endpoint_url=self.endpoint_url, config=config)
 
 
-def _proxies(url: str) -> dict[str, str] | None:
-    """Return no proxies for this machine's loopback, which a proxy cannot reach, and None for the usual ones."""
-    loopback = urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
-    return {"http": "", "https": ""} if loopback else None
+def _loopback(url: str) -> bool:
+    """Return whether a URL is on this machine's loopback, which a proxy cannot reach."""
+    return urlsplit(url).hostname in ("127.0.0.1", "::1", "localhost")
 
 
 def _reason(status: int, answer: Any) -> str:

@@ -7,6 +7,7 @@ Exit status 0: done; 1: the API refused, or the command failed (the reason is on
 from __future__ import annotations
 
 import copy
+import importlib.metadata
 import os
 import sys
 from dataclasses import replace
@@ -29,6 +30,15 @@ app.add_typer(importing.app)
 app.add_typer(endpoints.app, name="endpoints")
 app.add_typer(resources.app, name="resources")
 app.add_typer(agent.app, name="agent")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        try:
+            print(importlib.metadata.version("linkctl"))
+        except importlib.metadata.PackageNotFoundError:
+            print("not installed: this is a checkout")
+        raise typer.Exit
 
 
 @app.callback()
@@ -57,6 +67,9 @@ def options(
     output: Annotated[
         Output, typer.Option("--output", "-o", envvar="LINKCTL_OUTPUT", help="Tables, or JSON for programs.")
     ] = Output.table,
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print linkctl's own version.")
+    ] = False,
 ) -> None:
     """Operate a deployment of link-webhook: one active endpoint per resource."""
     if profile_file is not None:
