@@ -34,13 +34,16 @@ class Fitted:
             max(Measurement.get(console, options, Text.from_markup(text)).maximum for text in texts)
             for texts in zip(self.columns, *self.rows, strict=True)
         ]
-        shown = list(range(len(self.columns)))
-        dropped = []
-        for name in self.drop:
-            if sum(widths[i] for i in shown) + GAP * (len(shown) - 1) <= options.max_width:
-                break
-            shown.remove(self.columns.index(name))
-            dropped.append(name)
+        dropped: list[int] = []
+        for i in map(self.columns.index, self.drop):
+            if _width(widths, dropped) > options.max_width:
+                dropped.append(i)
+        # A wide column may have made room for narrow ones that went before it.
+        for i in reversed(dropped):
+            others = [one for one in dropped if one != i]
+            if _width(widths, others) <= options.max_width:
+                dropped = others
+        shown = [i for i in range(len(self.columns)) if i not in dropped]
         table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0), header_style="bold")
         for i in shown:
             whole = self.columns[i] == "id"
@@ -49,7 +52,8 @@ class Fitted:
             table.add_row(*(self._marked(row, i) for i in shown))
         yield table
         if dropped:
-            yield Text(f"not shown at this width: {', '.join(sorted(dropped))}", style="dim")
+            names = ", ".join(self.columns[i] for i in sorted(dropped))
+            yield Text(f"not shown at this width: {names}", style="dim")
 
     def _marked(self, row: list[str], column: int) -> Text:
         text = Text.from_markup(row[column])
@@ -58,3 +62,13 @@ class Fitted:
             if not same or same[0][column] != row[column]:
                 text.stylize("reverse")
         return text
+
+
+def _width(widths: list[int], without: list[int]) -> int:
+    """Return the width of a table without some of its columns.
+
+    >>> _width([5, 40, 9], []), _width([5, 40, 9], [2])
+    (58, 47)
+    """
+    kept = [width for i, width in enumerate(widths) if i not in without]
+    return sum(kept) + GAP * (len(kept) - 1)

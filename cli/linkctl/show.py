@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console, Group
 from rich.markup import escape
@@ -12,6 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from linkctl.fitted import Fitted
+
+if TYPE_CHECKING:
+    from linkctl.doctor import Finding
 
 COLOURS = {"ACTIVATED": "green", "STANDBY": "cyan", "FAILING": "red", "BOOTING": "yellow"}
 
@@ -312,6 +315,15 @@ def probed(one: dict[str, Any]) -> str:
 
 def _check(check: dict[str, Any]) -> str:
     return f"{check['type']} {check['host']}:{check['port']}{check.get('path', '')}"
+
+
+def finding(one: Finding) -> Group:
+    """Return a line for a check of `linkctl doctor`, and one with what to do."""
+    colour = {"passed": "green", "failed": "red"}.get(one.result, "yellow")
+    lines = [f"[{colour}]{one.result:11}[/] {one.check}: {escape(one.found)}"]
+    if one.todo:
+        lines.append(f"{'':11} what to do: {escape(one.todo)}")
+    return Group(*(Text.from_markup(line) for line in lines))
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -13,8 +14,9 @@ from rich.progress import Progress
 from linkctl import proxy as signing_proxy
 from linkctl import show
 from linkctl.commands.resources import all_resources
+from linkctl.doctor import examine
 from linkctl.errors import Failed, Refused, Unreachable
-from linkctl.invocation import EndpointId, Invocation, ResourceId, Yes, endpoint_path
+from linkctl.invocation import EndpointId, Invocation, Output, ResourceId, Yes, endpoint_path
 from linkctl.watched import Watched
 
 app = typer.Typer()
@@ -211,6 +213,22 @@ def _settled(run: Invocation, resource_id: str, until: float) -> dict[str, Any]:
                 "--patience waits longer"
             )
         time.sleep(0.1)
+
+
+@app.command()
+def doctor(ctx: typer.Context) -> None:
+    """Check credentials, permissions, clock, version, alarms, bus and hosts; say what to do. Changes nothing."""
+    run = Invocation.of(ctx)
+    findings = []
+    for finding in examine(run):
+        findings.append(finding)
+        if run.output is Output.table:
+            show.console().print(show.finding(finding))
+    if run.output is Output.json:
+        show.as_json([asdict(finding) for finding in findings])
+    failed = sum(finding.result == "failed" for finding in findings)
+    if failed:
+        raise Failed(f"{failed} of {len(findings)} checks failed")
 
 
 @app.command()
