@@ -102,9 +102,9 @@ def endpoints(found: list[dict[str, Any]]) -> Fitted:
 def endpoint(one: dict[str, Any], receiver: str | None = None) -> Table:
     """Return everything about one endpoint, a line for each setting; `receiver` is the URL of its webhooks."""
     delivery = one.get("delivery") or {}
-    observers = (
-        f" {one['ready_when']} of ".join(["", " ".join(one["observers"])]).strip() if "observers" in one else "-"
-    )
+    # A deployment of version 0.1 sends no observers.
+    observers = ", ".join(one.get("observers", []))
+    observers = f"{one['ready_when']} of {observers}" if "," in observers else observers or "-"
     until = one.get("previous_secret_until")
     lines = {
         "id": one["id"],
@@ -157,8 +157,8 @@ def resource(one: dict[str, Any]) -> Group:
     """Return one row per candidate, and a line for each webhook that is undelivered."""
     known = hosts(one)
     frozen = " [yellow](frozen)[/]" if one["frozen"] else ""
-    active = f"{name(one['holder'], known)}{frozen}"
-    title = f"[bold]{escape(one['resource_id'])}[/]: {active}, epoch {one['epoch']}"
+    active = escape(known.get(one["holder"], one["holder"] or "")) or "[red]none[/]"
+    title = f"[bold]{escape(one['resource_id'])}[/]: {active}{frozen}, epoch {one['epoch']}"
     if one["holder"]:
         title += f", {one['reason'] or '-'} {ago(one['since'])}"
     rows = [

@@ -115,7 +115,7 @@ def test_an_endpoint_without_a_host_keeps_its_id_in_a_narrow_list() -> None:
 
 
 def test_a_transition_has_a_time_in_utc_hosts_and_who_caused_it() -> None:
-    text = printed(show.transitions([TRANSITION], HOSTS))
+    text = printed(show.transitions([TRANSITION], HOSTS), 100)
     assert "2026-11-23T12:04:02Z" in text and "by assumed-role/operators/alice" in text
     assert "paris ACTIVATED → STANDBY (failover)" in text
 

@@ -195,7 +195,8 @@ def drill(
 
     def lines(all: list[dict[str, Any]]) -> str:
         return "\n".join(
-            f"{show.name(one['from'], known)} → {show.name(one['to'], known)} in {one['seconds']:.2f} s" for one in all
+            f"{known.get(one['from'], one['from'])} → {known.get(one['to'], one['to'])} in {one['seconds']:.2f} s"
+            for one in all
         )
 
     run.print(times, lines)
