@@ -112,7 +112,7 @@ class Deployment:
             content = answer.text[:500]
         if answer.status_code >= 400:
             raise Refused(_reason(answer.status_code, content))
-        if answer.status_code >= 300 or not isinstance(content, dict | None):
+        if answer.status_code >= 300 or not isinstance(content, dict if method == "GET" else dict | None):
             raise Unreachable(f"{self.url} is not the API of link-webhook: it answered {answer.status_code}, not JSON")
         return None if content is None else Answer(content, self.url)
 

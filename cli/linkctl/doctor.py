@@ -82,6 +82,11 @@ class Deployed:
         return answer | {"ahead": max(0.0, before - (date + 1)) - max(0.0, date - after)}
 
     @cached_property
+    def version(self) -> str:
+        """The version of the deployment."""
+        return str(self.run.call("GET", "/version")["version"])
+
+    @cached_property
     def endpoints(self) -> list[dict[str, Any]]:
         """All endpoints."""
         return self.run.pages("/endpoints", "endpoints")
@@ -141,14 +146,17 @@ def stack(on: Deployed) -> str:
 
 
 def api(on: Deployed) -> str:
-    deployed = str(on.run.call("GET", "/version")["version"])
+    return f"{on.deployment.url} has version {on.version}"
+
+
+def version(on: Deployed) -> str:
     try:
         own = importlib.metadata.version("linkctl")
     except importlib.metadata.PackageNotFoundError:
-        own = deployed  # A checkout.
-    if own != deployed:
-        raise Problem(f"the deployment has {deployed}, linkctl has {own}", "Install linkctl of the deployed version.")
-    return f"{on.deployment.url} has version {deployed}"
+        raise NotChecked("linkctl runs from a checkout") from None
+    if own != on.version:
+        raise Problem(f"the deployment has {on.version}, linkctl has {own}", "Install linkctl of the deployed version.")
+    return "linkctl has the same version"
 
 
 def bus(on: Deployed) -> str:
@@ -243,6 +251,7 @@ CHECKS = (
     Check("clock", "an answer of AWS", clock),
     Check("stack", "cloudformation:DescribeStacks", stack, ("credentials",)),
     Check("API", INVOKE, api, ("credentials",)),
+    Check("version", INVOKE, version, ("API",)),
     Check("event bus", "events:DescribeEventBus", bus, ("credentials",)),
     Check("alarms", "cloudwatch:DescribeAlarms, sns:ListSubscriptionsByTopic", alarms, ("credentials",)),
     Check("rejected events", "sqs:GetQueueAttributes", rejected, ("stack",)),

@@ -278,6 +278,18 @@ def test_a_secret_is_rotated_with_an_overlap_and_without(running: Deployment, li
     assert json.loads(linkctl("-o", "json", "endpoints", "show", PARIS)[1])["previous_secret_until"] is None
 
 
+def test_the_overlap_of_a_rotation_is_ended_by_a_command(running: Deployment, linkctl: Run) -> None:
+    rotate = ("endpoints", "rotate-secret", PARIS, "--secret-file", "-")
+    assert linkctl(*rotate, stdin="hidden-secret")[0] == 0
+    status, _, err = linkctl(*rotate, stdin="hidden-third")
+    assert status == 1 and f"To end it now: linkctl endpoints end-overlap {PARIS}" in err
+    assert re.search(r"ends at 20..-..-..T..:..:..Z", err)
+    assert "also signs until 20" in linkctl("endpoints", "show", PARIS)[1]
+    assert linkctl("endpoints", "end-overlap", PARIS)[0] == 0
+    assert "old secret" not in linkctl("endpoints", "show", PARIS)[1]
+    assert linkctl(*rotate, stdin="hidden-third")[0] == 0
+
+
 def test_redeliver_sends_the_current_status_again(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("endpoints", "redeliver", LONDON)
     assert status == 0 and out == f"{LONDON}: the current status is being sent again\n"
@@ -345,6 +357,28 @@ def test_create_is_retried_after_a_lost_answer_and_registers_once(
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
 
 
+def test_a_look_of_watch_that_fails_is_repeated(
+    running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, looks = Stack.forward, []
+
+    def second_fails(self: Stack, method: str, url: str, data: bytes, headers: dict[str, str]) -> Any:
+        looks.append(url)
+        if len(looks) == 2:
+            raise Unreachable("the network is down")
+        return forward(self, method, url, data, headers)
+
+    monkeypatch.setattr(Stack, "forward", second_fails)
+    status, out, _ = linkctl("watch", RESOURCE, "--times", "3", "--interval", "0.2")
+    assert (status, len(looks)) == (0, 3)
+    assert PARIS in out and "looks fail" not in out.splitlines()[-1]
+
+
+def test_watch_of_a_resource_that_is_not_there_is_an_error(deployment: Deployment, linkctl: Run) -> None:
+    status, _, err = linkctl("watch", "nothing", "--times", "2")
+    assert status == 1 and "Resource not found" in err
+
+
 def test_watch_prints_the_requested_number_of_tables(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("watch", "--times", "2", "--interval", "0.2")
     assert status == 0 and RESOURCE in out
@@ -399,6 +433,75 @@ def test_a_drill_fails_when_a_webhook_stays_undelivered(running: Deployment, lin
     status, out, err = linkctl("drill", RESOURCE, "--patience", "1")
     assert (status, "→" in out) == (1, False)
     assert err.startswith(f"linkctl: {RESOURCE} still has undelivered webhooks") and "(504)" not in err
+
+
+@pytest.fixture
+def bus(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what linkctl put on the bus. An event is handled as EventBridge and the queue would have it handled."""
+    put: list[dict[str, Any]] = []
+
+    def handle(self: Stack, detail: dict[str, Any]) -> None:
+        put.append(detail)
+        message = event("status_winner")
+        body = json.loads(message["Records"][0]["body"]) | {"detail": detail}
+        message["Records"] = [message["Records"][0] | {"body": json.dumps(body)}]
+        deployment.invoke("endpoint_status", message)
+
+    monkeypatch.setattr(Stack, "report", handle)
+    return put
+
+
+def test_report_waits_until_the_report_counts(deployment: Deployment, linkctl: Run, bus: list[dict[str, Any]]) -> None:
+    deployment.register(PARIS, host="paris")
+    status, out, _ = linkctl("report", f"paris@{RESOURCE}", "ACTIVATED", "--wait")
+    assert status == 0 and f"ACTIVATED of paris@{RESOURCE} counts" in out
+    assert deployment.statuses() == {PARIS: "ACTIVATED"}
+
+
+def test_report_says_that_a_report_does_not_count(
+    deployment: Deployment, linkctl: Run, bus: list[dict[str, Any]]
+) -> None:
+    deployment.register(PARIS, host="paris", observers=["probe"])
+    status, _, err = linkctl("report", PARIS, "ACTIVATED", "--wait", "--patience", "1")
+    assert status == 1 and "the report does not count after 1 s" in err and "observers" in err
+
+
+def test_report_without_waiting_says_that_nothing_is_decided_yet(linkctl: Run, bus: list[dict[str, Any]]) -> None:
+    status, out, _ = linkctl("report", PARIS, "ACTIVATED")
+    assert status == 0 and "EventBridge took ACTIVATED" in out and "Whether it counts is decided after that" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "listed"),
+    [
+        ((), {RESOURCE, "empty", "stuck"}),
+        (("--undelivered",), {"stuck"}),
+        (("--frozen",), {RESOURCE}),
+        (("--without-holder",), {"empty"}),
+        (("--frozen", "--undelivered"), set()),
+    ],
+)
+def test_resources_are_filtered(
+    linkctl: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], listed: set[str]
+) -> None:
+    usual = {"holder": PARIS, "undelivered": 0, "frozen": False}
+    found = [
+        {"resource_id": RESOURCE, **usual, "frozen": True},
+        {"resource_id": "empty", **usual, "holder": None},
+        {"resource_id": "stuck", **usual, "undelivered": 1},
+    ]
+    monkeypatch.setattr(Stack, "call", lambda *_, **__: {"resources": found})
+    _, out, _ = linkctl("resources", "list", *options, "-o", "json")
+    assert {one["resource_id"] for one in json.loads(out)} == listed
+
+
+@pytest.mark.parametrize("command", [("resources", "list"), ("version",), ("endpoints", "list")])
+def test_the_output_is_chosen_before_or_after_the_command(
+    running: Deployment, linkctl: Run, command: tuple[str, ...]
+) -> None:
+    first = linkctl("-o", "json", *command)
+    assert first[0] == 0 and json.loads(first[1])
+    assert [linkctl(*command, *option) for option in (("-o", "json"), ("--output", "json"))] == [first, first]
 
 
 def test_report_puts_the_event_that_a_host_would_put(
