@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import sys
 import time
 from dataclasses import asdict
 from typing import Annotated, Any
@@ -36,6 +37,11 @@ def rotate_encryption_key(
     """Re-encrypt all stored secrets with the current key material, and wait until it is done."""
     path = "/encrypted_storage/key_rotation"
     run = Invocation.of(ctx)
+    if run.deployment.endpoint_url is not None:
+        print(
+            "The local cloud cannot do this: its KMS has no ReEncrypt, so nothing will be re-encrypted.",
+            file=sys.stderr,
+        )
     since = run.call("GET", path)["key_rotation"]["now"]
     run.call("POST", path)
     until = time.monotonic() + patience
