@@ -18,7 +18,7 @@ MEANINGS = {
     "FailedRecords": "a message, or a report of a `Host Report`, that failed and comes back",
     "ProbeSlots": "a slot that is done; each minute also 0, or 1 if there is nothing to probe",
     "ProbeSlotsLate": "a slot that came more than 5 s after its end and was left out",
-    "ProbesBlind": "a slot in which failures do not count: the references did not answer, or most names have no address",
+    "ProbesBlind": "a slot in which failures do not count: no reference answered, or most names have no address",
     "ProbesHeldBack": "endpoints whose probes fail and that stay up, because too many failed at once",
     "ProbesKept": "endpoints whose probes fail and that stay up, as the last ready ones of their resources",
     "ProbesLagging": "a slot in which failures do not count, because the prober itself was late",
@@ -31,6 +31,29 @@ MEANINGS = {
     "Webhooks": "an attempt to send a webhook",
 }
 """What one value of each metric means."""
+
+_SETTINGS = """\
+# Settings and outputs
+
+This page is for people who deploy the stack and look a parameter or an output up.
+
+`make reference` writes it from `template.yaml`. Give parameters with `sam deploy --parameter-overrides
+'RefreshInterval=1m RequireHttps=true'`, or in `samconfig.toml`. How to deploy: [deploy.md](deploy.md)."""
+
+_METRICS = """\
+# Metrics and alarms
+
+This page is for operators who build a dashboard or an alarm of their own, or want to know when an alarm begins.
+
+`make reference` writes it from the code and from `template.yaml`. The dashboard (output `DashboardName`) has the metric
+of every alarm. What to do when an alarm begins: [operating.md](operating.md).
+
+## Metrics of the code
+
+The namespace is `LinkWebhook/<name of the stack>`. Every metric has the dimension `service` with the value
+`link-webhook`; *also* are the others. Except `Webhooks`, no metric has a resource or a reason as its dimension, because
+CloudWatch bills each combination: which resource it was is in the log ([log-lines.md](log-lines.md)).
+"""
 
 
 @dataclass(frozen=True)
@@ -58,14 +81,7 @@ def metrics() -> list[Metric]:
 
 def settings_page(stack: dict[str, Any]) -> str:
     """Return docs/settings.md."""
-    lines = [
-        "# Settings and outputs",
-        "",
-        "This page is for people who deploy the stack and look a parameter or an output up.",
-        "",
-        "`make reference` writes it from `template.yaml`. Give parameters with `sam deploy --parameter-overrides "
-        "'RefreshInterval=1m RequireHttps=true'`, or in `samconfig.toml`. How to deploy: [deploy.md](deploy.md).",
-    ]
+    lines = [_SETTINGS]
     for label, names in _groups(stack):
         lines += ["", f"## {label}", "", "| parameter | default | allowed | |", "|---|---|---|---|"]
         lines += [_setting(name, stack["Parameters"][name]) for name in names]
@@ -81,19 +97,7 @@ def metrics_page(stack: dict[str, Any]) -> str:
     """Return docs/metrics.md."""
     alarms = {name: one["Properties"] for name, one in stack["Resources"].items() if one["Type"].endswith("::Alarm")}
     lines = [
-        "# Metrics and alarms",
-        "",
-        "This page is for operators who build a dashboard or an alarm of their own, or want to know when an alarm begins.",
-        "",
-        "`make reference` writes it from the code and from `template.yaml`. The dashboard (output `DashboardName`) has the "
-        "metric of every alarm. What to do when an alarm begins: [operating.md](operating.md).",
-        "",
-        "## Metrics of the code",
-        "",
-        "The namespace is `LinkWebhook/<name of the stack>`. Every metric has the dimension `service` with the value "
-        "`link-webhook`; *also* are the others. Except `Webhooks`, no metric has a resource or a reason as its dimension, "
-        "because CloudWatch bills each combination: which resource it was is in the log ([log-lines.md](log-lines.md)).",
-        "",
+        _METRICS,
         "| metric | unit | also | one value is | alarms |",
         "|---|---|---|---|---|",
     ]
@@ -107,8 +111,8 @@ def metrics_page(stack: dict[str, Any]) -> str:
         "",
         "## Alarms",
         "",
-        "CloudWatch shows an alarm under a name like `link-webhook-UndeliveredAlarm-1A2B3C`. Each notifies `AlarmTopicArn` "
-        "when it begins and when it ends.",
+        "CloudWatch shows an alarm under a name like `link-webhook-UndeliveredAlarm-1A2B3C`. Each notifies",
+        "`AlarmTopicArn` when it begins and when it ends.",
         "",
         "| alarm | metric | begins when | missing data |",
         "|---|---|---|---|",
