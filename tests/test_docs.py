@@ -17,7 +17,7 @@ import typer.main
 
 from link.election.state import Reason
 from link.plugins.webhook import wire
-from link.reports import parse
+from link.reports import Report, parse
 from linkctl.main import app
 from scripts import reference
 from scripts.cloud import ROOT, template
@@ -35,9 +35,9 @@ def page(name: str) -> str:
     return (DOCS / name).read_text()
 
 
-def section(name: str, heading: str) -> str:
+def section(text: str, heading: str) -> str:
     """What stands under a heading, up to the next one of its level."""
-    return page(name).partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -116,18 +116,18 @@ def test_every_reason_to_reject_an_event_is_on_its_page() -> None:
     code = "".join(path.read_text() for path in PYTHON)
     codes = set(re.findall(r'\bRejected\(\s*"(\w+)"', code))
     assert len(codes) > 5
-    assert set(first_cells(section("status-events.md", "What is rejected"))) == codes
+    assert set(first_cells(section(page("status-events.md"), "What is rejected"))) == codes
 
 
 def test_every_header_and_every_reason_of_a_webhook_is_on_its_page() -> None:
     announcement = wire.Announcement("vip-1", "res-1", "webhook", "ACTIVATED", 1, 1, "elected", 1)
     _, headers = wire.request(announcement, ["s3cret"], {}, timestamp=1)
-    assert set(first_cells(section("webhook.md", "The request"))) >= set(headers)
-    assert set(first_cells(section("webhook.md", "The reasons"))) == set(Reason)
+    assert set(first_cells(section(page("webhook.md"), "The request"))) >= set(headers)
+    assert set(first_cells(section(page("webhook.md"), "The reasons"))) == set(Reason)
 
 
 def test_the_signatures_on_the_page_are_those_of_the_example() -> None:
-    text = section("webhook.md", "The signatures")
+    text = section(page("webhook.md"), "The signatures")
     [body] = blocks(text, "json")
     assert wire.sign("s3cret", 1795435471, body.strip().encode()) in text
     assert wire.sign_standard(["s3cret"], "vip-1_7_3", 1700000000, b"{}") in text
@@ -139,32 +139,39 @@ def test_json_in_a_document_is_json(name: str) -> None:
         json.loads(text)
 
 
-def test_an_own_script_sends_an_event_that_counts(tmp_path: Path) -> None:
-    [script] = blocks(section("connect-a-host.md", "A script of your own"), "sh")
-    aws = tmp_path / "aws"
-    aws.write_text('#!/bin/sh\nprintf "%s" "$4" > "$0.entries"\necho "${FAILED:-0}"\n')
+def put(folder: Path, script: str, failed: str = "0", *arguments: str) -> tuple[int, str, Report]:
+    """Run a script with a program `aws` that accepts events; return its status, the bus and the report in the event."""
+    aws = folder / "aws"
+    aws.write_text(f'#!/bin/sh\nprintf "%s" "$4" > "$0.entries"\necho {failed}\n')
     aws.chmod(0o755)
-    environment = {
-        "PATH": f"{tmp_path}:/usr/bin:/bin",
+    given = {
         "ENDPOINT_ID": "vip-1",
-        "RESOURCE_ID": "ip",
+        "PARIS": "vip-1",
+        "RESOURCE_ID": "floating-ip-203.0.113.7",
         "EVENT_BUS_NAME": "bus",
     }
-    command = ["bash", "-c", script, "link-report", "FAILING"]
-    before = time.time_ns() // 1_000_000
-    assert subprocess.run(command, env=environment, timeout=60, check=False).returncode == 0
-    [entry] = json.loads((tmp_path / "aws.entries").read_text())
+    environment = {"PATH": f"{folder}:/usr/bin:/bin", **given}
+    done = subprocess.run(["bash", "-c", script, *arguments], env=environment, timeout=60, check=False)
+    [entry] = json.loads((folder / "aws.entries").read_text())
     event = {"source": entry["Source"], "detail-type": entry["DetailType"], "detail": json.loads(entry["Detail"])}
-    report = parse(event)
-    assert (entry["EventBusName"], report.endpoint_id, report.resource_id, report.status) == (
-        "bus",
-        "vip-1",
-        "ip",
-        "FAILING",
-    )
+    return done.returncode, entry["EventBusName"], parse(event)
+
+
+def test_an_own_script_sends_an_event_that_counts(tmp_path: Path) -> None:
+    [script] = blocks(section(page("connect-a-host.md"), "A script of your own"), "sh")
+    before = time.time_ns() // 1_000_000
+    status, bus, report = put(tmp_path, script, "0", "link-report", "FAILING")
+    assert (status, bus, report.endpoint_id, report.status) == (0, "bus", "vip-1", "FAILING")
+    assert report.resource_id == "floating-ip-203.0.113.7"
     assert before <= report.at <= time.time_ns() // 1_000_000
     # EventBridge did not take it.
-    assert subprocess.run(command, env={**environment, "FAILED": "1"}, timeout=60, check=False).returncode == 1
+    assert put(tmp_path, script, "1", "link-report", "FAILING")[0] == 1
+
+
+def test_the_event_in_the_readme_counts(tmp_path: Path) -> None:
+    [script] = blocks(section((ROOT / "README.md").read_text(), "Send events"), "sh")
+    status, bus, report = put(tmp_path, script)
+    assert (status, bus, report.endpoint_id, report.status) == (0, "bus", "vip-1", "ACTIVATED")
 
 
 # --- Commands of linkctl

@@ -1,0 +1,151 @@
+"""The commands of the tutorial and of the README do what the text around them says, on the local cloud."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scripts.cloud import REGION, ROOT, Cloud
+
+NOT_RUN = {
+    "make local": "these tests have a local cloud of their own",
+    "python3 -m venv .local/linkctl && .local/linkctl/bin/pip install --quiet ./cli": "linkctl runs from the checkout",
+}
+"""Lines that are left out, and why."""
+NEEDED = [name for name in ("bash", "curl", "openssl") if shutil.which(name) is None]
+
+pytestmark = pytest.mark.skipif(bool(NEEDED), reason=f"the commands need {', '.join(NEEDED)}")
+
+
+def section(text: str, heading: str) -> str:
+    """What stands under a heading of the second level."""
+    found = text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    assert found, f"there is no section {heading}"
+    return found
+
+
+def blocks(text: str, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def run(script: str, folder: Path, environment: dict[str, str]) -> str:
+    """Run a script as a person does who stops at the first error; return what it printed."""
+    ended = "trap 'kill $(jobs -p) 2>/dev/null || :' EXIT\n"
+    done = subprocess.run(
+        ["bash", "-euo", "pipefail", "-m", "-c", ended + script],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.fixture
+def checkout(tmp_path: Path, cloud: Cloud) -> Path:
+    """A folder that looks like a checkout in which `make local` runs, with linkctl on its PATH."""
+    (tmp_path / ".local/linkctl/bin").mkdir(parents=True)
+    (tmp_path / "layers").symlink_to(ROOT / "layers")
+    (tmp_path / ".local/aws").write_text(
+        f"[default]\naws_access_key_id = test\naws_secret_access_key = test\nregion = {REGION}\n"
+        f"endpoint_url = {cloud.endpoint_url}\n"
+    )
+    linkctl = tmp_path / ".local/linkctl/bin/linkctl"
+    linkctl.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT / "cli"} exec {sys.executable} -m linkctl "$@"\n')
+    linkctl.chmod(0o755)
+    return tmp_path
+
+
+def environment(cloud: Cloud, key: str = "test", secret: str = "test") -> dict[str, str]:
+    """Return what a shell on this machine has, with these keys; by default those of the account's owner."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": os.environ["HOME"],
+        "LANG": "C.UTF-8",
+        "AWS_REGION": REGION,
+        "AWS_ENDPOINT_URL": cloud.endpoint_url,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
+    }
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+# A person waits for five seconds. Here, each `sleep` waits until the receiver has moved the address so often, and so
+# many endpoints are ready.
+SLEEP = """
+seen=(1:1 1:2 3:1 3:2 5:2 6:0)
+ready() { linkctl -o json resources show floating-ip | grep -c '"ready": true'; }
+sleep() {
+  until [ "$(wc -l < .local/tutorial/receiver.log)" -ge "${seen%:*}" ] && [ "$(ready)" -ge "${seen#*:}" ]; do
+    command sleep 0.2
+  done
+  seen=("${seen[@]:1}")
+}
+"""
+
+
+def test_the_tutorial_shows_what_it_says(cloud: Cloud, checkout: Path) -> None:
+    text = section((ROOT / "docs/tutorial.md").read_text(), "On the local cloud")
+    lines = "".join(blocks(text, "sh")).splitlines()
+    assert set(NOT_RUN) <= set(lines), "a line that is left out is there no more"
+    script = "\n".join(line for line in lines if line not in NOT_RUN).replace("8088", str(free_port()))
+    printed = run(SLEEP + script, checkout, environment(cloud))
+    moved = (checkout / ".local/tutorial/receiver.log").read_text()
+    first, second = blocks(text, "text")
+    assert moved.startswith(first + second)
+    assert [line.rpartition(" ")[2] for line in moved.splitlines()] == [
+        "paris",
+        "host",
+        "london",
+        "host",
+        "paris",
+        "host",
+    ]
+    assert "would receive" in printed and "handed over" in printed
+
+
+def test_the_calls_of_the_api_in_the_readme_are_answered(cloud: Cloud, tmp_path: Path) -> None:
+    register, calls = blocks(section((ROOT / "README.md").read_text(), "Register an endpoint"), "sh")
+    resource = "floating-ip-203.0.113.7"
+    assert resource in register and resource in calls
+    both = f"""
+PARIS=$({{ {register}
+}} | grep -o 'vip-[0-9a-f-]*')
+{register.partition("link_api POST")[0]}
+LONDON=$(sed s/paris/london/ paris.json |
+  link_api POST /endpoints -H 'content-type: application/json' --data @- | grep -o 'vip-[0-9a-f-]*')
+"""
+    each = [line.partition(" #")[0] for line in calls.splitlines() if line.startswith("link_api ")]
+    assert len(each) > 10
+    # The line before has deleted paris.
+    each[-1] = each[-1].replace("$PARIS", "$LONDON")
+    script = both + "".join(
+        f"{line} -o /dev/null -w '%{{http_code}} {number}\\n'\n" for number, line in enumerate(each)
+    )
+    keys = cloud.credentials("operator")
+    shell = {
+        **environment(cloud, keys.access_key, keys.secret_key),
+        "API_URL": cloud.api_url(),
+        "AWS_SESSION_TOKEN": "",
+    }
+    # Another resource than the demo's, which others may use.
+    answers = run(script.replace(resource, f"{resource}-readme"), tmp_path, shell).split("\n")[-len(each) - 1 : -1]
+    # 409: no host has reported, so there is nothing to hand over and nothing to freeze.
+    wrong = [line for line in answers if line.split()[0] not in ("200", "201", "202", "204", "409")]
+    assert [each[int(line.split()[1])] for line in wrong] == [], answers
