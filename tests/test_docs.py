@@ -27,8 +27,6 @@ PAGES = sorted(path.name for path in DOCS.glob("*.md"))
 STACK = template()
 ALARMS = {name for name, each in STACK["Resources"].items() if each["Type"] == "AWS::CloudWatch::Alarm"}
 PYTHON = [path for folder in ("layers/shared/link", "functions") for path in (ROOT / folder).rglob("*.py")]
-# Built beside these documents: remove a name when linkctl has it.
-NOT_YET = {"import-link"}
 
 
 def page(name: str) -> str:
@@ -194,12 +192,10 @@ def wrong(words: list[str]) -> str:
     """What linkctl does not know of a command, or an empty text."""
     command: Any = typer.main.get_command(app)
     words = [word.rstrip(",") for word in words]
-    known = set(NOT_YET)
+    known: set[str] = set()
     while words:
         word = words.pop(0)
         known |= {option for each in command.params for option in each.opts + each.secondary_opts} | {"--help"}
-        if word in NOT_YET:
-            return ""
         if word.startswith("-"):
             takes = [each for each in command.params if word in each.opts and not getattr(each, "is_flag", False)]
             del words[: len(takes)]
@@ -223,8 +219,3 @@ def test_a_command_that_linkctl_does_not_have_is_found() -> None:
         "resources has no command lost",
         "failover has no option --too",
     ]
-
-
-def test_what_linkctl_did_not_have_is_removed_from_the_list_when_it_has_it() -> None:
-    command: Any = typer.main.get_command(app)
-    assert NOT_YET & set(command.commands) == set()

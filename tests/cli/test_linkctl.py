@@ -111,7 +111,7 @@ def test_an_undelivered_webhook_is_shown_with_its_error(deployment: Deployment, 
     deployment.receiver.status = 500
     report(deployment, "status_winner")
     _, out, _ = linkctl("resources", "show", RESOURCE)
-    assert "ACTIVATED is undelivered, announced" in out and "answered status_500, again in" in out
+    assert "ACTIVATED is undelivered, announced" in out and "answered status_500, again " in out
     assert "Check the receiver." in out
     _, out, _ = linkctl("endpoints", "show", PARIS)
     assert "answered status_500" in out and "Check the receiver." in out

@@ -16,6 +16,11 @@ from tests.support.ids import LONDON, PARIS, RESOURCE
 NOW = round(time.time() * 1000)
 
 
+@pytest.fixture(autouse=True)
+def now(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time", lambda: NOW / 1000)
+
+
 def printed(made: Any, width: int = 80) -> str:
     console = Console(width=width, highlight=False)
     with console.capture() as captured:
