@@ -33,6 +33,8 @@ def test_the_story_is_the_recorded_one(played: Played) -> None:
     story, arrivals = played
     announcements, _ = demo.verify_all(story, arrivals, demo.SECRETS)
     assert demo.differences(demo.recorded(story, announcements)) == []
+    announcements[3].reason = "recovered"
+    assert "+" in demo.differences(demo.recorded(story, announcements))[0]
 
 
 def test_processes_of_functions_share_their_layers(played: Played) -> None:
