@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import typer.main
 
 from link.election.state import Reason
 from link.plugins.webhook import wire
 from link.reports import Report, parse
-from linkctl.main import app
+from linkctl.main import command as linkctl_command
 from scripts import reference
 from scripts.cloud import ROOT, template
 
@@ -190,7 +189,7 @@ DOCUMENTS = [ROOT / "README.md", *(DOCS / name for name in PAGES)]
 
 def wrong(words: list[str]) -> str:
     """What linkctl does not know of a command, or an empty text."""
-    command: Any = typer.main.get_command(app)
+    command: Any = linkctl_command()
     words = [word.rstrip(",") for word in words]
     known: set[str] = set()
     while words:
