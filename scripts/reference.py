@@ -18,7 +18,7 @@ MEANINGS = {
     "FailedRecords": "a message, or a report of a `Host Report`, that failed and comes back",
     "ProbeSlots": "a slot that is done; each minute also 0, or 1 if there is nothing to probe",
     "ProbeSlotsLate": "a slot that came more than 5 s after its end and was left out",
-    "ProbesBlind": "a slot in which failures do not count: no reference answered, or most names have no address",
+    "ProbesBlind": "a slot in which failures do not count, because no reference answered or most names have no address",
     "ProbesHeldBack": "endpoints whose probes fail and that stay up, because too many failed at once",
     "ProbesKept": "endpoints whose probes fail and that stay up, as the last ready ones of their resources",
     "ProbesLagging": "a slot in which failures do not count, because the prober itself was late",
