@@ -12,7 +12,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import boto3
+import jmespath
 import pytest
+from botocore import xform_name
 
 from link.election.state import Reason
 from link.plugins.webhook import wire
@@ -218,3 +221,60 @@ def test_a_command_that_linkctl_does_not_have_is_found() -> None:
         "resources has no command lost",
         "failover has no option --too",
     ]
+
+
+# --- Commands of aws
+
+OF_THE_CLI = {"--output", "--query", "--region", "--profile"}
+
+
+def calls_of_aws(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """Service, command and options of each call of the AWS CLI in code."""
+    spans = re.findall(r"`([^`]*\baws [^`]+)`", re.sub(r"^ *```.*?^ *```", "", text, flags=re.MULTILINE | re.DOTALL))
+    for code in [*spans, *blocks(text, "sh")]:
+        for line in re.sub(r"\\\n| --query (\"[^\"]*\"|'[^']*')|\n(?! *aws)", " ", code).splitlines():
+            for service, command, rest in re.findall(
+                r"\baws ([a-z0-9]+) ([a-z-]+(?: [a-z]+-[a-z-]+)?)(.*?)(?=\baws |$)", line
+            ):
+                yield service, command, re.findall(r"(?<!\S)--[a-z-]+", rest)
+
+
+def wrong_call(service: str, command: str, options: list[str]) -> str:
+    """What AWS does not know of a call, or an empty text."""
+    client = boto3.client(service, region_name="eu-west-1", aws_access_key_id="-", aws_secret_access_key="-")  # type: ignore[call-overload]
+    operations = {xform_name(name, "-"): name for name in client.meta.service_model.operation_names}
+    verb, _, waiter = command.partition(" ")
+    if verb == "wait":
+        return "" if waiter.replace("-", "_") in client.waiter_names else f"{service} has no waiter {waiter}"
+    if command not in operations:
+        return f"{service} has no command {command}"
+    shape = client.meta.service_model.operation_model(operations[command]).input_shape
+    known = {f"--{xform_name(name, '-')}" for name in shape.members} | OF_THE_CLI
+    known |= {option.replace("--", "--no-", 1) for option in known}
+    return "".join(f"{command} has no option {option}. " for option in options if option not in known)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.name))
+def test_aws_has_every_command_and_option_that_a_document_names(path: Path) -> None:
+    # `logs tail` is a command of the CLI itself.
+    found = [call for call in calls_of_aws(path.read_text()) if call[:2] != ("logs", "tail")]
+    assert [text for call in found if (text := wrong_call(*call))] == []
+
+
+def test_a_call_that_aws_does_not_have_is_found() -> None:
+    text = "```sh\naws sqs purge-queue --queue x\naws dynamodb wait table-gone --table-name y\n```\n"
+    found = ["purge-queue has no option --queue. ", "dynamodb has no waiter table-gone"]
+    assert [wrong_call(*call) for call in calls_of_aws(text)] == found
+
+
+@pytest.mark.parametrize("name", ["operating.md", "restore.md"])
+def test_an_event_source_mapping_is_found_by_the_name_of_its_function(name: str) -> None:
+    [query] = re.findall(
+        r'--query "(EventSourceMappings.*?)(?:\[UUID,State\])?"[;)]', page(name).replace('"$1FunctionName"', "F")
+    )
+    query = re.sub(r"\$\(output [^)]*\)", "stack-Probe-1", query).rstrip(".") + (
+        "" if query.endswith("UUID") else ".UUID"
+    )
+    arn = "arn:aws:lambda:eu-west-1:111122223333:function:"
+    mappings = [{"UUID": f"{n}", "FunctionArn": f"{arn}stack-Probe{n}:live"} for n in ("-1", "Clock-1")]
+    assert jmespath.search(query, {"EventSourceMappings": mappings}) == ["-1"]

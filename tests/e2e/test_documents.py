@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts.cloud import REGION, ROOT, Cloud
+from scripts.cloud import REGION, ROOT, STACK, Cloud
 
 NOT_RUN = {
     "make local": "these tests have a local cloud of their own",
@@ -135,3 +135,17 @@ LONDON=$(sed s/paris/london/ paris.json |
     # 409: no host has reported, so there is nothing to hand over and nothing to freeze.
     wrong = [line for line in answers if line.split()[0] not in ("200", "201", "202", "204", "409")]
     assert [each[int(line.split()[1])] for line in wrong] == [], answers
+
+
+def test_an_operator_with_the_policy_for_looking_looks_and_changes_nothing(cloud: Cloud) -> None:
+    policies = [text for text in blocks(section((ROOT / "docs/deploy.md").read_text(), "Permissions"), "json")]
+    names = {"REGION": REGION, "ACCOUNT": "000000000000", "API_ID": cloud.outputs["ApiId"], "STACK": STACK}
+    looking = re.sub("|".join(names), lambda found: names[found[0]], policies[0])
+    for user, policy in ("looks", looking), ("changes", looking.replace("/GET/*", "/*")):
+        cloud.create_user(user)
+        cloud.client("iam").put_user_policy(UserName=user, PolicyName="deploy.md", PolicyDocument=policy)
+        credentials = cloud.credentials(user)
+        assert cloud.call("GET", "/resources", credentials=credentials)[0] == 200
+        assert cloud.client("cloudformation", user).describe_stacks(StackName=STACK)["Stacks"]
+        refused = cloud.call("POST", "/endpoints", {}, credentials=credentials)[0]
+        assert refused == {"looks": 403, "changes": 422}[user]
