@@ -10,7 +10,7 @@ from typing import Any
 
 import boto3
 
-from link.receiver import DynamoDBStore, WebhookError, apply, lambda_request, parse_and_validate_webhook
+from link.receiver import DynamoDBStore, Target, WebhookError, apply, lambda_request, parse_and_validate_webhook
 
 store = DynamoDBStore(boto3.client("dynamodb"), os.environ["SLOTS_TABLE"])
 
@@ -20,18 +20,16 @@ def secrets(resource_id: str) -> str | None:
     return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
 
 
-def switch_to(endpoint_id: str | None) -> None:
-    """Your code: move the address, the record or the traffic. A second call with the same value must do no harm."""
-    print(f"active: {endpoint_id}")
+def switch_to(target: Target) -> None:
+    """Your code: move the address, the record or the traffic. A second call with the same target must do no harm."""
+    print(f"active: {target.endpoint_id}")
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answers 204, or 401 with the reason."""
+    """Answers 204, or 401 or 503 with the reason."""
     headers, body = lambda_request(event)
     try:
-        applied = apply(store, parse_and_validate_webhook(secrets, headers, body))
+        apply(store, parse_and_validate_webhook(secrets, headers, body), switch_to)
     except WebhookError as error:
         return {"statusCode": error.http_status, "headers": {"Content-Type": "text/plain"}, "body": f"{error}\n"}
-    if not applied.superseded:
-        switch_to(applied.active)
     return {"statusCode": 204}

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from ipaddress import ip_network
 from pathlib import Path
@@ -30,8 +31,17 @@ from tests.support.webhooks import SECRET, announced, sent
 
 EXAMPLES = Path(__file__).parents[2] / "examples/receivers"
 SENDER = Sender(allowed_networks=[ip_network("127.0.0.0/8")])
-Switched = list[str | None]
-"""The endpoint ids that an example switched to, in order; None: no endpoint is active."""
+
+
+class Switched(list[str | None]):
+    """The endpoint ids that an example switched to, in order; None: no endpoint is active."""
+
+    def __init__(self) -> None:
+        self.before: Callable[[], None] = lambda: None
+
+    def switch_to(self, target: receiver.Target) -> None:
+        self.before()
+        self.append(target.endpoint_id)
 
 
 @contextlib.contextmanager
@@ -123,6 +133,7 @@ def example(
     monkeypatch.delitem(sys.modules, "link_receiver", raising=False)
     for variable, value in (("WEBHOOK_SECRET", SECRET), ("RESOURCE_ID", RESOURCE), ("SLOTS_TABLE", "slots")):
         monkeypatch.setenv(variable, value)
+    monkeypatch.setenv("SLOTS_FILE", str(tmp_path / "slots"))
     create_slots_table(boto3.client("dynamodb"))
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     assert spec is not None and spec.loader is not None
@@ -130,8 +141,8 @@ def example(
     # FastAPI looks up the annotations by the name of the module.
     monkeypatch.setitem(sys.modules, name, app)
     spec.loader.exec_module(app)
-    switched: Switched = []
-    monkeypatch.setattr(app, "switch_to", switched.append)
+    switched = Switched()
+    monkeypatch.setattr(app, "switch_to", switched.switch_to)
     with serve(app) as port:
         yield f"http://127.0.0.1:{port}/link", switched
 
@@ -160,6 +171,26 @@ def test_a_superseded_webhook_is_answered_and_changes_nothing(example: tuple[str
     for announcement in (*STORY, STORY[0]):
         assert send(url, *announcement).status_code == 204
     assert switched[-1] == LONDON and len(switched) == 4
+
+
+def test_a_slow_switch_of_an_example_does_not_have_the_last_word(example: tuple[str, Switched]) -> None:
+    url, switched = example
+    begun, go_on = threading.Event(), threading.Event()
+
+    def stop() -> None:
+        begun.set()
+        assert go_on.wait(60)
+
+    switched.before = stop
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(send, url, *STORY[0])
+        assert begun.wait(60)
+        answers = [send(url, *STORY[3]).status_code]
+        go_on.set()
+    while answers[-1] == 503:
+        answers.append(send(url, *STORY[3]).status_code)
+    assert answers[0] == 503 and answers[-1] == 204
+    assert switched[0] == PARIS and set(switched[1:]) == {LONDON}
 
 
 @pytest.mark.parametrize(

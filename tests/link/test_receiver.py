@@ -5,7 +5,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +18,11 @@ from link import receiver
 from link.plugins.webhook import wire
 from link.receiver import (
     ActiveSlot,
-    Applied,
+    Busy,
     DynamoDBStore,
     InMemoryStore,
+    SQLiteStore,
+    Turn,
     Webhook,
     WebhookError,
     apply,
@@ -294,6 +295,10 @@ def test_cutting_our_headers_off_does_not_bring_an_old_activated_back(seen):
     assert refused.value.code == "epoch_missing"
 
 
+def nowhere(target):
+    """A switch that moves nothing."""
+
+
 P1, P_OUT, L1, L2 = (
     (PARIS, "ACTIVATED", 1, 1),
     (PARIS, "STANDBY", 1, 2),
@@ -315,7 +320,7 @@ P1, P_OUT, L1, L2 = (
     ],
 )
 def test_the_active_slot_follows_the_truth_in_any_order(store, arriving, active, dropped):
-    refused = [a for a in arriving if apply(store, verified(*a)).superseded]
+    refused = [a for a in arriving if not apply(store, verified(*a), nowhere)]
 
     assert (store.load(RESOURCE)[0].active, refused) == (active, dropped)
 
@@ -325,29 +330,32 @@ def test_every_order_of_arrival_ends_with_the_same_active_endpoint(order):
     store = InMemoryStore()
 
     for a in order:
-        applied = apply(store, verified(*a))
+        apply(store, verified(*a), nowhere)
 
-    assert applied.active == store.load(RESOURCE)[0].active == LONDON
+    assert store.load(RESOURCE)[0].active == LONDON
 
 
 def test_a_slot_takes_plain_link_until_the_first_epoch(store):
     headers, body = captured("wire-activated.bin")
     plain = received(headers, body, "s3cret", now=1_795_435_471)
     ours = dataclasses.replace(verified(*P1), resource_id=plain.resource_id)
+    targets = []
 
-    assert apply(store, plain) == Applied(False, plain.endpoint_id)
-    assert apply(store, ours) == Applied(False, PARIS)
+    assert apply(store, plain, targets.append) and apply(store, ours, targets.append)
+    assert [target.endpoint_id for target in targets] == [plain.endpoint_id, PARIS]
     with pytest.raises(WebhookError, match="its headers were removed"):
-        apply(store, plain)
+        apply(store, plain, pytest.fail)
 
 
 # What is remembered
 
 
-@pytest.fixture(params=["in memory", "DynamoDB"])
-def store(request):
+@pytest.fixture(params=["in memory", "SQLite", "DynamoDB"])
+def store(request, tmp_path):
     if request.param == "in memory":
         return InMemoryStore()
+    if request.param == "SQLite":
+        return SQLiteStore(str(tmp_path / "slots"))
     request.getfixturevalue("aws")
     client = boto3.client("dynamodb")
     create_slots_table(client)
@@ -355,7 +363,7 @@ def store(request):
 
 
 def test_a_store_gives_back_what_it_was_given(store):
-    slot = ActiveSlot(PARIS, 7, {PARIS: 3, LONDON: 1})
+    slot = ActiveSlot(PARIS, 7, {PARIS: 3, LONDON: 1}, Turn("mine", NOW))
 
     assert store.load(RESOURCE) == (ActiveSlot(), 0)
     assert store.save(RESOURCE, slot, 0)
@@ -412,49 +420,73 @@ class Overtaken(InMemoryStore):
 def test_a_receiver_that_is_overtaken_decides_again():
     store = Overtaken([verified(*L2)])
 
-    assert apply(store, verified(*P1)) == Applied(True, LONDON)
-    assert store.load(RESOURCE)[0].highest_epoch == 2
+    assert not apply(store, verified(*P1), pytest.fail)
+    assert store.load(RESOURCE)[0] == ActiveSlot(LONDON, 2, {LONDON: 2})
 
 
 def test_a_receiver_that_is_always_overtaken_fails_in_the_end():
     store = Overtaken([verified(LONDON, "ACTIVATED", 1, n) for n in range(1, 1_000)])
 
-    with pytest.raises(RuntimeError, match="answer 503"):
-        apply(store, verified(PARIS, "ACTIVATED", 2, 1))
+    with pytest.raises(Busy, match="answer 503"):
+        apply(store, verified(PARIS, "ACTIVATED", 2, 1), pytest.fail)
     assert store.saves == 50
 
 
-def test_what_changes_nothing_is_not_written():
+def test_the_end_of_a_switch_that_is_always_overtaken_fails_in_the_end():
     store = Overtaken([])
 
-    for _ in range(3):
-        assert apply(store, verified(*P1)) == Applied(False, PARIS)
-    assert store.saves == 1
+    def overtaken_from_now_on(target):
+        store.others = [verified(LONDON, "STANDBY", 1, n) for n in range(1, 1_000)]
+
+    with pytest.raises(Busy, match="answer 503"):
+        apply(store, verified(*P1), overtaken_from_now_on)
+    assert store.saves == 51
 
 
-def test_a_lost_answer_of_dynamodb_is_not_a_lost_webhook(store):
+def test_what_is_superseded_is_not_written():
+    store = Overtaken([])
+
+    assert apply(store, verified(*L2), nowhere)
+    assert not apply(store, verified(*P1), pytest.fail)
+    assert store.saves == 2, "one begins the switch, one ends it"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_answer_of_dynamodb_is_not_a_lost_webhook(store, lost):
     """botocore repeats a write whose answer was lost, and our own first write makes the condition fail."""
-    save = store.save
+    save, saves = store.save, []
 
-    def save_twice(*arguments):
-        return save(*arguments) and save(*arguments)
+    def save_and_lose_one_answer(*arguments):
+        saves.append(save(*arguments))
+        return saves[-1] and len(saves) != lost + 1
 
-    store.save = save_twice
-    assert apply(store, verified(*P1)) == Applied(False, PARIS)
+    store.save = save_and_lose_one_answer
+    assert apply(store, verified(*P1), nowhere)
+    assert store.load(RESOURCE)[0] == ActiveSlot(PARIS, 1, {PARIS: 1})
 
 
-def test_threads_share_a_store_in_memory():
-    store, gate = InMemoryStore(), threading.Barrier(8)
+def test_a_table_of_the_version_before_is_read(aws):
+    """Its slots have no turn."""
+    client = boto3.client("dynamodb")
+    create_slots_table(client)
+    item = {"active": {"S": PARIS}, "highest_epoch": {"N": "1"}, "last_sequence": {"M": {PARIS: {"N": "1"}}}}
+    client.put_item(TableName="slots", Item={"resource_id": {"S": RESOURCE}, "version": {"N": "4"}, **item})
 
-    def receive(which):
-        gate.wait(10)
-        for sequence in range(1, 40):
-            apply(store, verified(f"{PARIS[:-1]}{which}", "STANDBY", 1, sequence))
+    assert DynamoDBStore(client, "slots").load(RESOURCE) == (ActiveSlot(PARIS, 1, {PARIS: 1}), 4)
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(receive, range(8)))
+
+def test_threads_share_a_store(store):
+    def count(which):
+        for number in range(1, 20):
+            while True:
+                slot, version = store.load(RESOURCE)
+                if store.save(RESOURCE, slot.after(verified(f"{PARIS[:-1]}{which}", "STANDBY", 1, number)), version):
+                    break
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(4)))
     slot, version = store.load(RESOURCE)
-    assert sorted(slot.last_sequence.values()) == [39] * 8 and version == 8 * 39
+    assert sorted(slot.last_sequence.values()) == [19] * 4 and version == 4 * 19
 
 
 # The secret is looked up by the header
@@ -553,7 +585,8 @@ def test_it_is_one_file_that_imports_the_standard_library_only(tmp_path):
 def test_the_receiver_in_the_readme_works():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     switched = []
-    example = {**vars(receiver), "SECRETS": SECRET, "store": InMemoryStore(), "switch_to": switched.append}
+    example = {**vars(receiver), "SECRETS": SECRET, "store": InMemoryStore()}
+    example["switch_to"] = lambda target: switched.append(target.endpoint_id)
     exec(readme.split("```python\n")[1].split("```")[0], example)
     receive = example["receive"]
 
