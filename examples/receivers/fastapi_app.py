@@ -10,16 +10,16 @@ import os
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from link_receiver import SQLiteStore, Target, WebhookError, apply, parse_and_validate_webhook
+from link_receiver import SQLiteStore, Target, Unverified, WebhookError, apply, parse_and_validate_webhook
 
 app = FastAPI()
 # A file is enough for the processes of one host. On several hosts, use DynamoDBStore: see docs/receiving.md.
 store = SQLiteStore(os.environ["SLOTS_FILE"])
 
 
-def secrets(resource_id: str) -> str | None:
+def secrets(request: Unverified) -> str | None:
     """Reads one environment variable. In production, read your secret store."""
-    return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
+    return os.environ["WEBHOOK_SECRET"] if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 def switch_to(target: Target) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from flask import Flask, Response, request
-from link_receiver import SQLiteStore, Target, WebhookError, apply, parse_and_validate_webhook
+from link_receiver import SQLiteStore, Target, Unverified, WebhookError, apply, parse_and_validate_webhook
 
 app = Flask(__name__)
 app.logger.setLevel("INFO")
@@ -16,9 +16,9 @@ app.logger.setLevel("INFO")
 store = SQLiteStore(os.environ["SLOTS_FILE"])
 
 
-def secrets(resource_id: str) -> str | None:
+def secrets(request: Unverified) -> str | None:
     """Reads one environment variable. In production, read your secret store."""
-    return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
+    return os.environ["WEBHOOK_SECRET"] if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 def switch_to(target: Target) -> None:

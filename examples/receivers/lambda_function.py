@@ -10,14 +10,22 @@ from typing import Any
 
 import boto3
 
-from link.receiver import DynamoDBStore, Target, WebhookError, apply, lambda_request, parse_and_validate_webhook
+from link.receiver import (
+    DynamoDBStore,
+    Target,
+    Unverified,
+    WebhookError,
+    apply,
+    lambda_request,
+    parse_and_validate_webhook,
+)
 
 store = DynamoDBStore(boto3.client("dynamodb"), os.environ["SLOTS_TABLE"])
 
 
-def secrets(resource_id: str) -> str | None:
+def secrets(request: Unverified) -> str | None:
     """Reads one environment variable. In production, read Secrets Manager or Parameter Store and cache the value."""
-    return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
+    return os.environ["WEBHOOK_SECRET"] if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 def switch_to(target: Target) -> None:

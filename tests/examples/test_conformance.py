@@ -62,5 +62,5 @@ def test_every_error_code_has_a_case() -> None:
     codes = {case["verdict"] for case in WRITTEN["cases"]}
     named = str(WebhookError.__doc__).partition("one of ")[2].partition(".")[0].replace("\n", " ")
     # No single request leads to these: they need a look-up, an earlier webhook or another one at the same time.
-    others = {"unknown_resource", "epoch_missing", "busy"}
+    others = {"unknown_endpoint", "epoch_missing", "busy"}
     assert {code.strip() for code in named.split(",")} == codes - {"accepted"} | others

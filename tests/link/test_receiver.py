@@ -23,6 +23,7 @@ from link.receiver import (
     InMemoryStore,
     SQLiteStore,
     Turn,
+    Unverified,
     Webhook,
     WebhookError,
     apply,
@@ -489,43 +490,84 @@ def test_threads_share_a_store(store):
     assert sorted(slot.last_sequence.values()) == [19] * 4 and version == 4 * 19
 
 
-# The secret is looked up by the header
+# The secret is looked up by the headers
 
 
-def test_the_secret_is_looked_up_by_the_resource_before_the_body_is_read():
+def test_the_secret_is_looked_up_by_resource_and_endpoint_before_the_body_is_read():
     body, headers = sent()
     requested = []
 
-    def secrets(resource_id):
-        requested.append(resource_id)
+    def secrets(request):
+        requested.append(request)
         return SECRET
 
     assert received(headers, body, secrets).resource_id == RESOURCE
-    assert requested == [RESOURCE]
+    with pytest.raises(WebhookError):
+        received(headers, b"{", secrets)
+    assert requested == [Unverified(RESOURCE, PARIS)] * 2
+
+
+@pytest.mark.parametrize(
+    ("webhook_id", "endpoint_id"),
+    [(f"{PARIS}_7_3_1795435199950", PARIS), (None, None), ("", None), (f"{PARIS}_7", None), ("_7_3", None)],
+)
+def test_the_endpoint_of_the_look_up_is_the_one_in_the_webhook_id(webhook_id, endpoint_id):
+    body, headers = sent()
+    requested = []
+
+    with pytest.raises(WebhookError, match="no secret") as refused:
+        changed = {**headers, "webhook-id": webhook_id}
+        received({k: v for k, v in changed.items() if v is not None}, body, requested.append)
+    assert (refused.value.code, requested) == ("unknown_endpoint", [Unverified(RESOURCE, endpoint_id)])
 
 
 @pytest.mark.parametrize("unknown", [None, "", []])
-def test_a_resource_without_a_secret_is_refused(unknown):
+def test_an_endpoint_without_a_secret_is_refused(unknown):
     body, headers = sent()
 
     with pytest.raises(WebhookError) as refused:
-        received(headers, body, lambda resource_id: unknown)
-    assert refused.value.code == "unknown_resource"
+        received(headers, body, lambda request: unknown)
+    assert refused.value.code == "unknown_endpoint"
 
 
 def test_the_secret_of_one_resource_does_not_speak_for_another():
     body, headers = sent(dataclasses.replace(ANNOUNCED, resource_id="mine"))
+    secrets = {"mine": "a", "yours": SECRET}
 
     with pytest.raises(WebhookError) as refused:
-        received({**headers, "X-Link-Webhook-Resource-ID": "yours"}, body, {"mine": "a", "yours": SECRET}.get)
+        changed = {**headers, "X-Link-Webhook-Resource-ID": "yours"}
+        received(changed, body, lambda request: secrets.get(request.resource_id))
     assert refused.value.code == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("webhook_id", "code"),
+    [
+        pytest.param(f"{LONDON}_7_3", "bad_signature", id="london's own id"),
+        pytest.param(f"{PARIS}_7_3", "mismatch", id="paris' id"),
+        pytest.param(None, "unknown_endpoint", id="none, as LinK sends it"),
+    ],
+)
+def test_the_secret_of_one_endpoint_does_not_speak_for_another(webhook_id, code):
+    """Whoever has paris' secret signs that london is active."""
+    secrets = {PARIS: SECRET, LONDON: "london's secret"}
+    claimed = wire.payload(LONDON, RESOURCE, "webhook", "ACTIVATED")
+    headers, body = signed_again(claimed, id=webhook_id or f"{LONDON}_7_3")()
+    if webhook_id is None:
+        headers = {name: value for name, value in headers.items() if name not in OURS + STANDARD}
+
+    with pytest.raises(WebhookError) as refused:
+        received(headers, body, lambda request: secrets.get(request.endpoint_id))
+    assert refused.value.code == code
 
 
 @pytest.mark.parametrize("server", [as_sent, as_latin_1])
 def test_the_look_up_gets_the_id_as_it_was_registered(server):
     body, headers = sent(dataclasses.replace(ANNOUNCED, resource_id="Zürich ☃"))
+    secrets = {"Zürich ☃": SECRET}
 
-    assert received(server(headers), body, {"Zürich ☃": SECRET}.get).resource_id == "Zürich ☃"
+    found = received(server(headers), body, lambda request: secrets.get(request.resource_id))
+    assert found.resource_id == "Zürich ☃"
 
 
 def test_without_a_time_the_clock_decides():

@@ -44,7 +44,7 @@ _STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
 class WebhookError(Exception):
     """The request is not a valid webhook: answer `http_status` and change nothing.
 
-    `code` is one of missing_header, repeated_header, malformed_header, unknown_resource, bad_signature, too_old,
+    `code` is one of missing_header, repeated_header, malformed_header, unknown_endpoint, bad_signature, too_old,
     too_new, mismatch, malformed_body, epoch_missing, busy. The text names header and rule, never a secret or a
     signature.
     """
@@ -83,8 +83,17 @@ class Webhook:
     sequence: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """What a request says about itself before its signature is checked: use it to choose a secret, and for no more."""
+
+    resource_id: str
+    endpoint_id: str | None
+    """Out of `webhook-id`. None when LinK itself sent it."""
+
+
 def parse_and_validate_webhook(
-    secrets: Secrets | Callable[[str], Secrets | None],
+    secrets: Secrets | Callable[[Unverified], Secrets | None],
     headers: Headers,
     body: bytes,
     *,
@@ -93,13 +102,14 @@ def parse_and_validate_webhook(
 ) -> Webhook:
     """The webhook in a request; raises WebhookError unless it is genuine, fresh and whole.
 
-    `secrets`: the endpoint's, or old and new while it is being changed, or a function from the resource's id (out of
-    its header, so not yet verified) to them; it returns None or () for an unknown resource. `headers`: best as
-    the pairs that arrived, since a mapping may hide a repeated one. `body`: the raw bytes. `now`: Unix seconds.
+    `secrets`: the endpoint's, or old and new while it is being changed, or a function that looks them up; it returns
+    None or () if there is none. Look up by endpoint: with a secret for all endpoints of a resource, whoever has it
+    can sign for each of them. `headers`: best as the pairs that arrived, since a mapping may hide a repeated one.
+    `body`: the raw bytes. `now`: Unix seconds.
     """
     received = _Headers(headers)
     resource_id = received.one(_RESOURCE_ID)
-    keys = _keys(secrets, resource_id)
+    keys = _keys(secrets, Unverified(_decoded(resource_id), _endpoint_id(received)))
 
     timestamp = received.one(_TIMESTAMP)
     _check_timestamp(_TIMESTAMP, timestamp, int(time.time()) if now is None else now, tolerance_seconds)
@@ -377,10 +387,16 @@ class _Headers:
         return next(iter(values), None)
 
 
-def _keys(secrets: Secrets | Callable[[str], Secrets | None], resource_id: str) -> list[bytes]:
-    found = secrets(_decoded(resource_id)) if callable(secrets) else secrets
+def _endpoint_id(received: _Headers) -> str | None:
+    """The endpoint in `webhook-id`: its signature and the signed body will have to agree."""
+    found = re.fullmatch("([^_]+)(?:_[0-9]+){2,3}", received.at_most_one("webhook-id") or "")
+    return None if found is None else found[1]
+
+
+def _keys(secrets: Secrets | Callable[[Unverified], Secrets | None], request: Unverified) -> list[bytes]:
+    found = secrets(request) if callable(secrets) else secrets
     if callable(secrets) and not found:
-        raise WebhookError("unknown_resource", f"{_RESOURCE_ID}: there is no secret for this resource")
+        raise WebhookError("unknown_endpoint", "there is no secret for the resource and endpoint in the headers")
     keys = [found] if isinstance(found, str) else list(found or ())
     if not keys or not all(keys):
         raise ValueError("with an empty secret anyone could sign: pass the secret that the endpoint has")
