@@ -87,6 +87,7 @@ def cases() -> list[dict[str, Any]]:
             announcement=replace(ANNOUNCED, refreshed_at=NOW * 1000 - 50),
         ),
         case("a resource id with characters outside of ASCII", "accepted", announcement=unicode),
+        case("with the host of the endpoint", "accepted", announcement=replace(ANNOUNCED, host="Zürich 1")),
         case("header names in lower case", "accepted", lambda p, b: ([(n.lower(), v) for n, v in p], b)),
         case("300 s old", "accepted", now=NOW + 300),
         case("300 s in the future", "accepted", now=NOW - 300),

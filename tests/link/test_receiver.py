@@ -61,6 +61,14 @@ def test_any_unicode_arrives_as_it_was(server, resource_id, secret):
     assert received(server(headers), body, secret).resource_id == resource_id
 
 
+@pytest.mark.parametrize("server", [as_sent, in_lower_case, as_latin_1])
+@given(host=st.text(st.characters(codec="utf-8"), min_size=1))
+def test_a_host_arrives_as_it_was_registered(server, host):
+    body, headers = sent(dataclasses.replace(ANNOUNCED, host=host))
+
+    assert received(server(headers), body).host == host
+
+
 def test_a_refresh_has_the_epoch_and_sequence_it_repeats():
     body, headers = sent(dataclasses.replace(ANNOUNCED, refreshed_at=1_795_435_199_950))
 
@@ -348,6 +356,16 @@ def test_a_slot_takes_plain_link_until_the_first_epoch(store):
         apply(store, plain, pytest.fail)
 
 
+def test_the_target_has_the_host_of_the_active_endpoint_and_no_other(store):
+    targets = []
+
+    for announcement, host in ((P1, "paris"), (L1, "london"), (P_OUT, "paris"), (L2, "london"), (P_OUT, "paris")):
+        webhook = dataclasses.replace(verified(*announcement), host=host)
+        assert apply(store, webhook, targets.append)
+
+    assert [target.host for target in targets] == ["paris", "paris", None, "london", "london"]
+
+
 # What is remembered
 
 
@@ -364,7 +382,7 @@ def store(request, tmp_path):
 
 
 def test_a_store_gives_back_what_it_was_given(store):
-    slot = ActiveSlot(PARIS, 7, {PARIS: 3, LONDON: 1}, Turn("mine", NOW))
+    slot = ActiveSlot(PARIS, 7, {PARIS: 3, LONDON: 1}, Turn("mine", NOW), "paris")
 
     assert store.load(RESOURCE) == (ActiveSlot(), 0)
     assert store.save(RESOURCE, slot, 0)
@@ -504,7 +522,7 @@ def test_the_secret_is_looked_up_by_resource_and_endpoint_before_the_body_is_rea
     assert received(headers, body, secrets).resource_id == RESOURCE
     with pytest.raises(WebhookError):
         received(headers, b"{", secrets)
-    assert requested == [Unverified(RESOURCE, PARIS)] * 2
+    assert requested == [Unverified(RESOURCE, PARIS, None)] * 2
 
 
 @pytest.mark.parametrize(
@@ -518,7 +536,7 @@ def test_the_endpoint_of_the_look_up_is_the_one_in_the_webhook_id(webhook_id, en
     with pytest.raises(WebhookError, match="no secret") as refused:
         changed = {**headers, "webhook-id": webhook_id}
         received({k: v for k, v in changed.items() if v is not None}, body, requested.append)
-    assert (refused.value.code, requested) == ("unknown_endpoint", [Unverified(RESOURCE, endpoint_id)])
+    assert (refused.value.code, requested) == ("unknown_endpoint", [Unverified(RESOURCE, endpoint_id, None)])
 
 
 @pytest.mark.parametrize("unknown", [None, "", []])
@@ -559,6 +577,16 @@ def test_the_secret_of_one_endpoint_does_not_speak_for_another(webhook_id, code)
     with pytest.raises(WebhookError) as refused:
         received(headers, body, lambda request: secrets.get(request.endpoint_id))
     assert refused.value.code == code
+
+
+def test_a_secret_of_its_own_for_each_host_proves_the_host():
+    secrets = {"paris": SECRET, "london": "london's secret"}
+    body, headers = sent(dataclasses.replace(ANNOUNCED, host="paris"))
+
+    assert received(headers, body, lambda request: secrets.get(request.host)).host == "paris"
+    with pytest.raises(WebhookError) as refused:
+        received({**headers, "X-Link-Webhook-Host": "london"}, body, lambda request: secrets.get(request.host))
+    assert refused.value.code == "bad_signature"
 
 
 @pytest.mark.parametrize("server", [as_sent, as_latin_1])

@@ -178,7 +178,7 @@ def test_the_fence_grows_with_every_change_of_the_active_endpoint(store: Any) ->
 
 
 def test_before_the_first_activated_the_fence_is_lower_than_any_other() -> None:
-    assert ActiveSlot().target(RESOURCE) == Target(RESOURCE, None, fence=1)
+    assert ActiveSlot().target(RESOURCE) == Target(RESOURCE, None, None, fence=1)
 
 
 # Every order of what several processes do

@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote
 
 TOLERANCE_SECONDS = 300
 MAX_ATTEMPTS = 50
@@ -38,6 +39,7 @@ _TIMESTAMP = "X-Link-Webhook-Timestamp"
 _SIGNATURE = "X-Link-Webhook-Signature"
 _EPOCH = "X-Link-Webhook-Epoch"
 _SEQUENCE = "X-Link-Webhook-Sequence"
+_HOST = "X-Link-Webhook-Host"
 _STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
@@ -67,7 +69,7 @@ class Busy(WebhookError):
 
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A verified webhook. Everything in it is signed."""
+    """A verified webhook. Everything in it is signed, except `host`."""
 
     endpoint_id: str
     resource_id: str
@@ -81,6 +83,9 @@ class Webhook:
     without LinK refuses that."""
     epoch: int | None = None
     sequence: int | None = None
+    host: str | None = None
+    """The endpoint's, as registered; None if it has none. The signature proves it if each host has its own secret, and
+    secrets are looked up by host."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,8 @@ class Unverified:
     resource_id: str
     endpoint_id: str | None
     """Out of `webhook-id`. None when LinK itself sent it."""
+    host: str | None
+    """None if the registration has none."""
 
 
 def parse_and_validate_webhook(
@@ -103,13 +110,15 @@ def parse_and_validate_webhook(
     """The webhook in a request; raises WebhookError unless it is genuine, fresh and whole.
 
     `secrets`: the endpoint's, or old and new while it is being changed, or a function that looks them up; it returns
-    None or () if there is none. Look up by endpoint: with a secret for all endpoints of a resource, whoever has it
-    can sign for each of them. `headers`: best as the pairs that arrived, since a mapping may hide a repeated one.
+    None or () if there is none. Look up by endpoint or host: with a secret for all endpoints of a resource, whoever has
+    it can sign for each of them. `headers`: best as the pairs that arrived, since a mapping may hide a repeated one.
     `body`: the raw bytes. `now`: Unix seconds.
     """
     received = _Headers(headers)
     resource_id = received.one(_RESOURCE_ID)
-    keys = _keys(secrets, Unverified(_decoded(resource_id), _endpoint_id(received)))
+    host = received.at_most_one(_HOST)
+    host = None if host is None else unquote(host)
+    keys = _keys(secrets, Unverified(_decoded(resource_id), _endpoint_id(received), host))
 
     timestamp = received.one(_TIMESTAMP)
     _check_timestamp(_TIMESTAMP, timestamp, int(time.time()) if now is None else now, tolerance_seconds)
@@ -136,6 +145,7 @@ def parse_and_validate_webhook(
         message_id=standard_id,
         epoch=epoch,
         sequence=sequence,
+        host=host,
     )
 
 
@@ -149,6 +159,8 @@ class Target:
     resource_id: str
     endpoint_id: str | None
     """None: no endpoint is active."""
+    host: str | None
+    """Its host, as in the webhook; None if it has none."""
     fence: int
     """Grows with every change of the active endpoint. A target that can compare refuses a lower one than its own."""
 
@@ -171,6 +183,8 @@ class ActiveSlot:
     """Of an ACTIVATED; a STANDBY's epoch only informs."""
     last_sequence: Mapping[str, int] = field(default_factory=dict)
     turn: Turn | None = None
+    host: str | None = None
+    """The active endpoint's."""
 
     def supersedes(self, webhook: Webhook) -> bool:
         """Whether something newer is known. The webhook is genuine all the same: answer 2xx, or it is sent for ever.
@@ -195,14 +209,18 @@ class ActiveSlot:
         if webhook.sequence is not None:
             seen[webhook.endpoint_id] = webhook.sequence
         if webhook.status == ACTIVATED:
-            return replace(self, active=webhook.endpoint_id, highest_epoch=webhook.epoch, last_sequence=seen)
+            active, host = webhook.endpoint_id, webhook.host
+            return replace(self, active=active, host=host, highest_epoch=webhook.epoch, last_sequence=seen)
+        if self.active == webhook.endpoint_id:
+            return replace(self, active=None, host=None, last_sequence=seen)
         # Another endpoint's STANDBY may arrive after the next holder's ACTIVATED: it changes nothing.
-        return replace(self, active=None if self.active == webhook.endpoint_id else self.active, last_sequence=seen)
+        return replace(self, last_sequence=seen)
 
     def target(self, resource_id: str) -> Target:
         """What the resource is to be switched to."""
         # Within one epoch an endpoint is active first, and then none.
-        return Target(resource_id, self.active, fence=2 * (self.highest_epoch or 0) + (self.active is None))
+        fence = 2 * (self.highest_epoch or 0) + (self.active is None)
+        return Target(resource_id, self.active, self.host, fence)
 
 
 def apply(store: Any, webhook: Webhook, switch: Callable[[Target], object]) -> bool:
@@ -323,6 +341,7 @@ class DynamoDBStore:
             return ActiveSlot(), 0
         slot = ActiveSlot(
             active=item["active"]["S"] if "active" in item else None,
+            host=item["host"]["S"] if "host" in item else None,
             highest_epoch=int(item["highest_epoch"]["N"]) if "highest_epoch" in item else None,
             last_sequence={name: int(value["N"]) for name, value in item["last_sequence"]["M"].items()},
             turn=Turn(item["turn"]["S"], int(item["turn_until"]["N"])) if "turn" in item else None,
@@ -337,6 +356,8 @@ class DynamoDBStore:
         }
         if slot.active is not None:
             item["active"] = {"S": slot.active}
+        if slot.host is not None:
+            item["host"] = {"S": slot.host}
         if slot.highest_epoch is not None:
             item["highest_epoch"] = {"N": str(slot.highest_epoch)}
         if slot.turn is not None:
