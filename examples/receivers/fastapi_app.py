@@ -1,30 +1,31 @@
-"""A receiver in FastAPI. Copy layers/shared/link/receiver.py beside this file, as link_receiver.py, then
+r"""A receiver in FastAPI.
 
-WEBHOOK_SECRET=… RESOURCE_ID=floating-ip-203.0.113.7 SLOTS_FILE=slots.sqlite uvicorn fastapi_app:app
+Put the kit (layers/shared/link/receiver.py) beside it as link_receiver.py and one of ../switches as switch.py, then run
+
+SECRETS='{"paris": "…", "london": "…"}' RESOURCE_ID=floating-ip-203.0.113.7 SLOTS_FILE=slots.sqlite \
+  uvicorn fastapi_app:app
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from link_receiver import SQLiteStore, Target, Unverified, WebhookError, apply, parse_and_validate_webhook
+from link_receiver import SQLiteStore, Unverified, WebhookError, apply, parse_and_validate_webhook
+from switch import switch_to
 
 app = FastAPI()
+# In production, read your secret store.
+SECRETS = json.loads(os.environ["SECRETS"])
 # A file is enough for the processes of one host. On several hosts, use DynamoDBStore: see docs/receiving.md.
 store = SQLiteStore(os.environ["SLOTS_FILE"])
 
 
 def secrets(request: Unverified) -> str | None:
-    """Reads one environment variable. In production, read your secret store."""
-    return os.environ["WEBHOOK_SECRET"] if request.resource_id == os.environ["RESOURCE_ID"] else None
-
-
-def switch_to(target: Target) -> None:
-    """Your code: move the address, the record or the traffic. A second call with the same target must do no harm."""
-    logging.getLogger("uvicorn.error").info("active: %s", target.endpoint_id)
+    """The secret of the host that the request names: its signature then proves the host."""
+    return SECRETS.get(request.host) if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 @app.post("/link")

@@ -1,29 +1,30 @@
-"""A receiver in Flask. Copy layers/shared/link/receiver.py beside this file, as link_receiver.py, then
+r"""A receiver in Flask.
 
-WEBHOOK_SECRET=… RESOURCE_ID=floating-ip-203.0.113.7 SLOTS_FILE=slots.sqlite flask --app flask_app run
+Put the kit (layers/shared/link/receiver.py) beside it as link_receiver.py and one of ../switches as switch.py, then run
+
+SECRETS='{"paris": "…", "london": "…"}' RESOURCE_ID=floating-ip-203.0.113.7 SLOTS_FILE=slots.sqlite \
+  flask --app flask_app run
 """
 
 from __future__ import annotations
 
+import json
 import os
 
 from flask import Flask, Response, request
-from link_receiver import SQLiteStore, Target, Unverified, WebhookError, apply, parse_and_validate_webhook
+from link_receiver import SQLiteStore, Unverified, WebhookError, apply, parse_and_validate_webhook
+from switch import switch_to
 
 app = Flask(__name__)
-app.logger.setLevel("INFO")
+# In production, read your secret store.
+SECRETS = json.loads(os.environ["SECRETS"])
 # A file is enough for the processes of one host. On several hosts, use DynamoDBStore: see docs/receiving.md.
 store = SQLiteStore(os.environ["SLOTS_FILE"])
 
 
-def secrets(request: Unverified) -> str | None:
-    """Reads one environment variable. In production, read your secret store."""
-    return os.environ["WEBHOOK_SECRET"] if request.resource_id == os.environ["RESOURCE_ID"] else None
-
-
-def switch_to(target: Target) -> None:
-    """Your code: move the address, the record or the traffic. A second call with the same target must do no harm."""
-    app.logger.info("active: %s", target.endpoint_id)
+def secrets(unverified: Unverified) -> str | None:
+    """The secret of the host that the request names: its signature then proves the host."""
+    return SECRETS.get(unverified.host) if unverified.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 @app.post("/link")

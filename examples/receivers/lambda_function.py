@@ -1,18 +1,21 @@
-"""A receiver in Lambda, behind a function URL, an HTTP API or a REST API. Attach the layer SharedLayerArn.
+"""A receiver in Lambda, behind a function URL, an HTTP API or a REST API.
 
-The table SLOTS_TABLE needs the partition key `resource_id`; the role needs dynamodb:GetItem and dynamodb:PutItem on it.
+Put one of ../switches beside it as switch.py and attach the layer SharedLayerArn. Its variables are RESOURCE_ID,
+SECRETS ({"paris": "…", "london": "…"}) and SLOTS_TABLE, a table with the partition key `resource_id`. Its role needs
+lambda_function.policy.json and the policy of the switch.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import boto3
+from switch import switch_to
 
 from link.receiver import (
     DynamoDBStore,
-    Target,
     Unverified,
     WebhookError,
     apply,
@@ -20,17 +23,14 @@ from link.receiver import (
     parse_and_validate_webhook,
 )
 
+# In production, read Secrets Manager or Parameter Store.
+SECRETS = json.loads(os.environ["SECRETS"])
 store = DynamoDBStore(boto3.client("dynamodb"), os.environ["SLOTS_TABLE"])
 
 
 def secrets(request: Unverified) -> str | None:
-    """Reads one environment variable. In production, read Secrets Manager or Parameter Store and cache the value."""
-    return os.environ["WEBHOOK_SECRET"] if request.resource_id == os.environ["RESOURCE_ID"] else None
-
-
-def switch_to(target: Target) -> None:
-    """Your code: move the address, the record or the traffic. A second call with the same target must do no harm."""
-    print(f"active: {target.endpoint_id}")
+    """The secret of the host that the request names: its signature then proves the host."""
+    return SECRETS.get(request.host) if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
