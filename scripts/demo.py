@@ -497,9 +497,8 @@ def say(text: str) -> None:
     print(f"· {text}", flush=True)
 
 
-def play(cloud: Cloud, options: argparse.Namespace) -> int:
+def play(cloud: Cloud, options: argparse.Namespace, started: float) -> int:
     """Play the story, print what arrived and the verdict; return the exit status."""
-    started = time.monotonic()
     receiver = Receiver()
     director = Director(cloud, receiver)
     story, failure = director.story, None
@@ -553,10 +552,11 @@ def main() -> int:
     parser.add_argument("--record", action="store_true", help="write docs/demo.txt instead of comparing with it")
     parser.add_argument("--fault", choices=FAULTS, help="falsify what arrived: the demo must fail")
     options = parser.parse_args()
+    started = time.monotonic()
     say("starting a local cloud and deploying template.yaml to it")
     try:
         with local_cloud(parameters=PARAMETERS, sam=options.sam) as cloud:
-            status = serve(cloud) if options.serve else play(cloud, options)
+            status = serve(cloud) if options.serve else play(cloud, options, started)
             say("stopping the local cloud and removing its files")
         return status
     except KeyboardInterrupt:
