@@ -30,7 +30,7 @@ LAYERS = (
     {"link.plugins.webhook"},
     {"link.plugins", "link.plugins.seam"},
     {"link.store"},
-    {"link.election", "link.probing", "link.registration", "link.reports"},
+    {"link.election", "link.probing", "link.registration", "link.reports", "link.signals"},
     {"link.networks", "link.trust"},
     {"link.chance", "link.clock", "link.errors", "link.fields", "link.settings", "link.telemetry"},
     {"link"},
@@ -53,6 +53,8 @@ PURE = {
     "link.registration",
     "link.reports",
     "link.settings",
+    "link.signals.keys",
+    "link.signals.words",
 }
 IMPURE = {"os", "random", "secrets", "socket", "ssl", "subprocess", "threading", "time", "uuid"}
 NAMED_WITH_A_REASON = {
