@@ -84,6 +84,7 @@ test:
 lint: $(DEV) $(SAM)
 	@$(MAKE) --no-print-directory check-style check-types
 	@AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
+	@.local/sam/bin/cfn-lint --regions us-east-1 -- route53.yaml examples/signals/*/template.yaml
 
 PROOFS := simulate scopes mutants promises rules mutation storm contention dynamodb-local hostile fuzz bench
 
