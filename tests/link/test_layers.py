@@ -53,6 +53,7 @@ PURE = {
     "link.registration",
     "link.reports",
     "link.settings",
+    "link.signals.events",
     "link.signals.keys",
     "link.signals.words",
 }
