@@ -26,7 +26,15 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 LAYERS = (
     {"functions"},
     {"link.deployment"},
-    {"link.control", "link.key_rotation", "link.prober", "link.reconcile", "link.sqs_batch", "link.sweep"},
+    {
+        "link.control",
+        "link.key_rotation",
+        "link.prober",
+        "link.reconcile",
+        "link.signal_look",
+        "link.sqs_batch",
+        "link.sweep",
+    },
     {"link.plugins.webhook"},
     {"link.plugins", "link.plugins.seam"},
     {"link.store"},
@@ -55,6 +63,7 @@ PURE = {
     "link.settings",
     "link.signals.events",
     "link.signals.keys",
+    "link.signals.looks",
     "link.signals.words",
 }
 IMPURE = {"os", "random", "secrets", "socket", "ssl", "subprocess", "threading", "time", "uuid"}

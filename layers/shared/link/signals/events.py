@@ -24,8 +24,8 @@ OUR_HOOKS = "link-handover"
 HOOK_WAITS_MS = 300_000
 """How long such a hook waits for a handover that does not end."""
 
-_ALARMS = {"OK": Status.ACTIVATED, "ALARM": Status.FAILING}
-_INSTANCES = {
+ALARMS = {"OK": Status.ACTIVATED, "ALARM": Status.FAILING}
+INSTANCES = {
     "stopping": Status.STANDBY,
     "shutting-down": Status.STANDBY,
     "stopped": Status.FAILING,
@@ -95,15 +95,15 @@ def _alarm(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
     value, at = state["value"], _ms(state["timestamp"])
     if value == "INSUFFICIENT_DATA":
         return [Said(key, Kind.NO_DATA, at, "insufficient_data")]
-    return [Said(key, Kind.STATE, at, value.lower(), _ALARMS[value])]
+    return [Said(key, Kind.STATE, at, value.lower(), ALARMS[value])]
 
 
 def _instance(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
     # ● "running" says nothing: the service on the instance may not be there yet. The look waits for the status checks.
-    status = _INSTANCES.get(detail["state"])
+    status = INSTANCES.get(detail["state"])
     if status is None:
         return []
-    return _ended(ec2_key(detail["instance-id"]), status, _time(event), detail["state"])
+    return ended(ec2_key(detail["instance-id"]), status, _time(event), detail["state"])
 
 
 def _spot(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
@@ -122,7 +122,7 @@ def _terminating(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Sa
 
 
 def _terminated(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
-    return _ended(ec2_key(detail["EC2InstanceId"]), Status.FAILING, _time(event), "terminated")
+    return ended(ec2_key(detail["EC2InstanceId"]), Status.FAILING, _time(event), "terminated")
 
 
 def _not_terminated(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
@@ -136,7 +136,7 @@ def _task(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
         keys.append(service_key(cluster, group.removeprefix(_SERVICE)))
     at, version = _ms(detail["updatedAt"]) if "updatedAt" in detail else _time(event), int(detail.get("version", 0))
     if detail["lastStatus"] == "STOPPED":
-        return [said for key in keys for said in _ended(key, Status.FAILING, at, "task_stopped", version)]
+        return [said for key in keys for said in ended(key, Status.FAILING, at, "task_stopped", version)]
     if detail["desiredStatus"] == "STOPPED":
         # `stopCode` has had two names for this, and may get a third.
         spot = "Spot" in f"{detail.get('stopCode')} {detail.get('stoppedReason')}"
@@ -152,7 +152,7 @@ def _shift(event: Mapping[str, Any], detail: Mapping[str, Any]) -> list[Said]:
     return [Said(zone_key(detail["metadata"]["awayFrom"]), Kind.STATE, _time(event), reason, status)]
 
 
-def _ended(key: str, status: Status, at: int, reason: str, version: int = 0) -> list[Said]:
+def ended(key: str, status: Status, at: int, reason: str, version: int = 0) -> list[Said]:
     """A state, and the end of warnings if it is the end of what they warned of."""
     said = [Said(key, Kind.STATE, at, reason, status, version)]
     return [*said, Said(key, Kind.END, at, reason)] if status is Status.FAILING else said

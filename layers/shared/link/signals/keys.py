@@ -187,6 +187,27 @@ def zone_key(zone_id: str) -> str:
     return f"zone:{zone_id}"
 
 
+def parts(key: str) -> tuple[str, str, str]:
+    """What kind of thing a key is about, where it is, and its name or id there.
+
+    >>> parts("ec2:i-0123456789abcdef0")
+    ('ec2', '', 'i-0123456789abcdef0')
+    >>> parts("ecs:floating/paris")
+    ('ecs', 'floating', 'paris')
+    >>> parts("alarm:arn:aws:cloudwatch:eu-west-1:111122223333:alarm:web: down")
+    ('alarm', 'arn:aws:cloudwatch:eu-west-1:111122223333:alarm', 'web: down')
+    >>> parts("target:arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/0123456789abcdef/10.0.0.1")
+    ('target', 'arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/web/0123456789abcdef', '10.0.0.1')
+    """
+    kind, _, rest = key.partition(":")
+    # An alarm's name and a target's id can have every separator themselves.
+    separator, before = {"alarm": (":", 6), "ecs": ("/", 1), "ecs-task": ("/", 1), "target": ("/", 3)}.get(
+        kind, ("/", 0)
+    )
+    pieces = rest.split(separator, before)
+    return kind, separator.join(pieces[:-1]), pieces[-1]
+
+
 def _last(name_or_arn: str) -> str:
     return name_or_arn.rpartition("/")[2]
 
