@@ -12,7 +12,7 @@ from typing import Any
 
 import boto3
 import pytest
-from botocore.stub import Stubber
+from botocore.stub import ANY, Stubber
 
 from link import signal_look
 from link.clock import Clock
@@ -131,11 +131,6 @@ def put_alarm(name: str, value: str, region: str = "eu-west-1") -> str:
     return f"alarm:{alarm_arn(name, region)}"
 
 
-def test_more_alarms_than_fit_into_a_call_are_asked_in_parts(aws: None) -> None:
-    keys = [put_alarm(f"paris-{number}", "ALARM") for number in range(MAX_IN_A_CALL + 1)]
-    assert look(*keys) == dict.fromkeys(keys, DOWN)
-
-
 def test_an_alarm_of_another_region_is_asked_there(aws: None) -> None:
     ours, route53 = put_alarm("paris", "OK"), put_alarm("paris", "ALARM", "us-east-1")
     assert look(ours, route53) == {ours: UP, route53: DOWN}
@@ -242,17 +237,21 @@ def test_the_tasks_of_a_cluster_are_asked_together_and_one_that_ecs_does_not_kno
 def test_of_a_service_every_page_of_tasks_counts(stubbed: Stubbed) -> None:
     asked = {"cluster": "floating", "serviceName": "paris", "desiredStatus": "RUNNING"}
     stubbed.answers("ecs", "list_tasks", {"taskArns": [task_arn("a")], "nextToken": "more"}, **asked)
-    stubbed.answers("ecs", "describe_tasks", tasks(task("a", "PENDING")), cluster="floating", tasks=[task_arn("a")])
+    healthy = tasks(task("a", "RUNNING", health="HEALTHY"))
+    stubbed.answers("ecs", "describe_tasks", healthy, cluster="floating", tasks=[task_arn("a")])
     stubbed.answers("ecs", "list_tasks", {"taskArns": [task_arn("b")]}, **asked, nextToken="more")
-    healthy = tasks(task("b", "RUNNING", health="HEALTHY"))
-    stubbed.answers("ecs", "describe_tasks", healthy, cluster="floating", tasks=[task_arn("b")])
+    stubbed.answers("ecs", "describe_tasks", tasks(task("b", "PENDING")), cluster="floating", tasks=[task_arn("b")])
     assert stubbed.verdicts("ecs:floating/paris") == {"ecs:floating/paris": UP}
 
 
-def test_a_service_without_a_task_that_is_meant_to_run_has_failed(stubbed: Stubbed) -> None:
-    asked = {"cluster": "floating", "serviceName": "paris", "desiredStatus": "RUNNING"}
-    stubbed.answers("ecs", "list_tasks", {"taskArns": []}, **asked)
-    assert stubbed.verdicts("ecs:floating/paris") == {"ecs:floating/paris": DOWN}
+def test_a_service_without_a_task_that_is_meant_to_run_has_failed_and_each_service_is_asked(stubbed: Stubbed) -> None:
+    for name, arns in (("paris", []), ("london", [task_arn("a")])):
+        asked = {"cluster": "floating", "serviceName": name, "desiredStatus": "RUNNING"}
+        stubbed.answers("ecs", "list_tasks", {"taskArns": arns}, **asked)
+    running = tasks(task("a", "RUNNING"))
+    stubbed.answers("ecs", "describe_tasks", running, cluster="floating", tasks=[task_arn("a")])
+    said = stubbed.verdicts("ecs:floating/paris", "ecs:floating/london")
+    assert said == {"ecs:floating/paris": DOWN, "ecs:floating/london": UP}
 
 
 @pytest.mark.parametrize("code", ["ServiceNotFoundException", "ClusterNotFoundException"])
@@ -297,6 +296,33 @@ def test_a_target_group_that_does_not_exist_is_told_and_says_nothing(
 def test_all_zones_are_one_call(stubbed: Stubbed) -> None:
     stubbed.answers("arc-zonal-shift", "list_autoshifts", autoshifts("euw1-az2"), status="ACTIVE")
     assert stubbed.verdicts("zone:euw1-az1", "zone:euw1-az2") == {"zone:euw1-az1": UP, "zone:euw1-az2": STANDBY}
+
+
+# --- Batches
+
+
+@pytest.mark.parametrize(
+    ("key", "service", "operation", "names", "answer", "more"),
+    [
+        (
+            f"alarm:{alarm_arn('')}{{}}", "cloudwatch", "describe_alarms", "AlarmNames", alarms(),
+            {"AlarmTypes": ANY, "MaxRecords": ANY},
+        ),
+        (
+            "ec2:{}", "ec2", "describe_instance_status", "InstanceIds", instances(),
+            {"IncludeAllInstances": True},
+        ),
+        ("ecs-task:floating/{}", "ecs", "describe_tasks", "tasks", tasks(), {"cluster": "floating"}),
+    ],
+    ids=["alarms", "instances", "tasks"],
+)  # fmt: skip
+def test_a_call_asks_for_a_hundred_at_most(
+    stubbed: Stubbed, key: str, service: str, operation: str, names: str, answer: dict[str, Any], more: dict[str, Any]
+) -> None:
+    asked = [str(number) for number in range(101)]
+    for some in (asked[:100], asked[100:]):
+        stubbed.answers(service, operation, answer, **{names: some}, **more)
+    stubbed.look(*map(key.format, asked))
 
 
 # --- What cannot be asked
