@@ -149,9 +149,10 @@ def prober(
     look: Look | None = None,
 ) -> Prober:
     """The process that looks at endpoints. It reports what it finds like any host, and decides nothing."""
-    from link.prober import Prober
+    from link.prober import SOURCE, Prober
+    from link.store.bus import Bus
     from link.store.locks import Locks
-    from link.store.probes import Bus, ProbeStates, Targets
+    from link.store.probes import ProbeStates, Targets
 
     configured, clock = settings.load(env, probes=True), clock or Clock()
     dynamodb = client("dynamodb")
@@ -163,7 +164,7 @@ def prober(
         Targets(dynamodb, configured),
         ProbeStates(dynamodb, configured),
         Locks(dynamodb, configured, clock, Chance()),
-        Bus(client("events"), configured),
+        Bus(client("events"), configured, SOURCE),
         look,
         configured,
         clock,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import permutations
 
 from link.election.state import Status
@@ -35,7 +36,7 @@ def test_the_latest_state_counts_in_whatever_order_it_comes() -> None:
 
 def test_of_two_states_at_the_same_time_the_later_version_counts_and_then_the_more_severe_one() -> None:
     assert heard(paris(), [state(UP, 10, version=2), state(DOWN, 10, version=1)], 99).status is UP
-    assert heard(paris(), [state(DOWN, 10), state(STANDBY, 10)], 99).status is DOWN
+    assert {heard(paris(), order, 99).status for order in permutations([state(DOWN, 10), state(STANDBY, 10)])} == {DOWN}
 
 
 def test_what_is_heard_twice_changes_nothing() -> None:
@@ -57,6 +58,22 @@ def test_a_warning_of_which_nothing_follows_runs_out() -> None:
 def test_a_warning_that_ended_is_taken_back_in_whatever_order_it_comes() -> None:
     said = [state(UP, 10), warning(20, 90), end(30)]
     assert {heard(paris(), order, 50).status for order in permutations(said)} == {UP}
+
+
+def test_a_warning_that_comes_at_the_moment_of_its_end_does_not_count() -> None:
+    assert heard(paris(), [state(UP, 10), warning(20, 90), end(20)], 50).status is UP
+
+
+def test_of_several_warnings_and_ends_the_latest_count_in_whatever_order_they_come() -> None:
+    said = [state(UP, 10), warning(20, 900), warning(20, 100), end(30), warning(40, 90), end(35)]
+    assert {heard(paris(), order, 50).status for order in permutations(said)} == {STANDBY}
+    assert {heard(paris(), order, 95).status for order in permutations(said)} == {UP}
+    twice = [state(UP, 10), warning(20, 900), warning(20, 100)]
+    assert {heard(paris(), order, 500).status for order in permutations(twice)} == {STANDBY}
+
+
+def test_a_warning_does_not_hide_that_it_is_down() -> None:
+    assert heard(paris(), [state(DOWN, 10), warning(20, 90)], 30).status is DOWN
 
 
 def test_an_instance_that_starts_again_is_not_held_by_the_warning_before_its_end() -> None:
@@ -87,7 +104,15 @@ def test_the_gravest_of_the_signals_counts_and_one_that_said_nothing_leaves_it_u
 def test_a_signal_that_is_not_registered_any_more_does_not_count() -> None:
     both = heard(paris(Signal(SignalType.ALARM, ALARM)), [state(DOWN, 10, ALARM)], 30)
     assert heard(both, [state(DOWN, 10)], 30) is both
-    assert heard(Observed("vip-paris", "10.0.0.1", paris().signals, both.words), [state(UP, 20)], 30).status is UP
+    changed = heard(replace(both, signals=paris().signals), [state(UP, 20)], 30)
+    assert (changed.status, [*changed.words]) == (UP, [INSTANCE])
+
+
+def test_a_signal_that_is_added_leaves_it_as_it_is_until_it_says_something() -> None:
+    up = heard(paris(), [state(UP, 10)], 30)
+    more = replace(up, signals=(*up.signals, Signal(SignalType.ALARM, ALARM)))
+    assert heard(more, [], 40) is more
+    assert heard(more, [state(DOWN, 35, ALARM)], 40).status is DOWN
 
 
 def test_what_arrives_late_is_told_later_than_what_was_told() -> None:
