@@ -94,3 +94,12 @@ def test_a_signal_that_nobody_listens_to_is_refused() -> None:
             "observers"
         ]
     }
+
+
+@pytest.mark.parametrize("region", ["-a", "123", "eu", "EU-WEST-1"])
+def test_an_arn_needs_a_region_because_a_look_makes_a_client_for_it(region: str) -> None:
+    alarm = f"arn:aws:cloudwatch:{region}:111122223333:alarm:paris"
+    group = GROUP.replace("eu-west-1", region)
+    assert [*problems({"type": "alarm", "arn": alarm})] == ["signals.0.arn"]
+    given = {"type": "target", "target_group_arn": group, "target_id": "10.0.0.7"}
+    assert [*problems(given)] == ["signals.0.target_group_arn"]

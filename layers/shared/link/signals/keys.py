@@ -53,6 +53,7 @@ class _Field:
 
 
 _ARN = r"arn:aws[a-z-]*:"
+_REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
 _NAME = r"[A-Za-z0-9_-]{1,255}"
 _WITHOUT_DATA = {"last": None, "ok": Status.ACTIVATED, "alarm": Status.FAILING}
 _REBALANCE = {"ignore": False, "standby": True}
@@ -60,7 +61,7 @@ _FIELDS: dict[SignalType, dict[str, _Field]] = {
     SignalType.ALARM: {
         "arn": _Field(
             "the ARN of a CloudWatch alarm",
-            re.compile(_ARN + r"cloudwatch:[a-z0-9-]+:[0-9]{12}:alarm:[ -~]{1,255}"),
+            re.compile(rf"{_ARN}cloudwatch:{_REGION}:[0-9]{{12}}:alarm:[ -~]{{1,255}}"),
         ),
         "insufficient_data": _Field(f"one of {', '.join(_WITHOUT_DATA)}", re.compile("|".join(_WITHOUT_DATA))),
     },
@@ -70,21 +71,23 @@ _FIELDS: dict[SignalType, dict[str, _Field]] = {
     },
     SignalType.ECS: {
         "cluster": _Field(
-            "the name or the ARN of a cluster", re.compile(rf"(?:{_ARN}ecs:[a-z0-9-]+:[0-9]{{12}}:cluster/)?{_NAME}")
+            "the name or the ARN of a cluster", re.compile(rf"(?:{_ARN}ecs:{_REGION}:[0-9]{{12}}:cluster/)?{_NAME}")
         ),
         "service": _Field(
             "the name or the ARN of a service",
-            re.compile(rf"(?:{_ARN}ecs:[a-z0-9-]+:[0-9]{{12}}:service/(?:{_NAME}/)?)?{_NAME}"),
+            re.compile(rf"(?:{_ARN}ecs:{_REGION}:[0-9]{{12}}:service/(?:{_NAME}/)?)?{_NAME}"),
         ),
         "task": _Field(
             "the id or the ARN of a task",
-            re.compile(rf"(?:{_ARN}ecs:[a-z0-9-]+:[0-9]{{12}}:task/(?:{_NAME}/)?)?[0-9a-f-]{{32,36}}"),
+            re.compile(rf"(?:{_ARN}ecs:{_REGION}:[0-9]{{12}}:task/(?:{_NAME}/)?)?[0-9a-f-]{{32,36}}"),
         ),
     },
     SignalType.TARGET: {
         "target_group_arn": _Field(
             "the ARN of a target group",
-            re.compile(_ARN + r"elasticloadbalancing:[a-z0-9-]+:[0-9]{12}:targetgroup/[A-Za-z0-9-]{1,32}/[0-9a-f]{16}"),
+            re.compile(
+                rf"{_ARN}elasticloadbalancing:{_REGION}:[0-9]{{12}}:targetgroup/[A-Za-z0-9-]{{1,32}}/[0-9a-f]{{16}}"
+            ),
         ),
         "target_id": _Field("the id, the address or the ARN of a target", re.compile(r"[!-~]{1,512}")),
     },
