@@ -203,6 +203,7 @@ class Stub:
             "KEY_ROTATION_FUNCTION": "key-rotation",
             "PROBE_FUNCTION": "probe",
             "PROBES_TABLE": "probes",
+            "SIGNALS_TABLE": "signals",
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "POWERTOOLS_SERVICE_NAME": "link-webhook",
             "POWERTOOLS_METRICS_NAMESPACE": "LinkWebhook/bench",

@@ -33,6 +33,7 @@ _ON_MOTO = {
     "EndpointsTable": "endpoints",
     "TransitionsTable": "transitions",
     "ProbesTable": "probes",
+    "SignalsTable": "signals",
     "StatusQueue": f"{QUEUE_URL}status",
     "WakeUpQueue": f"{QUEUE_URL}wake-up",
     "RejectedEventsQueue": f"{QUEUE_URL}rejected",

@@ -94,6 +94,7 @@ def control_plane(
     from link.store.locks import Locks
     from link.store.probes import ProbeStates, Targets
     from link.store.queues import Queues
+    from link.store.signals import Signals
 
     configured = settings.load(env, api=True)
     clock, chance = clock or Clock(), chance or Chance()
@@ -101,6 +102,7 @@ def control_plane(
     locks = Locks(dynamodb, configured, clock, chance)
     registrations = Registrations(dynamodb, configured)
     queues = Queues(client("sqs"), configured)
+    signals = Signals(dynamodb, configured)
     known = plugins(configured, client, clock)
 
     def start_key_rotation() -> None:
@@ -120,6 +122,7 @@ def control_plane(
             locks,
             registrations,
             Targets(dynamodb, configured),
+            signals,
             queues,
             known,
             configured,
@@ -127,7 +130,7 @@ def control_plane(
             chance,
             start_key_rotation,
         ),
-        Queries(locks, registrations, ProbeStates(dynamodb, configured), known, configured, clock, look),
+        Queries(locks, registrations, ProbeStates(dynamodb, configured), signals, known, configured, clock, look),
     )
 
 

@@ -126,7 +126,7 @@ def check(given: object, name: str, problems: Problems) -> dict[str, Any]:
     return {"type": kind} | {field: given[field] for field in fields if given.get(field) is not None}
 
 
-def check_heard(signals: Collection[Mapping[str, Any]], types: Collection[SignalType], problems: Problems) -> None:
+def check_heard(signals: Collection[Mapping[str, Any]], types: Collection[str], problems: Problems) -> None:
     """Notes the signals that nobody listens to."""
     for position, signal in enumerate(signals):
         if signal.get("type") not in {None, *types}:
