@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from scripts.cloud import ROOT, template
-from tests.support.functions import EVENTS
+from tests.support.functions import Deployment, event
 from tests.support.stack import evaluated
 
 ROUTE53 = template("route53.yaml")
@@ -57,9 +57,9 @@ def properties(name: str) -> dict[str, Any]:
 def test_alarms_with_the_prefix_are_forwarded_and_nothing_else(change: dict[str, Any], forwarded: bool) -> None:
     from moto.events.models import EventPattern
 
-    event = json.loads((EVENTS / "signal_route53_alarm.json").read_text())
+    told = event("signal_route53_alarm")
     pattern = EventPattern.load(json.dumps(properties("AlarmRule")["EventPattern"]))
-    assert pattern.matches_event(event | change) is forwarded
+    assert pattern.matches_event(told | change) is forwarded
 
 
 def test_alarms_are_forwarded_to_the_bus_that_has_the_rules_for_signals_unchanged_and_kept_if_it_fails() -> None:
@@ -122,6 +122,20 @@ def registered(example: str, host: str) -> dict[str, Any]:
 def resources(example: str, kind: str) -> list[dict[str, Any]]:
     of_all = template(f"examples/signals/{example}/template.yaml")["Resources"].values()
     return [each["Properties"] for each in of_all if each["Type"] == kind]
+
+
+@pytest.mark.parametrize("example", sorted(folder.name for folder in EXAMPLES.iterdir()))
+def test_the_api_takes_the_endpoints_of_an_example_and_hears_their_signals(
+    deployment: Deployment, monkeypatch: pytest.MonkeyPatch, example: str
+) -> None:
+    monkeypatch.setenv("SIGNAL_TYPES", "alarm,ec2,ecs")
+    for host in ("paris", "london"):
+        body = (EXAMPLES / example / f"{host}.json").read_text()
+        answer = deployment.invoke("endpoints_api", {**event("api_create"), "body": body})
+        assert answer["statusCode"] == 201, answer
+        endpoint = json.loads(answer["body"])["endpoint"]
+        assert (endpoint["host"], endpoint["observers"]) == (host, ["signal"])
+        assert endpoint["signals"] == [registered(example, host)]
 
 
 def test_the_alarms_of_the_example_are_those_that_its_endpoints_name() -> None:
