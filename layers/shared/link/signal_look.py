@@ -134,15 +134,14 @@ class _Asking:
 
     def alarms(self, cloudwatch: Any, where: str, names: list[str]) -> Answers:
         """Alarms of an account and a Region, which are those of the client or do not exist."""
-        found = set()
-        types = ["CompositeAlarm", "MetricAlarm"]
-        for page in self._pages(
-            cloudwatch, "describe_alarms", AlarmNames=names, AlarmTypes=types, MaxRecords=MAX_IN_A_CALL
-        ):
+        missing = {alarm_key(f"{where}:{name}") for name in names}
+        # By default 50 metric alarms, and no composite one.
+        which: dict[str, Any] = {"AlarmTypes": ["CompositeAlarm", "MetricAlarm"], "MaxRecords": MAX_IN_A_CALL}
+        for page in self._pages(cloudwatch, "describe_alarms", AlarmNames=names, **which):
             said = looks.alarms(page)
-            found |= {one.key for one in said}
+            missing -= {one.key for one in said}
             yield from said
-        yield from (Missing(key) for key in map(alarm_key, (f"{where}:{name}" for name in names)) if key not in found)
+        yield from map(Missing, missing)
 
     def instances(self, ec2: Any, where: str, ids: list[str]) -> Answers:
         """Instances. ● One id that EC2 does not know fails the call for all, so it is looked for by halves."""
@@ -178,8 +177,8 @@ class _Asking:
         found: list[Any] = []
         try:
             for page in self._pages(ecs, "list_tasks", cluster=cluster, serviceName=name, desiredStatus="RUNNING"):
-                for arns in _parted(page["taskArns"], MAX_IN_A_CALL):
-                    found += self._call(ecs.describe_tasks, cluster=cluster, tasks=arns)["tasks"]
+                if page["taskArns"]:
+                    found += self._call(ecs.describe_tasks, cluster=cluster, tasks=page["taskArns"])["tasks"]
         except (ecs.exceptions.ServiceNotFoundException, ecs.exceptions.ClusterNotFoundException):
             yield looks.unknown(service_key(cluster, name), self._at)
             yield Missing(service_key(cluster, name))
