@@ -32,6 +32,7 @@ LAYERS = (
         "link.prober",
         "link.reconcile",
         "link.signal_look",
+        "link.signaller",
         "link.sqs_batch",
         "link.sweep",
     },

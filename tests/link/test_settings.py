@@ -40,7 +40,7 @@ API = {
     "PROBES_TABLE": "probes",
     "SIGNALS_TABLE": "signals",
 }
-SIGNALS = {"SIGNALS_TABLE": "signals", "EVENT_BUS_NAME": "events"}
+SIGNALS = {"SIGNALS_TABLE": "signals", "SIGNAL_QUEUE_URL": "https://sqs/signal", "EVENT_BUS_NAME": "events"}
 PROBES = {"PROBES_TABLE": "probes", "PROBE_QUEUE_URL": "https://sqs/probe", "EVENT_BUS_NAME": "events"}
 
 

@@ -31,6 +31,7 @@ def environment(
         "PROBES_TABLE": f"probes{suffix}",
         "PROBE_QUEUE_URL": "probe",
         "SIGNALS_TABLE": f"signals{suffix}",
+        "SIGNAL_QUEUE_URL": "signal",
         "SIGNAL_TYPES": "alarm,ec2,ecs,target,zone",
         "EVENT_BUS_NAME": "events",
         "PROBE_REFERENCES": "reference.example.com:443",

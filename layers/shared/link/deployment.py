@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from link.plugins.webhook.factory import Post
     from link.prober import Look, ProbeClock, Prober
     from link.reconcile import Reconciler, Sends
+    from link.signaller import AtOnce, Signaller
+    from link.signaller import Look as SignalsLook
     from link.sweep import Sweep
 
 Clients = Callable[..., Any]
@@ -184,6 +186,40 @@ def probe_clock(
     configured = settings.load(env, probes=True)
     return ProbeClock(
         Targets(client("dynamodb"), configured), ProbeQueue(client("sqs"), configured), configured, clock or Clock()
+    )
+
+
+def signaller(
+    env: Mapping[str, str] = os.environ,
+    *,
+    client: Clients = aws.client,
+    clock: Clock | None = None,
+    look: SignalsLook | None = None,
+    at_once: AtOnce = map,
+) -> Signaller:
+    """The process that follows AWS's own signals. It reports what it hears like any host, and decides nothing."""
+    from link.signaller import SOURCE, Signaller
+    from link.store.bus import Bus
+    from link.store.locks import Locks
+    from link.store.queues import Queues
+    from link.store.signals import Signals
+
+    configured, clock, chance = settings.load(env, signals=True), clock or Clock(), Chance()
+    dynamodb = client("dynamodb")
+    if look is None:
+        from link.signal_look import SignalLook
+
+        look = SignalLook(client, clock, chance).look
+    return Signaller(
+        Signals(dynamodb, configured),
+        Locks(dynamodb, configured, clock, chance),
+        Bus(client("events"), configured, SOURCE),
+        Queues(client("sqs"), configured),
+        look,
+        # Few groups have a hook of ours.
+        partial(client, "autoscaling"),
+        clock,
+        at_once,
     )
 
 

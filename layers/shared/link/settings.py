@@ -47,6 +47,7 @@ class Settings:
     probe_keep_last: bool = True
     probe_shards: int = 1
     signals_table: str = ""
+    signal_queue_url: str = ""
     signal_types: tuple[str, ...] = ()
     """The types of signals that this deployment listens to."""
 
@@ -146,6 +147,7 @@ def load(env: Mapping[str, str], *, api: bool = False, probes: bool = False, sig
         probe_keep_last=when_all_fail == "keep",
         probe_shards=int(shards),
         signals_table=text("SIGNALS_TABLE") if signals or api else "",
+        signal_queue_url=text("SIGNAL_QUEUE_URL") if signals else "",
         signal_types=tuple(filter(None, env.get("SIGNAL_TYPES", "").split(","))),
     )
     if settings.handover_ms >= settings.refresh_ms:

@@ -14,6 +14,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from link.store.aws import error_code
 from link.telemetry import logger, metric
 
+
+class NotYet(Exception):
+    """What a message is for is not over. It comes back as one that failed does, and nothing has failed."""
+
+
 RetryLater = Callable[[str, int], None]
 """Takes the receipt handle of a message and how often it was received; must not raise."""
 
@@ -34,6 +39,9 @@ def side_by_side(
                 under_way[record.message_id].result()
             else:
                 handle(record)
+        except NotYet:
+            retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
+            raise
         except Exception as error:
             # Lambda counts an error only if every record of a batch fails.
             receives = int(record.attributes.approximate_receive_count)

@@ -59,17 +59,16 @@ def signal(observed: Observed, now: int) -> dict[str, Any]:
     said = []
     for one in observed.signals:
         word = observed.words.get(one.key, Word())
-        warns = word.warns(now)
         said.append(
             {
                 "signal": one.key,
                 "status": word.verdict(now),
-                "at": (word.warned_at if warns else word.at) or None,
-                "reason": (word.warning if warns else word.reason) or None,
-                "until": word.warned_until if warns else None,
+                "since": word.since(now) or None,
+                "reason": word.why(now) or None,
+                "warned_until": word.warned_until if word.warns(now) else None,
             }
         )
-    return {"status": observed.status, "at": observed.at or None, "said": said}
+    return {"status": observed.status, "since": observed.at or None, "said": said}
 
 
 def delivery(entry: Endpoint) -> dict[str, Any] | None:

@@ -73,6 +73,14 @@ class Word:
             return max(Status.STANDBY, self.status, key=GRAVITY.__getitem__)
         return self.status
 
+    def why(self, now: int) -> str:
+        """The reason of what it says."""
+        return self.warning if self.warns(now) and self.status is not Status.FAILING else self.reason
+
+    def since(self, now: int) -> int:
+        """When it became so; 0 if it said nothing yet."""
+        return self.warned_at if self.warns(now) and self.status is not Status.FAILING else self.at
+
     def latest(self, now: int) -> int:
         """When what it says last could have changed."""
         ran_out = self.warned_until if self.warned_until <= now else 0
@@ -96,6 +104,12 @@ class Observed:
     """`reported_at` of the last status event that the event bus took."""
     version: int = 0
 
+    def reason(self, now: int) -> str:
+        """Why they come to its status: the reason of the gravest one."""
+        said = [word for key in (signal.key for signal in self.signals) if (word := self.words.get(key))]
+        gravest = max(said, key=lambda word: GRAVITY[word.verdict(now)], default=Word())
+        return gravest.why(now)
+
     @property
     def untold(self) -> bool:
         """Whether the event bus has yet to take its status."""
@@ -117,6 +131,11 @@ def heard(observed: Observed, said: Iterable[Said], now: int) -> Observed:
     # ● Later than what was told before. Otherwise what arrives late, and is true, would lose against it.
     at = max(observed.at + 1, *(word.latest(now) for word in words.values()))
     return replace(after, status=status, at=at)
+
+
+def doubted(observed: Observed, at: int) -> Observed:
+    """The endpoint, to be told again: its lock item has another word, of this time."""
+    return replace(observed, at=max(observed.at, at) + 1)
 
 
 def news(observed: Observed, looked: Iterable[Said]) -> list[Said]:
