@@ -24,7 +24,6 @@ from link.store import aws as our_aws
 from scripts.cloud import template
 from tests.support.answers import (
     GROUP,
-    MINUTE,
     alarm,
     alarm_arn,
     alarms,
@@ -36,7 +35,6 @@ from tests.support.answers import (
     tasks,
 )
 from tests.support.hands import FixedChance, HeldClock
-from tests.support.ids import NOW
 
 UP, STANDBY, DOWN = Status.ACTIVATED, Status.STANDBY, Status.FAILING
 NEVER_LAUNCHED = "i-0123456789abcdef0"
@@ -76,7 +74,7 @@ class Stubbed:
         self._stubbers[service].add_client_error(operation, code)
 
     def look(self, *keys: str) -> list[Said]:
-        return SignalLook(self.client, self.clock, FixedChance()).look(signals(*keys), NOW)
+        return SignalLook(self.client, self.clock, FixedChance()).look(keys)
 
     def verdicts(self, *keys: str) -> dict[str, Status | None]:
         return verdicts(self.look(*keys))
@@ -104,20 +102,13 @@ def metrics(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, float]]:
     return written
 
 
-def signals(*keys: str) -> list[Signal]:
-    """Signals with these keys."""
-    types = {"ecs-task": SignalType.ECS}
-    kinds = {key: key.partition(":")[0] for key in keys}
-    return [Signal(types.get(kind) or SignalType(kind), key) for key, kind in kinds.items()]
-
-
 def verdicts(said: list[Said]) -> dict[str, Status | None]:
     return {one.key: one.status for one in said if one.kind is Kind.STATE}
 
 
 def look(*keys: str) -> dict[str, Status | None]:
     """What a look says on moto."""
-    return verdicts(SignalLook(our_aws.client, Clock(), FixedChance()).look(signals(*keys), NOW))
+    return verdicts(SignalLook(our_aws.client, Clock(), FixedChance()).look(keys))
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> list[tuple[str, Any, Any]]:
@@ -220,11 +211,14 @@ def test_one_unknown_instance_among_a_hundred_costs_a_few_calls(stubbed: Stubbed
 
 def test_an_instance_whose_end_no_event_told_is_found(aws: None) -> None:
     [paris] = launched(1)
-    of_paris, look_at = signals(f"ec2:{paris}"), SignalLook(our_aws.client, Clock(), FixedChance())
-    running = heard(Observed("vip-1", "floating-ip", tuple(of_paris)), look_at.look(of_paris, NOW), NOW)
+    key, clock = f"ec2:{paris}", HeldClock()
+    looking = SignalLook(our_aws.client, clock, FixedChance())
+    endpoint = Observed("vip-1", "floating-ip", (Signal(SignalType.EC2, key),))
+    running = heard(endpoint, looking.look([key]), clock.now())
     boto3.client("ec2").terminate_instances(InstanceIds=[paris])
-    found = news(running, look_at.look(of_paris, NOW + MINUTE))
-    assert (running.status, heard(running, found, NOW + MINUTE).status) == (UP, DOWN)
+    clock.pause(60)
+    found = news(running, looking.look([key]))
+    assert (running.status, heard(running, found, clock.now()).status) == (UP, DOWN)
 
 
 # --- Tasks
@@ -393,7 +387,7 @@ def test_a_look_asks_in_another_order_each_time(stubbed: Stubbed, monkeypatch: p
         monkeypatch.setattr(
             signal_look._Asking, kind, lambda asking, client, where, names: iter(asked.append(names[0]) or [])
         )
-    SignalLook(stubbed.client, stubbed.clock, chance).look(signals(f"alarm:{alarm_arn('paris')}", "zone:euw1-az2"), NOW)
+    SignalLook(stubbed.client, stubbed.clock, chance).look([f"alarm:{alarm_arn('paris')}", "zone:euw1-az2"])
     assert asked == ["euw1-az2", "paris"]
 
 

@@ -19,7 +19,7 @@ from botocore.exceptions import ClientError
 from link.chance import Chance
 from link.clock import Clock
 from link.signals import looks
-from link.signals.keys import Signal, alarm_key, ec2_key, parts, service_key, target_key, task_key
+from link.signals.keys import alarm_key, ec2_key, parts, service_key, target_key, task_key
 from link.signals.words import Said
 from link.store.aws import FAULTS, error_code
 from link.telemetry import logger, metric
@@ -84,22 +84,22 @@ class SignalLook:
         self._clock = clock
         self._chance = chance
 
-    def look(self, signals: Iterable[Signal], at: int) -> list[Said]:
-        """What AWS says of these signals now, at `at`. What could not be asked is left out, and counted."""
+    def look(self, keys: Iterable[str]) -> list[Said]:
+        """What AWS says of these signals now. What could not be asked is left out, and counted."""
         # ● In another order each time. Otherwise, if there is no time for all, it is always the same ones that miss it.
-        questions = sorted(self._questions(signals, at), key=lambda _: self._chance.jitter())
+        questions = sorted(self._questions(keys), key=lambda _: self._chance.jitter())
         with ThreadPoolExecutor(AT_ONCE) as pool:
             answered = list(pool.map(_answered, questions))
         _tell(answered)
         return [said for one in answered for said in one.said]
 
-    def _questions(self, signals: Iterable[Signal], at: int) -> list[Question]:
+    def _questions(self, keys: Iterable[str]) -> list[Question]:
         """One for all that a call can ask for. The clients are made here: making one is not thread-safe."""
         together: dict[tuple[str, str], dict[str, str]] = defaultdict(dict)
-        for signal in signals:
-            kind, where, what = parts(signal.key)
-            together[kind, where][signal.key] = what
-        asking = _Asking(self._clock, at)
+        for key in keys:
+            kind, where, what = parts(key)
+            together[kind, where][key] = what
+        asking = _Asking(self._clock)
         ask = {
             "alarm": asking.alarms,
             "ec2": asking.instances,
@@ -127,9 +127,9 @@ class SignalLook:
 class _Asking:
     """The calls of one look. Each method asks about things of one kind that are in one place."""
 
-    def __init__(self, clock: Clock, at: int) -> None:
+    def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._at = at
+        self._at = clock.now()
         self._until = clock.monotonic() + LOOK_SECONDS
 
     def alarms(self, cloudwatch: Any, where: str, names: list[str]) -> Answers:
