@@ -193,6 +193,26 @@ def probed(one: dict[str, Any]) -> str:
     return text
 
 
+def signalled(one: dict[str, Any]) -> str:
+    """Return what an endpoint's signals said last.
+
+    >>> print(signalled({"status": "STANDBY", "since": 0, "said": [
+    ...     {"signal": "ec2:i-0a", "status": "STANDBY", "since": 0, "reason": "spot_interruption", "warned_until": 9},
+    ...     {"signal": "zone:euw1-az1", "status": None, "since": None, "reason": None, "warned_until": None}]}))
+    signals: STANDBY
+      ec2:i-0a: STANDBY since 1970-01-01T00:00:00Z, spot_interruption
+      zone:euw1-az1: has said nothing yet
+    """
+    lines = [f"signals: {one['status'] or 'undecided'}"]
+    for said in one["said"]:
+        if said["status"] is None:
+            lines.append(f"  {said['signal']}: has said nothing yet")
+        else:
+            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(said["since"] / 1000))
+            lines.append(f"  {said['signal']}: {said['status']} since {since}, {said['reason']}")
+    return "\n".join(lines)
+
+
 def _check(check: dict[str, Any]) -> str:
     return f"{check['type']} {check['host']}:{check['port']}{check.get('path', '')}"
 

@@ -168,6 +168,26 @@ def test_a_status_event_that_was_lost_is_told_again_within_five_minutes(aws: Sig
     assert second > first
 
 
+def test_a_first_status_event_that_was_lost_is_told_again_and_one_that_has_none_is_left_alone() -> None:
+    aws = Signalling()
+    aws.register("paris", "london")
+    aws.seen["paris"], aws.lost = ACTIVATED, True
+    aws.look()
+    aws.lost = False
+    versions = [aws.known(i).version for i, host in aws.world.names.items() if host == "london"]
+    for _ in range(5):
+        aws.look()
+    assert (aws.world.holder(), told(aws)) == ("paris", [("paris", ACTIVATED)] * 2)
+    assert versions == [aws.known(i).version for i, host in aws.world.names.items() if host == "london"] == [1]
+
+
+def test_an_item_of_a_signal_that_is_left_over_is_harmless(aws: Signalling) -> None:
+    key = {"signal": {"S": f"ec2:{INSTANCES['paris']}"}, "endpoint_id": {"S": "vip-gone"}}
+    aws.world._dynamodb.put_item(TableName=aws.world.settings.signals_table, Item=key)
+    aws.hear(aws.now("spot_warning"))
+    assert told(aws) == [("paris", STANDBY)]
+
+
 def test_another_word_in_the_lock_item_is_overruled(aws: Signalling) -> None:
     paris = next(i for i, host in aws.world.names.items() if host == "paris")
     aws.world.report(paris, FAILING, at=aws.world.clock.now() + 30_000, source="link.signal")

@@ -144,7 +144,7 @@ class Signaller:
         for one in told:
             resource = resources.get(one.resource_id)
             e = resource.endpoints.get(one.endpoint_id) if resource is not None else None
-            if e is None or e.deleting or one.status is None:
+            if e is None or one.status is None:
                 continue
             word = e.words.get(Observer.SIGNAL)
             if word is None or word.status is not one.status:

@@ -33,6 +33,8 @@ def side_by_side(
     """
     under_way = {record["messageId"]: _in_a_thread(handle, SQSRecord(record)) for record in event["Records"][1:]}
 
+    waiting: list[str] = []
+
     def handled(record: SQSRecord) -> None:
         try:
             if record.message_id in under_way:
@@ -41,7 +43,7 @@ def side_by_side(
                 handle(record)
         except NotYet:
             retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
-            raise
+            waiting.append(record.message_id)
         except Exception as error:
             # Lambda counts an error only if every record of a batch fails.
             receives = int(record.attributes.approximate_receive_count)
@@ -50,12 +52,15 @@ def side_by_side(
             retry_later(record.receipt_handle, receives)
             raise
 
-    return process_partial_response(
+    answer: Any = process_partial_response(
         event=event,
         record_handler=handled,
         processor=BatchProcessor(event_type=EventType.SQS),
         context=context,
     )
+    # Not as failures of the processor: if all records are, it raises, and Lambda counts an error.
+    answer["batchItemFailures"] += [{"itemIdentifier": message_id} for message_id in waiting]
+    return answer
 
 
 def _in_a_thread(handle: Callable[[SQSRecord], None], record: SQSRecord) -> Future[None]:

@@ -73,7 +73,17 @@ def test_of_several_warnings_and_ends_the_latest_count_in_whatever_order_they_co
 
 
 def test_a_warning_does_not_hide_that_it_is_down() -> None:
-    assert heard(paris(), [state(DOWN, 10), warning(20, 90)], 30).status is DOWN
+    down = heard(paris(), [state(DOWN, 10), warning(20, 90)], 30)
+    word = down.words[INSTANCE]
+    assert (down.status, word.why(30), word.since(30), down.reason(30)) == (DOWN, "running", 10, "running")
+
+
+def test_a_word_says_since_when_it_is_so_and_why() -> None:
+    both = paris(Signal(SignalType.EC2, INSTANCE), Signal(SignalType.ALARM, ALARM))
+    warned = heard(both, [state(UP, 10), state(UP, 15, ALARM), warning(20, 90)], 30)
+    word = warned.words[INSTANCE]
+    assert (word.why(30), word.since(30), word.why(90), word.since(90)) == ("spot_interruption", 20, "running", 10)
+    assert (warned.reason(30), both.reason(30)) == ("spot_interruption", "")
 
 
 def test_an_instance_that_starts_again_is_not_held_by_the_warning_before_its_end() -> None:

@@ -47,7 +47,9 @@ class Signal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Field:
+class Field:
+    """A field of a signal: what it has to be, in words and as a pattern."""
+
     rule: str
     pattern: re.Pattern[str]
 
@@ -57,45 +59,45 @@ _REGION = r"[a-z]{2}(?:-[a-z]+)+-[0-9]{1,2}"
 _NAME = r"[A-Za-z0-9_-]{1,255}"
 _WITHOUT_DATA = {"last": None, "ok": Status.ACTIVATED, "alarm": Status.FAILING}
 _REBALANCE = {"ignore": False, "standby": True}
-_FIELDS: dict[SignalType, dict[str, _Field]] = {
+FIELDS: dict[SignalType, dict[str, Field]] = {
     SignalType.ALARM: {
-        "arn": _Field(
+        "arn": Field(
             "the ARN of a CloudWatch alarm",
             re.compile(rf"{_ARN}cloudwatch:{_REGION}:[0-9]{{12}}:alarm:[ -~]{{1,255}}"),
         ),
-        "insufficient_data": _Field(f"one of {', '.join(_WITHOUT_DATA)}", re.compile("|".join(_WITHOUT_DATA))),
+        "insufficient_data": Field(f"one of {', '.join(_WITHOUT_DATA)}", re.compile("|".join(_WITHOUT_DATA))),
     },
     SignalType.EC2: {
-        "instance_id": _Field("the id of an instance, like i-0123456789abcdef0", re.compile(r"i-[0-9a-f]{8,17}")),
-        "rebalance": _Field(f"one of {', '.join(_REBALANCE)}", re.compile("|".join(_REBALANCE))),
+        "instance_id": Field("the id of an instance, like i-0123456789abcdef0", re.compile(r"i-[0-9a-f]{8,17}")),
+        "rebalance": Field(f"one of {', '.join(_REBALANCE)}", re.compile("|".join(_REBALANCE))),
     },
     SignalType.ECS: {
-        "cluster": _Field(
+        "cluster": Field(
             "the name or the ARN of a cluster", re.compile(rf"(?:{_ARN}ecs:{_REGION}:[0-9]{{12}}:cluster/)?{_NAME}")
         ),
-        "service": _Field(
+        "service": Field(
             "the name or the ARN of a service",
             re.compile(rf"(?:{_ARN}ecs:{_REGION}:[0-9]{{12}}:service/(?:{_NAME}/)?)?{_NAME}"),
         ),
-        "task": _Field(
+        "task": Field(
             "the id or the ARN of a task",
             re.compile(rf"(?:{_ARN}ecs:{_REGION}:[0-9]{{12}}:task/(?:{_NAME}/)?)?[0-9a-f-]{{32,36}}"),
         ),
     },
     SignalType.TARGET: {
-        "target_group_arn": _Field(
+        "target_group_arn": Field(
             "the ARN of a target group",
             re.compile(
                 rf"{_ARN}elasticloadbalancing:{_REGION}:[0-9]{{12}}:targetgroup/[A-Za-z0-9-]{{1,32}}/[0-9a-f]{{16}}"
             ),
         ),
-        "target_id": _Field("the id, the address or the ARN of a target", re.compile(r"[!-~]{1,512}")),
+        "target_id": Field("the id, the address or the ARN of a target", re.compile(r"[!-~]{1,512}")),
     },
     SignalType.ZONE: {
-        "zone_id": _Field("the id of a zone, like use1-az1", re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-az[0-9]{1,2}")),
+        "zone_id": Field("the id of a zone, like use1-az1", re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*-az[0-9]{1,2}")),
     },
 }
-_REQUIRED = {
+REQUIRED = {
     SignalType.ALARM: ("arn",),
     SignalType.EC2: ("instance_id",),
     SignalType.ECS: ("cluster",),
@@ -113,11 +115,11 @@ def check(given: object, name: str, problems: Problems) -> dict[str, Any]:
     if kind not in tuple(SignalType):
         problems[f"{name}.type"].append(f"{_shown(kind)} is not a type of signals: use {', '.join(SignalType)}")
         return {}
-    fields = _FIELDS[SignalType(kind)]
+    fields = FIELDS[SignalType(kind)]
     problems[name] += [unknown_field(key, ("type", *fields)) for key in sorted(given.keys() - {"type", *fields})]
     for field, rule in fields.items():
         value = given.get(field)
-        if value is None and field not in _REQUIRED[SignalType(kind)]:
+        if value is None and field not in REQUIRED[SignalType(kind)]:
             continue
         if not isinstance(value, str) or not rule.pattern.fullmatch(value):
             problems[f"{name}.{field}"].append(f"{_shown(value)} is not {rule.rule}")
