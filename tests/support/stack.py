@@ -38,6 +38,7 @@ _ON_MOTO = {
     "WakeUpQueue": f"{QUEUE_URL}wake-up",
     "RejectedEventsQueue": f"{QUEUE_URL}rejected",
     "ProbeQueue": f"{QUEUE_URL}probe",
+    "SignalQueue": f"{QUEUE_URL}signal",
     "EventBus": "link-webhook-events",
     "SecretsKey": KEY,
     "KeyRotationFunction.Alias": "arn:aws:lambda:eu-west-1:123456789012:function:key-rotation:live",
@@ -61,6 +62,8 @@ def environment(**parameters: str) -> dict[str, str]:
                 return resolved(one if evaluated(TEMPLATE["Conditions"][condition], given) else other)
             case {"Fn::Sub": text}:
                 return re.sub(r"\$\{([\w:]+)\}", lambda found: str(names[found[1]]), text)
+            case {"Fn::Join": _}:
+                return str(evaluated(value, given))
         raise NotImplementedError(value)
 
     return {name: resolved(value) for name, value in VARIABLES.items()}
@@ -75,8 +78,18 @@ def evaluated(expression: Any, parameters: dict[str, Any]) -> Any:
             return parameters[name]
         case {"Fn::Not": [inner]}:
             return not evaluated(inner, parameters)
+        case {"Condition": name}:
+            return evaluated(TEMPLATE["Conditions"][name], parameters)
+        case {"Fn::Or": parts}:
+            return any(evaluated(part, parameters) for part in parts)
         case {"Fn::Equals": [one, other]}:
             return evaluated(one, parameters) == evaluated(other, parameters)
+        case {"Fn::Join": [separator, parts]}:
+            # A list of the parameters is a text already.
+            found = evaluated(parts, parameters)
+            return found if isinstance(found, str) else separator.join(found)
+        case {"Fn::Split": [separator, text]}:
+            return evaluated(text, parameters).split(separator)
         case {"Fn::EachMemberEquals": [members, text]}:
             return all(member == text for member in evaluated(members, parameters))
     raise NotImplementedError(expression)
