@@ -161,7 +161,7 @@ class Stack:
         return seen
 
     def told(self) -> list[dict[str, Any]]:
-        """The entries that the prober puts on the bus from now on. The bus takes each and passes on none."""
+        """The entries that an observer of ours puts on the bus from now on. The bus takes each and passes on none."""
         entries: list[dict[str, Any]] = []
 
         def put_events(Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Stack:
         return entries
 
     def pass_on(self, entry: dict[str, Any]) -> None:
-        """Has what the prober put on the bus handled as a status event."""
+        """Has what an observer of ours put on the bus handled as a status event."""
         sent: dict[str, Any] = json.loads(event("status_winner")["Records"][0]["body"])
         passed = {"source": entry["Source"], "detail-type": entry["DetailType"], "detail": json.loads(entry["Detail"])}
         assert self.functions.invoke("endpoint_status", batch(json.dumps(sent | passed))) == {"batchItemFailures": []}
