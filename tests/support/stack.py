@@ -62,8 +62,6 @@ def environment(**parameters: str) -> dict[str, str]:
                 return resolved(one if evaluated(TEMPLATE["Conditions"][condition], given) else other)
             case {"Fn::Sub": text}:
                 return re.sub(r"\$\{([\w:]+)\}", lambda found: str(names[found[1]]), text)
-            case {"Fn::Join": _}:
-                return str(evaluated(value, given))
         raise NotImplementedError(value)
 
     return {name: resolved(value) for name, value in VARIABLES.items()}
@@ -85,9 +83,7 @@ def evaluated(expression: Any, parameters: dict[str, Any]) -> Any:
         case {"Fn::Equals": [one, other]}:
             return evaluated(one, parameters) == evaluated(other, parameters)
         case {"Fn::Join": [separator, parts]}:
-            # A list of the parameters is a text already.
-            found = evaluated(parts, parameters)
-            return found if isinstance(found, str) else separator.join(found)
+            return separator.join(evaluated(parts, parameters))
         case {"Fn::Split": [separator, text]}:
             return evaluated(text, parameters).split(separator)
         case {"Fn::EachMemberEquals": [members, text]}:
