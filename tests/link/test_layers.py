@@ -149,7 +149,7 @@ def test_no_imports_form_a_cycle() -> None:
 
 def test_functions_do_not_import_each_other_and_each_calls_the_deployment() -> None:
     functions = [name for name in MODULES if name.startswith("functions.")]
-    assert len(functions) == 7
+    assert len(functions) == 8
     for name in functions:
         assert not any(imported.startswith("functions") for imported in imports(name)), name
         assert "link.deployment" in imports(name), name

@@ -182,7 +182,7 @@ def test_a_first_status_event_that_was_lost_is_told_again_and_one_that_has_none_
 
 
 def test_an_item_of_a_signal_that_is_left_over_is_harmless(aws: Signalling) -> None:
-    key = {"signal": {"S": f"ec2:{INSTANCES['paris']}"}, "endpoint_id": {"S": "vip-gone"}}
+    key = {"signal_key": {"S": f"ec2:{INSTANCES['paris']}"}, "endpoint_id": {"S": "vip-gone"}}
     aws.world._dynamodb.put_item(TableName=aws.world.settings.signals_table, Item=key)
     aws.hear(aws.now("spot_warning"))
     assert told(aws) == [("paris", STANDBY)]

@@ -31,7 +31,7 @@ class Store:
             settings.endpoints_table: ("endpoint_id",),
             settings.transitions_table: ("resource_id", "version"),
             settings.probes_table: ("shard",),
-            settings.signals_table: ("signal", "endpoint_id"),
+            settings.signals_table: ("signal_key", "endpoint_id"),
         }
         self.tables: dict[str, dict[Key, Item]] = {name: {} for name in self._keys}
         self._written = written
@@ -115,9 +115,9 @@ class Store:
             first, last = values[":first"]["S"], values[":last"]["S"]
             probed = [item for item in items if "probed" in item and first <= item["probe_key"]["S"] <= last]
             return {"Items": sorted(probed, key=lambda item: item["probe_key"]["S"])}
-        if KeyConditionExpression in ("signal = :key", "signal = :observed"):
+        if KeyConditionExpression in ("signal_key = :key", "signal_key = :observed"):
             signal = next(iter(values.values()))
-            found = [item for item in items if item["signal"] == signal]
+            found = [item for item in items if item["signal_key"] == signal]
             return {"Items": sorted(found, key=lambda item: item["endpoint_id"]["S"])}
         assert KeyConditionExpression == "resource_id = :r", KeyConditionExpression
         rows = [item for item in items if item["resource_id"] == values[":r"]]

@@ -62,8 +62,6 @@ def environment(**parameters: str) -> dict[str, str]:
                 return resolved(one if evaluated(TEMPLATE["Conditions"][condition], given) else other)
             case {"Fn::Sub": text}:
                 return re.sub(r"\$\{([\w:]+)\}", lambda found: str(names[found[1]]), text)
-            case {"Fn::Join": _}:
-                return str(evaluated(value, given))
         raise NotImplementedError(value)
 
     return {name: resolved(value) for name, value in VARIABLES.items()}
@@ -85,9 +83,7 @@ def evaluated(expression: Any, parameters: dict[str, Any]) -> Any:
         case {"Fn::Equals": [one, other]}:
             return evaluated(one, parameters) == evaluated(other, parameters)
         case {"Fn::Join": [separator, parts]}:
-            # A list of the parameters is a text already.
-            found = evaluated(parts, parameters)
-            return found if isinstance(found, str) else separator.join(found)
+            return separator.join(evaluated(parts, parameters))
         case {"Fn::Split": [separator, text]}:
             return evaluated(text, parameters).split(separator)
         case {"Fn::EachMemberEquals": [members, text]}:
@@ -161,7 +157,7 @@ class Stack:
         return seen
 
     def told(self) -> list[dict[str, Any]]:
-        """The entries that the prober puts on the bus from now on. The bus takes each and passes on none."""
+        """The entries that an observer of ours puts on the bus from now on. The bus takes each and passes on none."""
         entries: list[dict[str, Any]] = []
 
         def put_events(Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -172,7 +168,7 @@ class Stack:
         return entries
 
     def pass_on(self, entry: dict[str, Any]) -> None:
-        """Has what the prober put on the bus handled as a status event."""
+        """Has what an observer of ours put on the bus handled as a status event."""
         sent: dict[str, Any] = json.loads(event("status_winner")["Records"][0]["body"])
         passed = {"source": entry["Source"], "detail-type": entry["DetailType"], "detail": json.loads(entry["Detail"])}
         assert self.functions.invoke("endpoint_status", batch(json.dumps(sent | passed))) == {"batchItemFailures": []}

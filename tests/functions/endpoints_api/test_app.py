@@ -929,7 +929,7 @@ def test_an_endpoint_with_signals_shows_what_each_said_last(deployment: Deployme
     warned = ["ACTIVATED", NOW - 9, 0, "checks_passed", NOW, 2**42, "spot_interruption", 0]
     deployment.dynamodb.update_item(
         TableName="signals",
-        Key={"signal": {"S": "observed"}, "endpoint_id": {"S": paris}},
+        Key={"signal_key": {"S": "observed"}, "endpoint_id": {"S": paris}},
         UpdateExpression="SET words = :w, #status = :s, #at = :a",
         ExpressionAttributeNames={"#status": "status", "#at": "at"},
         ExpressionAttributeValues={
@@ -955,7 +955,7 @@ def test_signals_are_replaced_by_a_change_and_gone_with_the_endpoint(deployment:
     paris = call(deployment, "create", body={**body, "signals": [ec2]})[1]["endpoint"]["id"]
 
     def kept() -> list[str]:
-        return sorted(item["signal"]["S"] for item in deployment.dynamodb.scan(TableName="signals")["Items"])
+        return sorted(item["signal_key"]["S"] for item in deployment.dynamodb.scan(TableName="signals")["Items"])
 
     assert kept() == ["ec2:i-0fedcba9876543210", "observed"]
     zone = {"type": "zone", "zone_id": "euw1-az2"}

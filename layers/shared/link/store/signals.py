@@ -42,7 +42,7 @@ class Signals:
         """The ids of the endpoints for which this signal speaks: with at most a few, they fit into a page."""
         answer = self._dynamodb.query(
             TableName=self._table,
-            KeyConditionExpression="signal = :key",
+            KeyConditionExpression="signal_key = :key",
             ExpressionAttributeValues={":key": {"S": key}},
         )
         return [item["endpoint_id"]["S"] for item in answer["Items"]]
@@ -56,7 +56,7 @@ class Signals:
         """Every endpoint with signals. Eventually consistent: a write finds what is out of date."""
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._table,
-            KeyConditionExpression="signal = :observed",
+            KeyConditionExpression="signal_key = :observed",
             ExpressionAttributeValues={":observed": {"S": OBSERVED}},
         )
         for page in pages:
@@ -142,7 +142,7 @@ def _followed(registration: Registration | None) -> set[str]:
 
 
 def _key(signal: str, endpoint_id: str) -> Item:
-    return {"signal": {"S": signal}, "endpoint_id": {"S": endpoint_id}}
+    return {"signal_key": {"S": signal}, "endpoint_id": {"S": endpoint_id}}
 
 
 def _heard(observed: Observed) -> Item:
