@@ -86,6 +86,7 @@ test:
 lint: $(DEV) $(SAM) docs
 	@$(MAKE) --no-print-directory check-style check-types
 	@AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
+	@.local/sam/bin/cfn-lint --regions us-east-1 -- route53.yaml examples/signals/*/template.yaml
 
 # Every warning is an error: a dead link, a missing anchor, a page that no list has. -E: from nothing, because Sphinx
 # warns of a page only when it reads it.

@@ -224,9 +224,9 @@ def _short_form(loader: _Loader, tag: str, node: yaml.Node) -> dict[str, Any]:
 _Loader.add_multi_constructor("!", _short_form)
 
 
-def template() -> dict[str, Any]:
-    """Return template.yaml as data, with short forms, aliases and merge keys written out."""
-    loaded: dict[str, Any] = yaml.load((ROOT / "template.yaml").read_text(), _Loader)
+def template(file: str = "template.yaml") -> dict[str, Any]:
+    """Return a template as data, with short forms, aliases and merge keys written out."""
+    loaded: dict[str, Any] = yaml.load((ROOT / file).read_text(), _Loader)
     return loaded
 
 

@@ -12,6 +12,7 @@ from link.election.state import NEVER, Observer, ReadyWhen, Reason, Status
 from link.plugins.webhook import config
 from link.plugins.webhook.factory import PLUGIN
 from link.probing.checks import CheckType
+from link.signals import keys
 
 DOCUMENT = Path(__file__).parents[1] / "docs/openapi.json"
 ENDPOINT_ID = "^vip-[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$"
@@ -73,6 +74,19 @@ _CHECK: dict[str, Schema] = {
 _OF_HTTP = ("path", "expect", "verify")
 CHECK = an(_CHECK, *_OF_HTTP)
 """`path` and `expect` belong to HTTP and HTTPS, `verify` to HTTPS."""
+
+
+def _signal(kind: keys.SignalType) -> Schema:
+    fields = {
+        name: {"type": "string", "pattern": f"^(?:{field.pattern.pattern})$", "description": field.rule}
+        for name, field in keys.FIELDS[kind].items()
+    }
+    optional = fields.keys() - {*keys.REQUIRED[kind]}
+    return an({"type": {"const": str(kind)}, **fields}, *sorted(optional))
+
+
+SIGNALS = a_list({"oneOf": [_signal(kind) for kind in keys.SignalType]}, maxItems=keys.MAX_SIGNALS)
+"""Of ECS, either `service` or `task`."""
 RESOURCE_ID: Schema = {
     "type": "string",
     "minLength": 1,
@@ -158,6 +172,7 @@ SCHEMAS: dict[str, Schema] = {
             "observers": OBSERVERS,
             "ready_when": READY_WHEN,
             "drained": DRAINED,
+            "signals": SIGNALS,
         },
         "required": ["plugin", "plugin_config"],
     },
@@ -174,6 +189,7 @@ SCHEMAS: dict[str, Schema] = {
             "observers": OBSERVERS,
             "ready_when": READY_WHEN,
             "drained": DRAINED,
+            "signals": SIGNALS,
             "plugin_config": {
                 "type": "object",
                 "properties": {
@@ -193,6 +209,7 @@ SCHEMAS: dict[str, Schema] = {
             "id": ID,
             "status": STATUS,
             "checks": a_list(CHECK),
+            "signals": SIGNALS,
             "healthcheck_interval": INTERVAL,
             "plugin": {"const": PLUGIN},
             "election_key": TEXT,
@@ -215,9 +232,28 @@ SCHEMAS: dict[str, Schema] = {
                     "next_look_at": TIME,
                 }
             ),
+            "signal": an(
+                {
+                    "status": maybe(STATUS),
+                    "since": maybe(TIME),
+                    "said": a_list(
+                        an(
+                            {
+                                "signal": TEXT,
+                                "status": maybe(STATUS),
+                                "since": maybe(TIME),
+                                "reason": maybe(TEXT),
+                                "warned_until": maybe(TIME),
+                            }
+                        )
+                    ),
+                }
+            ),
         },
         "checks",
         "probe",
+        "signal",
+        "signals",
         "warnings",
     ),
     "ResourceSummary": an(SUMMARY),

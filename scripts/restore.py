@@ -3,6 +3,7 @@
     python -m scripts.restore --stack link-webhook --region eu-west-1                    # prints, changes nothing
     python -m scripts.restore --stack link-webhook --region eu-west-1 --write
     python -m scripts.restore … --locks-from TABLE --endpoints-from TABLE [--write]      # copies from restored tables
+    python -m scripts.restore … --signals [--write]                                      # only what signals need
 
 docs/restore.md says when and how. The rule is `restore` in docs/protocol.md. Needs boto3 and the package link.
 Exit status: 0, 1 if it stopped at an error or found nothing, 2 for a wrong command line.
@@ -28,6 +29,7 @@ from link.errors import Contended
 from link.settings import Settings
 from link.store.endpoints import Registrations
 from link.store.locks import Cause, Locks, Step
+from link.store.signals import Signals
 
 PAGE = 100
 CAUSE = Cause("restore", "scripts.restore")
@@ -123,6 +125,16 @@ def copy_registrations(dynamodb: Any, source: str, target: str, *, write: bool) 
             yield f"{item['endpoint_id']['S']}: its registration is put back"
 
 
+def put_back_signals(dynamodb: Any, tables: Tables, *, write: bool) -> Iterator[str]:
+    """Puts back the items of signals that registrations have and the table of signals lacks."""
+    signals = Signals(dynamodb, tables.settings)
+    for registration in tables.registrations.scan():
+        if registration.signalled and signals.read(registration.endpoint_id) is None:
+            if write:
+                dynamodb.transact_write_items(TransactItems=signals.registered(None, registration))
+            yield f"{registration.endpoint_id}: its signals are put back"
+
+
 def deployed(session: Any, stack: str, region: str) -> Settings:
     """The settings of a deployed stack, as its function for status events has them."""
     [described] = session.client("cloudformation", region_name=region).describe_stacks(StackName=stack)["Stacks"]
@@ -130,7 +142,9 @@ def deployed(session: Any, stack: str, region: str) -> Settings:
     function = session.client("lambda", region_name=region).get_function_configuration(
         FunctionName=outputs["EndpointStatusFunctionName"]
     )
-    return settings.load(function["Environment"]["Variables"])
+    variables = function["Environment"]["Variables"]
+    # A stack of an older version has no table of signals. That function does not use it, so its output names it.
+    return replace(settings.load(variables), signals_table=outputs.get("SignalsTableName", ""))
 
 
 def main(arguments: list[str] | None = None, session: Any = None, clock: Clock | None = None) -> int:
@@ -140,6 +154,7 @@ def main(arguments: list[str] | None = None, session: Any = None, clock: Clock |
     parser.add_argument("--locks-from", default="", metavar="TABLE", help="a restored lock table to copy items from")
     parser.add_argument("--endpoints-from", default="", metavar="TABLE", help="a restored table of registrations")
     parser.add_argument("--resource", default="", metavar="ID", help="only this resource")
+    parser.add_argument("--signals", action="store_true", help="put back signals, and restore no lock item")
     parser.add_argument("--write", action="store_true", help="change the tables; without it, print what would change")
     options = parser.parse_args(arguments)
     session = session or boto3.Session()
@@ -163,6 +178,11 @@ def main(arguments: list[str] | None = None, session: Any = None, clock: Clock |
                 dynamodb, options.endpoints_from, configured.endpoints_table, write=options.write
             ):
                 print(line)
+        if configured.signals_table:
+            for line in put_back_signals(dynamodb, tables, write=options.write):
+                print(line)
+        if options.signals:
+            return 0
         found = False
         for line in restore(tables, write=options.write):
             found = True

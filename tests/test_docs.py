@@ -225,6 +225,8 @@ def test_a_command_that_linkctl_does_not_have_is_found() -> None:
 
 # --- Commands of aws
 
+ITS_OWN = {("logs", "tail"), ("cloudformation", "deploy")}
+"""Commands of the CLI that are no operation of AWS."""
 OF_THE_CLI = {"--output", "--query", "--region", "--profile"}
 
 
@@ -256,8 +258,7 @@ def wrong_call(service: str, command: str, options: list[str]) -> str:
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.name))
 def test_aws_has_every_command_and_option_that_a_document_names(path: Path) -> None:
-    # `logs tail` is a command of the CLI itself.
-    found = [call for call in calls_of_aws(path.read_text()) if call[:2] != ("logs", "tail")]
+    found = [call for call in calls_of_aws(path.read_text()) if call[:2] not in ITS_OWN]
     assert [text for call in found if (text := wrong_call(*call))] == []
 
 

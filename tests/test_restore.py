@@ -11,12 +11,14 @@ from link.chance import Chance
 from link.election.state import Status
 from link.store.endpoints import Registrations
 from link.store.locks import Locks
+from link.store.signals import Signals
 from scripts import restore
 from tests.support.deployed import create_tables, settings
 from tests.support.ids import RESOURCE
 from tests.world import World, tables
 
 STACK = {"EndpointStatusFunctionName": "link-webhook-EndpointStatusFunction-1"}
+EC2 = {"type": "ec2", "instance_id": "i-0123456789abcdef0"}
 
 
 @pytest.fixture
@@ -39,7 +41,8 @@ class Session:
         return self.world._dynamodb if service == "dynamodb" else self
 
     def describe_stacks(self, StackName: str) -> dict[str, Any]:
-        outputs = [{"OutputKey": name, "OutputValue": value} for name, value in STACK.items()]
+        made = STACK | {"SignalsTableName": self.world.settings.signals_table}
+        outputs = [{"OutputKey": name, "OutputValue": value} for name, value in made.items()]
         return {"Stacks": [{"StackName": StackName, "Outputs": outputs}]}
 
     def get_function_configuration(self, FunctionName: str) -> dict[str, Any]:
@@ -55,6 +58,22 @@ def run(world: World, *arguments: str) -> int:
 def of(world: World) -> restore.Tables:
     locks = Locks(world._dynamodb, world.settings, world.clock, Chance())
     return restore.Tables(locks, Registrations(world._dynamodb, world.settings), world.settings, world.clock)
+
+
+def test_signals_are_put_back_where_their_table_lacks_them(world: World, capsys: pytest.CaptureFixture[str]) -> None:
+    rome, oslo = (world.register(host, signals=[EC2]) for host in ("rome", "oslo"))
+    signals = Signals(world._dynamodb, world.settings)
+    world._dynamodb.transact_write_items(
+        TransactItems=signals.registered(Registrations(world._dynamodb, world.settings).existing(rome), None)
+    )
+    before = world.resource()
+    assert signals.followers("ec2:i-0123456789abcdef0") == [oslo]
+    assert run(world, "--signals") == 0 and signals.read(rome) is None
+    assert run(world, "--signals", "--write") == 0
+    assert sorted(signals.followers("ec2:i-0123456789abcdef0")) == sorted([rome, oslo])
+    assert capsys.readouterr().out.splitlines() == [f"{rome}: its signals are put back"] * 2
+    assert run(world, "--signals", "--write") == 0 and capsys.readouterr().out == ""
+    assert world.resource() == before, "no lock item is restored"
 
 
 def test_without_write_it_says_what_would_change_and_changes_nothing(

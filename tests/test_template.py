@@ -22,14 +22,15 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from link import VERSION, deployment, settings, telemetry
+from link import VERSION, deployment, prober, settings, signaller, telemetry
 from link.election.state import Observer
 from link.prober import SLOTS_A_MINUTE
 from link.probing.states import SLOT_SECONDS
 from link.registration import Registration
+from link.signals.events import translate
 from link.store import queues
+from link.store.bus import DETAIL_TYPE
 from link.store.endpoints import PROBED_INDEX, to_item
-from link.store.probes import DETAIL_TYPE, SOURCE
 from link.store.queues import MAX_QUICK_RECEIVES
 from scripts.cloud import ROOT, built_layer, template
 from tests.support import stack
@@ -45,6 +46,7 @@ FUNCTIONS = {
     "KeyRotationFunction": "key_rotation",
     "ProbeFunction": "probe",
     "ProbeClockFunction": "probe_clock",
+    "SignalFunction": "signal",
 }
 ALIAS = "Aliaslive"
 """What SAM adds to a function's logical id for its alias `live`."""
@@ -57,7 +59,7 @@ MAX_VERSION_DESCRIPTION = 256
 MAX_ALARMS_OF_A_DEPLOYMENT = 10
 MINUTES_OF_A_DEPLOYMENT = 20
 ACCOUNT_CONCURRENCY = 1_000
-LOSABLE_TABLES = {"ProbesTable"}
+LOSABLE_TABLES = {"ProbesTable", "SignalsTable"}
 """What they have can be found again."""
 REGISTERED: dict[str, Any] = {
     "endpoint_id": "vip-1",
@@ -109,6 +111,7 @@ MAY: dict[str, dict[str, set[str]]] = {
         "SecretsKey": {"kms:Encrypt"},
         "WakeUpQueue": {"sqs:SendMessage"},
         "ProbesTable": {"dynamodb:GetItem"},
+        "SignalsTable": {"dynamodb:GetItem", "dynamodb:PutItem", "dynamodb:UpdateItem", "dynamodb:DeleteItem"},
         "EndpointsTable/index/probed": {"dynamodb:Query"},
         "KeyRotationFunction:live": {"lambda:InvokeFunction"},
         "ProbeFunction:live": {"lambda:InvokeFunction"},
@@ -133,7 +136,24 @@ MAY: dict[str, dict[str, set[str]]] = {
         "ProbeQueue": {"sqs:SendMessage"},
         "ProbeClockDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a minute failed
     },
+    "SignalFunction": {
+        "SignalLogGroup": LOG,
+        "SignalsTable": {"dynamodb:Query", "dynamodb:GetItem", "dynamodb:UpdateItem"},
+        "LocksTable": {"dynamodb:BatchGetItem"},
+        "the bus": {"events:PutEvents"},
+        "SignalQueue": CONSUME,
+        "RejectedEventsQueue": {"sqs:SendMessage"},
+        "SignalDeadLetterQueue": {"sqs:SendMessage"},  # by Lambda itself, when a look failed
+    },
 }
+ASKS = {
+    "HearsAlarms": {"cloudwatch:DescribeAlarms"},
+    "HearsInstances": {"ec2:DescribeInstanceStatus", "autoscaling:CompleteLifecycleAction"},
+    "HearsTasks": {"ecs:ListTasks", "ecs:DescribeTasks"},
+    "HearsTargets": {"elasticloadbalancing:DescribeTargetHealth"},
+    "HearsZones": {"arc-zonal-shift:ListAutoshifts"},
+}
+"""What the function of signals may ask, by the condition that it has."""
 NETWORK_INTERFACES = {
     "CreateNetworkInterface",
     "DescribeNetworkInterfaces",
@@ -223,7 +243,8 @@ def test_only_lambda_itself_makes_network_interfaces_and_only_for_functions_in_t
 ) -> None:
     for function in FUNCTIONS:
         in_vpc = "VpcConfig" in resources[function]["Properties"]
-        conditional = [each["Fn::If"] for each in role_of(resources, function)["Policies"] if "Fn::If" in each]
+        policies = [each["Fn::If"] for each in role_of(resources, function)["Policies"] if "Fn::If" in each]
+        conditional = [each for each in policies if each[0] not in ASKS]
         assert len(conditional) == in_vpc, function
         for condition, policy, nothing in conditional:
             assert (condition, nothing) == ("InVpc", {"Ref": "AWS::NoValue"})
@@ -274,23 +295,98 @@ def test_hosts_may_only_report_as_hosts_and_every_event_of_a_request_counts(
     }
 
 
-def test_the_prober_may_only_report_as_the_prober(resources: dict[str, Resource]) -> None:
-    [statement] = [each for each in statements(resources, "ProbeFunction") if each["Action"] == "events:PutEvents"]
+@pytest.mark.parametrize(
+    ("function", "source"), [("ProbeFunction", prober.SOURCE), ("SignalFunction", signaller.SOURCE)]
+)
+def test_an_observer_of_ours_may_only_report_as_itself(
+    resources: dict[str, Resource], function: str, source: str
+) -> None:
+    [statement] = [each for each in statements(resources, function) if each["Action"] == "events:PutEvents"]
     [bus] = of_type(resources, "AWS::Events::EventBusPolicy").values()
     assert statement["Resource"] == bus["Statement"]["Resource"]
-    assert resources["ProbeFunction"]["Properties"]["Environment"]["Variables"]["EVENT_BUS_NAME"] == bus["EventBusName"]
+    assert resources[function]["Properties"]["Environment"]["Variables"]["EVENT_BUS_NAME"] == bus["EventBusName"]
     assert statement["Condition"] == {
-        "ForAllValues:StringEquals": {"events:source": SOURCE, "events:detail-type": DETAIL_TYPE},
+        "ForAllValues:StringEquals": {"events:source": source, "events:detail-type": DETAIL_TYPE},
         "Null": {"events:source": "false", "events:detail-type": "false"},
     }
     pattern = resources["StatusRule"]["Properties"]["EventPattern"]
-    assert (SOURCE in pattern["source"], DETAIL_TYPE in pattern["detail-type"]) == (True, True)
+    assert (source in pattern["source"], DETAIL_TYPE in pattern["detail-type"]) == (True, True)
+
+
+def test_the_look_may_ask_only_about_the_types_that_are_named(resources: dict[str, Resource]) -> None:
+    policies = [each["Fn::If"] for each in role_of(resources, "SignalFunction")["Policies"] if "Fn::If" in each]
+    asks = {}
+    for condition, policy, nothing in policies:
+        assert nothing == {"Ref": "AWS::NoValue"}
+        asks[condition] = {
+            action: as_list(statement["Resource"])
+            for statement in policy["PolicyDocument"]["Statement"]
+            for action in as_list(statement["Action"])
+        }
+    hooks = (
+        "arn:${AWS::Partition}:autoscaling:${AWS::Region}:${AWS::AccountId}:autoScalingGroup:*:autoScalingGroupName/*"
+    )
+    assert asks == {
+        condition: {
+            action: [{"Fn::Sub": hooks}] if action == "autoscaling:CompleteLifecycleAction" else ["*"]
+            for action in actions
+        }
+        for condition, actions in ASKS.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("types", "rules"),
+    [
+        ("", set[str]()),
+        ("alarm", {"AlarmSignalRule"}),
+        ("ec2", {"InstanceSignalRule", "NoticeSignalRule"}),
+        ("ecs,zone", {"TaskSignalRule", "ZoneSignalRule"}),
+        ("target", set[str]()),
+    ],
+)
+def test_without_signal_types_nothing_of_signals_is_there_and_with_them_only_their_rules(
+    resources: dict[str, Resource], types: str, rules: set[str]
+) -> None:
+    given = {"SignalTypes": types}
+    conditions = template()["Conditions"]
+    conditional = {
+        name: each["Condition"] for name, each in resources.items() if "Signal" in name and "Condition" in each
+    }
+    there = {name for name, condition in conditional.items() if evaluated(conditions[condition], given)}
+    kinds = {name: resources[name]["Type"] for name in there}
+    on_the_default_bus = {name for name, kind in kinds.items() if kind == "AWS::Events::Rule"} - {"SignalLookRule"}
+    assert on_the_default_bus == rules
+    assert all("EventBusName" not in resources[name]["Properties"] for name in conditional)
+    assert bool(there) == bool(types) and ("SignalLookRule" in there) == bool(types)
+    always = {name for name in resources if "Signal" in name and name not in conditional}
+    # An empty table costs nothing.
+    assert always == {"SignalsTable"}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "events").glob("signal_*.json")), ids=lambda path: path.stem)
+def test_the_rules_pass_exactly_the_events_that_say_something(resources: dict[str, Resource], path: Path) -> None:
+    event = json.loads(path.read_text())
+    patterns = [
+        each["EventPattern"]
+        for name, each in of_type(resources, "AWS::Events::Rule").items()
+        if name.endswith("SignalRule")
+    ]
+    assert sum(matches(pattern, event) for pattern in patterns) == bool(translate(event))
+
+
+def matches(pattern: dict[str, Any], event: dict[str, Any]) -> bool:
+    """Whether an event has what a pattern of ours wants: one of the values of each field."""
+    return all(
+        matches(wanted, event.get(name, {})) if isinstance(wanted, dict) else event.get(name) in wanted
+        for name, wanted in pattern.items()
+    )
 
 
 def test_no_probe_is_traced_because_each_trace_costs(resources: dict[str, Resource]) -> None:
     # With PassThrough a function is traced if its caller is: the clock's messages would carry the clock's trace.
     modes = {name: resources[name]["Properties"]["TracingConfig"]["Mode"] for name in FUNCTIONS}
-    probes = {"ProbeFunction", "ProbeClockFunction"}
+    probes = {"ProbeFunction", "ProbeClockFunction", "SignalFunction"}
     assert modes == {name: "PassThrough" if name in probes else "Active" for name in FUNCTIONS}
 
 
@@ -308,12 +404,24 @@ def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resource
         [statement] = policy["PolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "events.amazonaws.com"}
         for arn in as_list(statement["Resource"]):
-            senders[target(arn)] = target(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
+            sources = as_list(statement["Condition"]["ArnEquals"]["aws:SourceArn"])
+            if len(sources) == 1:
+                senders[target(arn)] = target(sources[0])
+                continue
+            for source in sources:
+                condition, rule, _ = source.get("Fn::If", ["HearsSignals", source, None])
+                assert resources[target(rule)]["Condition"] == condition
+            assert {target(source.get("Fn::If", [None, source])[1]) for source in sources} == {
+                name for name in of_type(resources, "AWS::Events::Rule") if "Signal" in name
+            }
+            senders[target(arn)] = "the rules of signals"
     assert senders == {
         "StatusQueue": "StatusRule",
         "StatusDeadLetterQueue": "StatusRule",
         "RefreshScheduleDeadLetterQueue": "RefreshRule",
         "ProbeScheduleDeadLetterQueue": "ProbeClockRule",
+        "SignalQueue": "the rules of signals",
+        "SignalDeadLetterQueue": "the rules of signals",
     }
 
 
@@ -322,7 +430,7 @@ def test_eventbridge_may_send_to_a_queue_only_for_the_rule_that_uses_it(resource
 
 def test_visibility_timeout_is_at_least_six_times_the_function_timeout(resources: dict[str, Resource]) -> None:
     mappings = of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    assert len(mappings) == 3
+    assert len(mappings) == 4
     for mapping in mappings:
         queue = resources[target(mapping["EventSourceArn"])]["Properties"]
         function = resources[behind_alias(mapping["FunctionName"])]["Properties"]
@@ -374,6 +482,11 @@ def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, 
         each["FunctionName"]["Ref"]: target(each["DestinationConfig"]["OnFailure"]["Destination"])
         for each in of_type(resources, "AWS::Lambda::EventInvokeConfig").values()
     }
+    signal_rules = {
+        target(each["Targets"][0]["DeadLetterConfig"]["Arn"])
+        for name, each in of_type(resources, "AWS::Events::Rule").items()
+        if "Signal" in name
+    }
     assert {
         "status rule": target(resources["StatusRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
         "status queue": dead_letter_queue_of(resources["StatusQueue"]["Properties"]),
@@ -384,6 +497,9 @@ def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, 
         "probe queue": dead_letter_queue_of(resources["ProbeQueue"]["Properties"]),
         "clock's schedule": target(resources["ProbeClockRule"]["Properties"]["Targets"][0]["DeadLetterConfig"]["Arn"]),
         "clock": failed["ProbeClockFunction"],
+        "signal rules": signal_rules.pop(),
+        "signal queue": dead_letter_queue_of(resources["SignalQueue"]["Properties"]),
+        "look": failed["SignalFunction"],
     } == {
         "status rule": "StatusDeadLetterQueue",
         "status queue": "StatusDeadLetterQueue",
@@ -394,7 +510,11 @@ def test_every_asynchronous_source_has_a_dead_letter_queue(resources: dict[str, 
         "probe queue": "ProbeDeadLetterQueue",
         "clock's schedule": "ProbeScheduleDeadLetterQueue",
         "clock": "ProbeClockDeadLetterQueue",
+        "signal rules": "SignalDeadLetterQueue",
+        "signal queue": "SignalDeadLetterQueue",
+        "look": "SignalDeadLetterQueue",
     }
+    assert not signal_rules
 
 
 def test_throttling_alone_does_not_dead_letter_a_wake_up(resources: dict[str, Resource]) -> None:
@@ -561,6 +681,7 @@ def test_only_the_transitions_table_expires_items(resources: dict[str, Resource]
         "EndpointsTable": None,
         "TransitionsTable": {"AttributeName": "expires_at", "Enabled": True},
         "ProbesTable": None,
+        "SignalsTable": None,
     }
 
 
@@ -602,10 +723,11 @@ USES = {
     "EndpointStatusFunction": DECIDE | {"CA_BUNDLE"},
     "ReconcileFunction": DECIDE | {"CA_BUNDLE"},
     "RefreshFunction": set[str](),
-    "EndpointsApiFunction": DECIDE | {"PROBE_NETWORKS", "PROBE_SHARDS"},
+    "EndpointsApiFunction": DECIDE | {"PROBE_NETWORKS", "PROBE_SHARDS", "SIGNAL_TYPES"},
     "KeyRotationFunction": set[str](),
     "ProbeFunction": {"PROBE_NETWORKS", "PROBE_REFERENCES", "PROBE_WHEN_ALL_FAIL"},
     "ProbeClockFunction": {"PROBE_SHARDS"},
+    "SignalFunction": set[str](),
 }
 """The optional variables that a function uses. The settings read all of them for each function."""
 
@@ -616,7 +738,7 @@ def test_the_template_sets_exactly_the_variables_that_settings_read_and_its_defa
 ) -> None:
     reads = Reads(environment(resources, function))
     probes = function in ("ProbeFunction", "ProbeClockFunction")
-    settings.load(reads, api=function == "EndpointsApiFunction", probes=probes)
+    settings.load(reads, api=function == "EndpointsApiFunction", probes=probes, signals=function == "SignalFunction")
     optional = set[str]().union(*USES.values())
     expected = reads.names - optional | USES[function]
     assert {name for name in reads if not name.startswith(("POWERTOOLS_", "RES_"))} == expected
@@ -676,6 +798,8 @@ def test_alarm_texts_name_only_log_lines_that_the_code_writes(resources: dict[st
         "key_rotation.failed",
         "record.failed",
         "ca_bundle.unreadable",
+        "signals.unseen",
+        "signals.missing",
     }
     assert not {line for line in named if f'"{line}"' not in product_code()}
 
@@ -694,7 +818,7 @@ def test_alarm_texts_redrive_only_what_sqs_can_redrive_and_name_the_outputs_for_
         for queue in of_type(resources, "AWS::SQS::Queue").values()
         if "RedrivePolicy" in queue
     }
-    assert redrivable == {"StatusDeadLetterQueue", "WakeUpDeadLetterQueue", "ProbeDeadLetterQueue"}
+    assert redrivable == {f"{name}DeadLetterQueue" for name in ("Status", "WakeUp", "Probe", "Signal")}
     dead_letters = {name for name in of_type(resources, "AWS::SQS::Queue") if name.endswith("DeadLetterQueue")}
     texts = alarm_texts(resources)
     for queue in dead_letters:
@@ -866,8 +990,8 @@ def test_an_error_of_api_gateway_raises_an_alarm(resources: dict[str, Resource])
 
 def test_invocations_dropped_as_recursive_raise_an_alarm(resources: dict[str, Resource]) -> None:
     alarms = alarms_on(resources, "AWS/Lambda", "RecursiveInvocationsDropped")
-    # The messages of the third queue come from the clock, which a rule starts: these chains have two links.
-    assert set(alarms) == set(consumers(resources).values()) - {"ProbeFunction"}
+    # The messages of the other queues come from the clock, which a rule starts, and from AWS: these chains are short.
+    assert set(alarms) == set(consumers(resources).values()) - {"ProbeFunction", "SignalFunction"}
     for alarm in alarms.values():
         assert alarm["Statistic"] == "Sum"
         assert raised_by(alarm, [1])
@@ -942,6 +1066,10 @@ def test_alarms_on_our_own_metrics_use_the_name_namespace_and_dimensions_that_th
         "ProbesHeldBack",
         "ProbesKept",
         "ProbeSlots",
+        "SignalLooks",
+        "SignalsUnseen",
+        "SignalsMissing",
+        "HooksLate",
     }
     code = product_code()
     variables = environment(resources, "ReconcileFunction")
@@ -993,7 +1121,11 @@ def metrics_of_alarms(resources: dict[str, Resource]) -> set[Metric]:
 
 def widgets(resources: dict[str, Resource]) -> list[dict[str, Any]]:
     [dashboard] = of_type(resources, "AWS::CloudWatch::Dashboard").values()
-    body: list[dict[str, Any]] = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+    text, parts = dashboard["DashboardBody"]["Fn::Sub"]
+    condition, signals, nothing = parts["Signals"]["Fn::If"]
+    assert (condition, nothing) == ("HearsSignals", "")
+    assert json.loads(text.replace("${Signals}", nothing))["widgets"]
+    body: list[dict[str, Any]] = json.loads(text.replace("${Signals}", signals["Fn::Sub"]))["widgets"]
     return body
 
 
@@ -1190,14 +1322,17 @@ def version(resources: dict[str, Resource], function: str) -> tuple[str, Resourc
 
 
 def test_whatever_calls_a_function_calls_its_alias(resources: dict[str, Resource]) -> None:
-    assert set(consumers(resources).values()) == {"EndpointStatusFunction", "ReconcileFunction", "ProbeFunction"}
-    for rule, function in (("RefreshRule", "RefreshFunction"), ("ProbeClockRule", "ProbeClockFunction")):
+    readers = {"EndpointStatusFunction", "ReconcileFunction", "ProbeFunction", "SignalFunction"}
+    assert set(consumers(resources).values()) == readers
+    scheduled = {"RefreshRule": "RefreshFunction", "ProbeClockRule": "ProbeClockFunction"}
+    for rule, function in (scheduled | {"SignalLookRule": "SignalFunction"}).items():
         [rule_target] = resources[rule]["Properties"]["Targets"]
         assert behind_alias(rule_target["Arn"]) == function
     assert {behind_alias(each["FunctionName"]) for each in of_type(resources, "AWS::Lambda::Permission").values()} == {
         "RefreshFunction",
         "ProbeClockFunction",
         "EndpointsApiFunction",
+        "SignalFunction",
     }
     [api] = of_type(resources, "AWS::ApiGateway::RestApi").values()
     integrations = {
@@ -1231,7 +1366,10 @@ def test_a_changed_parameter_is_a_new_version_of_every_function_that_uses_it(
     used = parameters_in(properties)
     if "InVpc" in json.dumps(properties):
         assert "VpcSubnetIds" in used
-    assert parameters_in(version(resources, function)[1]["Description"]) == used
+    description = version(resources, function)[1]["Description"]
+    conditions = {name for name in template()["Conditions"] if f'"{name}"' in json.dumps(description)}
+    decided = {name for condition in conditions for name in parameters_in(template()["Conditions"][condition])}
+    assert parameters_in(description) | decided == used
 
 
 def text_of(description: Any, parameters: dict[str, Any]) -> str:
@@ -1265,6 +1403,7 @@ LONGEST = {
     "ProbeWhenAllFail": "release",
     "ProbeShards": "200",
     "EventBusName": 33 * "x",
+    "SignalTypes": "alarm,ec2,ecs,target,zone",
 }
 NO_VPC = {"VpcSubnetIds": [""], "VpcSecurityGroupIds": [""]}
 IN_A_VPC = {
@@ -1304,6 +1443,7 @@ def test_snapshots_are_for_functions_that_are_started_often_and_only_if_a_parame
         "KeyRotationFunction": None,
         "ProbeFunction": None,
         "ProbeClockFunction": None,
+        "SignalFunction": None,
     }
     assert (PARAMETERS["SnapStart"]["Default"], PARAMETERS["SnapStart"]["AllowedValues"]) == (
         "None",
@@ -1324,6 +1464,9 @@ def test_an_update_moves_the_work_slowly_and_is_rolled_back_by_the_alarms_on_fai
         assert "DEPLOYMENT_STOP_ON_ALARM" in group["AutoRollbackConfiguration"]["Events"]
         watched = {alarm["Name"]["Ref"] for alarm in group["AlarmConfiguration"]["Alarms"]}
         failures = {f"{name.removesuffix('Function')}ErrorsAlarm" for name in FUNCTIONS} - {"KeyRotationErrorsAlarm"}
+        if name != "SignalFunctionDeploymentGroup":
+            # It may not be there.
+            failures.remove("SignalErrorsAlarm")
         assert watched == failures | {"Api5xxAlarm", "FailedRecordsAlarm"}
         assert len(watched) <= MAX_ALARMS_OF_A_DEPLOYMENT
         for alarm in watched:

@@ -119,6 +119,7 @@ def endpoint(one: dict[str, Any], receiver: str | None = None) -> Table:
         "interval": f"{one['healthcheck_interval']} s" if one.get("healthcheck_interval") else None,
         "old secret": f"also signs until {utc(until)}; `linkctl endpoints end-overlap` ends that" if until else None,
         "probe": probed(one["probe"]) if one.get("probe") else None,
+        "signals": escape(signalled(one["signal"])) if one.get("signal") else None,
         "delivery": _delivery(delivery) if delivery else "nothing was sent yet",
         "next step": delivery.get("next_step"),
     }
@@ -311,6 +312,25 @@ def probed(one: dict[str, Any]) -> str:
     if one["held_until"]:
         text += f"; held down, ends {ago(one['held_until'])}"
     return text
+
+
+def signalled(one: dict[str, Any]) -> str:
+    """Return what an endpoint's signals said last.
+
+    >>> print(signalled({"status": "STANDBY", "since": 0, "said": [
+    ...     {"signal": "ec2:i-0a", "status": "STANDBY", "since": 0, "reason": "spot_interruption", "warned_until": 9},
+    ...     {"signal": "zone:euw1-az1", "status": None, "since": None, "reason": None, "warned_until": None}]}))
+    STANDBY
+    ec2:i-0a: STANDBY since 1970-01-01T00:00:00Z, spot_interruption
+    zone:euw1-az1: has said nothing yet
+    """
+    lines = [one["status"] or "undecided"]
+    for said in one["said"]:
+        if said["status"] is None:
+            lines.append(f"{said['signal']}: has said nothing yet")
+        else:
+            lines.append(f"{said['signal']}: {said['status']} since {utc(said['since'])}, {said['reason']}")
+    return "\n".join(lines)
 
 
 def _check(check: dict[str, Any]) -> str:

@@ -209,6 +209,39 @@ def test_a_health_check_that_is_neither_a_port_nor_a_web_address_is_a_usage_erro
     assert status == 2 and "is neither HOST:PORT nor a URL" in err
 
 
+def test_create_with_signals_is_observed_by_aws_and_show_says_what_was_heard(
+    deployment: Deployment, linkctl: Run
+) -> None:
+    create = ("endpoints", "create", "--url", deployment.receiver.url, "--resource-id", "ip", "--secret-file", "-")
+    alarm = "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:paris, down"
+    status, out, err = linkctl(
+        *create, "--signal", "ec2:i-0fedcba9876543210", "--signal", f"alarm:{alarm},insufficient_data=alarm", stdin="s"
+    )
+    assert (status, err) == (0, "") and "AWS is asked about it within a minute" in out
+    paris = out.split()[0]
+    one = json.loads(linkctl("-o", "json", "endpoints", "show", paris)[1])
+    assert one["signals"] == [
+        {"type": "ec2", "instance_id": "i-0fedcba9876543210"},
+        {"type": "alarm", "arn": alarm, "insufficient_data": "alarm"},
+    ]
+    assert "ec2:i-0fedcba9876543210: has said nothing yet" in linkctl("endpoints", "show", paris)[1]
+    group = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"
+    task = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
+    status, out, _ = linkctl(
+        "-o", "json", "endpoints", "change", paris, "--signal", f"target:{group}/10.0.0.7", "--signal", "ecs:shop/web",
+        "--signal", f"ecs-task:shop/{task}", "--signal", "zone:euw1-az2",
+    )  # fmt: skip
+    assert (status, json.loads(out)["signals"]) == (
+        0,
+        [
+            {"type": "target", "target_group_arn": group, "target_id": "10.0.0.7"},
+            {"type": "ecs", "cluster": "shop", "service": "web"},
+            {"type": "ecs", "cluster": "shop", "task": task},
+            {"type": "zone", "zone_id": "euw1-az2"},
+        ],
+    )
+
+
 def test_transitions_are_listed_newest_first(running: Deployment, linkctl: Run) -> None:
     report(running, "status_failing")
     status, out, _ = linkctl("transitions", RESOURCE, "--limit", "1")
@@ -257,6 +290,7 @@ def test_changing_the_url_needs_the_secret_and_never_prints_it(
         ([], "nothing to change"),
         (["--healthcheck", "203.0.113.7"], "is neither HOST:PORT nor a URL"),
         (["--healthcheck", ":80"], "is neither HOST:PORT nor a URL"),
+        (["--signal", "i-0fedcba9876543210"], "is none of alarm:ARN, ec2:INSTANCE"),
     ],
 )
 def test_a_wrong_change_is_a_usage_error(linkctl: Run, arguments: list[str], text: str) -> None:

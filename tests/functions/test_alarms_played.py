@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
+import boto3
 import pytest
 from aws_lambda_powertools.utilities.batch.exceptions import BatchProcessingError
 from botocore.exceptions import ClientError
 
 from link.probing.states import MANY, MAX_LAG_MS, SLOT_MS
+from link.signals.events import HOOK_WAITS_MS
 from tests.support.functions import Deployment, event
 from tests.support.ids import RESOURCE
 from tests.support.stack import Stack, batch
@@ -21,6 +24,7 @@ RESOURCES = deployed()
 ALARMS = of_type(RESOURCES, "AWS::CloudWatch::Alarm")
 STATISTICS: dict[str, Callable[[list[float]], float]] = {"Sum": sum, "Maximum": max}
 QUICK_MS = 1_000
+SIGNAL = {"type": "alarm", "arn": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:paris"}
 PARIS: dict[str, Any] = {"type": "TCP", "host": "paris.example.com", "port": 443}
 
 
@@ -133,7 +137,76 @@ def probes_missing(stack: Stack, fault: bool) -> None:
     stack.clock.at += 60_000
 
 
+def look(stack: Stack) -> None:
+    stack.told()
+    at = datetime.fromtimestamp(stack.clock.at / 1_000, UTC)
+    stack.functions.invoke("signal", {**event("schedule_tick"), "time": f"{at:%Y-%m-%dT%H:%M:00Z}"})
+
+
+def signals_missing(stack: Stack, fault: bool) -> None:
+    stack.deploy(SignalTypes="alarm")
+    if not fault:
+        boto3.client("cloudwatch").put_metric_alarm(
+            AlarmName="paris", MetricName="m", Namespace="n", Statistic="Sum", Period=60, EvaluationPeriods=1,
+            Threshold=0, ComparisonOperator="GreaterThanThreshold",
+        )  # fmt: skip
+    stack.registered(f"{RESOURCE}-{stack.clock.at}", signals=[SIGNAL])
+    look(stack)
+
+
+def signals_unseen(stack: Stack, fault: bool) -> None:
+    stack.deploy(SignalTypes="alarm")
+    stack.registered(f"{RESOURCE}-{stack.clock.at}", signals=[SIGNAL])
+    if fault:
+        stack.functions.doubles["cloudwatch"] = Denied()
+    look(stack)
+    stack.clock.at += 60_000
+
+
+def hooks_late(stack: Stack, fault: bool) -> None:
+    terminating = event("signal_autoscaling_terminate")
+    instance = terminating["detail"]["EC2InstanceId"]
+    stack.deploy(SignalTypes="ec2")
+    stack.registered(signals=[{"type": "ec2", "instance_id": instance}])
+    told = stack.told()
+    stack.functions.doubles["autoscaling"] = Completing()
+    stack.clock.at = round(datetime.fromisoformat(terminating["time"]).timestamp() * 1_000)
+    assert stack.functions.invoke("signal", batch(json.dumps(terminating)))["batchItemFailures"]
+    if fault:
+        stack.clock.at += HOOK_WAITS_MS
+    else:
+        stack.pass_on(told[0])
+    assert stack.functions.invoke("signal", batch(json.dumps(terminating))) == {"batchItemFailures": []}
+
+
+def signal_looks_missing(stack: Stack, fault: bool) -> None:
+    if not fault:
+        look(stack)
+    stack.clock.at += 60_000
+
+
+class Denied:
+    """A client of CloudWatch for a role without its permission."""
+
+    def get_paginator(self, _: str) -> Denied:
+        return self
+
+    def paginate(self, **_: Any) -> Any:
+        raise ClientError({"Error": {"Code": "AccessDenied", "Message": ""}}, "DescribeAlarms")
+
+
+class Completing:
+    """A client of Auto Scaling. moto does not complete lifecycle actions."""
+
+    def complete_lifecycle_action(self, **_: Any) -> None:
+        pass
+
+
 OURS = {
+    "SignalsMissingAlarm": signals_missing,
+    "SignalsUnseenAlarm": signals_unseen,
+    "HooksLateAlarm": hooks_late,
+    "SignalLooksMissingAlarm": signal_looks_missing,
     "UndeliveredAlarm": undelivered,
     "ReceiverRefusedAlarm": receiver_refused,
     "RejectedEventsAlarm": rejected_event,
@@ -194,7 +267,7 @@ def test_a_stack_without_probes_is_quiet(stack: Stack, capsys: pytest.CaptureFix
 
 
 def tables_are_gone(stack: Stack) -> None:
-    for table in ("locks", "endpoints", "transitions"):
+    for table in ("locks", "endpoints", "transitions", "signals"):
         stack.functions.dynamodb.delete_table(TableName=table)
 
 
@@ -212,6 +285,7 @@ FUNCTIONS: dict[str, tuple[str, Callable[[Stack], dict[str, Any]]]] = {
         lambda stack: batch(json.dumps({"shard": 0, "of": 1, "slot": stack.clock.at // SLOT_MS})),
     ),
     "ProbeClockFunction": ("probe_clock", lambda _: event("schedule_tick")),
+    "SignalFunction": ("signal", lambda _: event("schedule_tick")),
 }
 """By function of the template: its folder, and an event."""
 ERRORS = {f"{function.removesuffix('Function')}ErrorsAlarm": function for function in FUNCTIONS}
@@ -219,6 +293,7 @@ CONSUMED = {
     "StatusDeadLetterAlarm": ("StatusQueue", "EndpointStatusFunction"),
     "WakeUpDeadLetterAlarm": ("WakeUpQueue", "ReconcileFunction"),
     "ProbeDeadLetterAlarm": ("ProbeQueue", "ProbeFunction"),
+    "SignalDeadLetterAlarm": ("SignalQueue", "SignalFunction"),
 }
 DESTINATIONS = {
     "RefreshDeadLetterAlarm": "RefreshFunction",
@@ -303,7 +378,7 @@ def test_an_invocation_that_fails_is_sent_to_the_queue_of_the_alarm(stack: Stack
 
 # --- What only AWS can raise
 
-TABLES_AND_INDEXES = ("Locks", "Due", "Endpoints", "Probed", "Transitions", "Probes")
+TABLES_AND_INDEXES = ("Locks", "Due", "Endpoints", "Probed", "Transitions", "Probes", "Signals")
 AWS_ALONE = {
     **{f"{function.removesuffix('Function')}ThrottlesAlarm": "no concurrency is left" for function in FUNCTIONS},
     **{f"{name}ReadsThrottledAlarm": "DynamoDB throttles" for name in TABLES_AND_INDEXES},
@@ -311,6 +386,7 @@ AWS_ALONE = {
     "ReconcileRecursionAlarm": "Lambda stops a chain",
     "EndpointStatusRecursionAlarm": "Lambda stops a chain",
     "StatusAgeAlarm": "SQS measures the age of a message",
+    "SignalAgeAlarm": "SQS measures the age of a message",
     "WakeUpAgeAlarm": "SQS measures the age of a message",
     "SweepMissingAlarm": "a rule of EventBridge is disabled",
     "RefreshScheduleDeadLetterAlarm": "EventBridge cannot start a function",

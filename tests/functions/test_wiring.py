@@ -64,6 +64,12 @@ def registration(stack: Stack, parameter: str, value: str) -> object:
     return stack.register()[0]
 
 
+def registration_with_a_signal(stack: Stack, parameter: str, value: str) -> object:
+    """The status with which the API answers a registration with the signals of an instance."""
+    stack.deploy(**{parameter: value})
+    return stack.register(signals=[{"type": "ec2", "instance_id": "i-0123456789abcdef0"}])[0]
+
+
 def attempt(stack: Stack, parameter: str, value: str) -> object:
     """How attempts for an endpoint end that was registered before; whether its receiver got anything."""
     paris = stack.registered()
@@ -295,6 +301,7 @@ WIRED = (
         {"keep": ["ACTIVATED"], "release": ["ACTIVATED", "FAILING"]},
     ),
     Wired("EventBusName", bus_that_is_told, {"": "link-webhook-events", "theirs": "theirs"}),
+    Wired("SignalTypes", registration_with_a_signal, {"ec2": 201, "alarm,ec2": 201, "alarm": 422, "": 422}),
     Wired("ProbeShards", shards_of_a_minute, {"1": [1], "200": [200]}),
     Wired("MaxEndpoints", three_registrations, {"1": [201, 409, 409], "2": [201, 201, 409], "0": [201, 201, 201]}),
     Wired(

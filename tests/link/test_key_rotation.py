@@ -36,7 +36,7 @@ class Deployment:
     def __init__(self) -> None:
         self.kms, self.dynamodb = boto3.client("kms"), boto3.client("dynamodb")
         env = environment(key=self.kms.create_key()["KeyMetadata"]["Arn"])
-        self.settings = load(env, probes=True)
+        self.settings = load(env, probes=True, signals=True)
         create_tables(self.dynamodb, self.settings)
         self.registrations, self.clock = Registrations(self.dynamodb, self.settings), HeldClock()
         self.calls: list[tuple[str, dict[str, Any]]] = []

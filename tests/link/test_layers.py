@@ -26,11 +26,20 @@ FUNCTIONS = Path(__file__).parents[2] / "functions"
 LAYERS = (
     {"functions"},
     {"link.deployment"},
-    {"link.control", "link.key_rotation", "link.prober", "link.reconcile", "link.sqs_batch", "link.sweep"},
+    {
+        "link.control",
+        "link.key_rotation",
+        "link.prober",
+        "link.reconcile",
+        "link.signal_look",
+        "link.signaller",
+        "link.sqs_batch",
+        "link.sweep",
+    },
     {"link.plugins.webhook"},
     {"link.plugins", "link.plugins.seam"},
     {"link.store"},
-    {"link.election", "link.probing", "link.registration", "link.reports"},
+    {"link.election", "link.probing", "link.registration", "link.reports", "link.signals"},
     {"link.networks", "link.trust"},
     {"link.chance", "link.clock", "link.errors", "link.fields", "link.settings", "link.telemetry"},
     {"link"},
@@ -53,6 +62,10 @@ PURE = {
     "link.registration",
     "link.reports",
     "link.settings",
+    "link.signals.events",
+    "link.signals.keys",
+    "link.signals.looks",
+    "link.signals.words",
 }
 IMPURE = {"os", "random", "secrets", "socket", "ssl", "subprocess", "threading", "time", "uuid"}
 NAMED_WITH_A_REASON = {
@@ -137,7 +150,7 @@ def test_no_imports_form_a_cycle() -> None:
 
 def test_functions_do_not_import_each_other_and_each_calls_the_deployment() -> None:
     functions = [name for name in MODULES if name.startswith("functions.")]
-    assert len(functions) == 7
+    assert len(functions) == 8
     for name in functions:
         assert not any(imported.startswith("functions") for imported in imports(name)), name
         assert "link.deployment" in imports(name), name

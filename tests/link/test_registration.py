@@ -15,13 +15,15 @@ from link.registration import read_body, read_change, read_drained, read_new
 from tests.support.registrations import registration
 
 CHECK = {"type": "TCP", "host": "paris.example.com", "port": 80}
-STORED = replace(registration(), checks=(CHECK,))
+EC2 = {"type": "ec2", "instance_id": "i-0123456789abcdef0"}
+STORED = replace(registration(), checks=(CHECK,), signals=(EC2,))
+TYPES = ("alarm", "ec2")
 
 
 def new(body: object) -> dict[str, Any]:
     """The fields of a new registration; raises Invalid."""
     problems = Problems()
-    fields = read_new(read_body(body, problems), problems)
+    fields = read_new(read_body(body, problems), problems, signal_types=TYPES)
     problems.raise_if_any()
     return fields
 
@@ -29,7 +31,7 @@ def new(body: object) -> dict[str, Any]:
 def changed(body: object) -> dict[str, Any]:
     """The fields that a PATCH changes; raises Invalid."""
     problems = Problems()
-    fields = read_change(read_body(body, problems, change=True), STORED, problems)
+    fields = read_change(read_body(body, problems, change=True), STORED, problems, signal_types=TYPES)
     problems.raise_if_any()
     return fields
 
@@ -90,6 +92,42 @@ def test_a_probe_has_at_most_four_checks(observers: list[str], refused: bool) ->
     assert ("use at most 4" in "".join(problems["checks"])) is refused
 
 
+@pytest.mark.parametrize(
+    ("given", "observers"),
+    [
+        ({}, ("signal",)),
+        ({"lease_seconds": 20}, ("host", "signal")),
+        ({"checks": [CHECK]}, ("probe", "signal")),
+        ({"checks": [CHECK], "lease_seconds": 20}, ("host", "probe", "signal")),
+        ({"observers": ["host"]}, ("host",)),
+    ],
+)
+def test_signals_observe_unless_the_registration_says_who_does(
+    given: dict[str, Any], observers: tuple[str, ...]
+) -> None:
+    assert new({"signals": [EC2], **given})["observers"] == observers
+
+
+def test_a_signal_that_nobody_hears_is_refused_where_it_would_count() -> None:
+    zone = {"type": "zone", "zone_id": "euw1-az1"}
+    observed = {"signals": [zone], "observers": ["host", "signal"]}
+    for read in (new, changed):
+        with pytest.raises(Invalid) as invalid:
+            read(observed)
+        assert list(invalid.value.errors) == ["signals.0.type"]
+        assert "add it to the parameter SignalTypes" in invalid.value.errors["signals.0.type"][0]
+    assert new({"signals": [zone], "observers": ["host"]})["signals"], "it is only stored"
+
+
+def test_a_stored_signal_that_is_not_heard_any_more_refuses_no_other_change() -> None:
+    stored = replace(STORED, observers=(Observer.HOST, Observer.SIGNAL))
+    problems = Problems()
+    assert read_change({"priority": 1}, stored, problems) == {"priority": 1}
+    assert not any(problems.values())
+    read_change({"observers": ["signal"], "lease_seconds": None}, stored, problems)
+    assert problems["signals.0.type"]
+
+
 def test_the_least_that_a_registration_has() -> None:
     assert new({}) == {
         "checks": (),
@@ -99,18 +137,28 @@ def test_the_least_that_a_registration_has() -> None:
         "lease_seconds": None,
         "observers": ("host",),
         "ready_when": "all",
+        "signals": (),
     }
 
 
 def test_everything_that_a_registration_can_have() -> None:
     given = {"healthcheck_interval": 3_600, "host": "paris", "priority": -1_000, "lease_seconds": 5}
-    more = {"checks": [CHECK], "observers": ["probe", "host", "probe"], "ready_when": "any"}
-    expected = {**given, "checks": (CHECK,), "observers": ("host", "probe"), "ready_when": "any"}
+    more = {"checks": [CHECK], "observers": ["probe", "host", "probe"], "ready_when": "any", "signals": [EC2]}
+    expected = {**given, "checks": (CHECK,), "observers": ("host", "probe"), "ready_when": "any", "signals": (EC2,)}
     assert new({**given, **more}) == expected
 
 
 def test_null_means_absent() -> None:
-    names = ["checks", "healthcheck_interval", "host", "priority", "lease_seconds", "observers", "ready_when"]
+    names = [
+        "checks",
+        "healthcheck_interval",
+        "host",
+        "priority",
+        "lease_seconds",
+        "observers",
+        "ready_when",
+        "signals",
+    ]
     assert new(dict.fromkeys(names)) == new({})
 
 
@@ -227,9 +275,16 @@ def test_what_the_api_shows_of_an_endpoint_can_be_sent_back() -> None:
         "lease_seconds": STORED.lease_seconds,
         "observers": list(STORED.observers),
         "ready_when": str(STORED.ready_when),
+        "signals": list(STORED.signals),
     }
-    without_effect = {"id": STORED.endpoint_id, "status": "BOOTING", "election_key": "webhook/x", "delivery": None}
+    without_effect: dict[str, Any] = {
+        "id": STORED.endpoint_id,
+        "status": "BOOTING",
+        "election_key": "webhook/x",
+        "delivery": None,
+    }
     without_effect["previous_secret_until"] = None
+    without_effect["signal"] = {"status": None, "at": None, "said": []}
     same = {name: getattr(STORED, name) for name in shown}
     assert changed({**shown, **without_effect, "plugin": "webhook", "host": STORED.host}) == same
 
@@ -245,6 +300,8 @@ def test_what_the_api_shows_of_an_endpoint_can_be_sent_back() -> None:
         ({"lease_seconds": None}, {"lease_seconds": None}),
         ({"observers": ["signal", "host"]}, {"observers": ("host", "signal")}),
         ({"ready_when": "any"}, {"ready_when": "any"}),
+        ({"signals": []}, {"signals": ()}),
+        ({"signals": [EC2]}, {"signals": (EC2,)}),
     ],
 )
 def test_one_field_changes_alone(body: dict[str, Any], fields: dict[str, Any]) -> None:
@@ -264,6 +321,9 @@ def test_one_field_changes_alone(body: dict[str, Any], fields: dict[str, Any]) -
         ({"observers": ["probe"]}, "lease_seconds", "host is not an observer"),
         ({"observers": []}, "observers", "one or more of"),
         ({"ready_when": "none"}, "ready_when", "neither all nor any"),
+        ({"signals": {}}, "signals", "an object is not a list: use [{type, …}, …]"),
+        ({"signals": [EC2] * 9}, "signals", "9 signals are too many: use at most 8"),
+        ({"signals": [EC2, {"type": "ec2"}]}, "signals.1.instance_id", "is not the id of an instance"),
         ({"Priority": 4}, "body", "write 'priority'"),
         ({"healthcheck": []}, "body", "write 'healthchecks'"),
         ([], "body", "is not an object"),

@@ -34,17 +34,30 @@ def test_the_defaults() -> None:
     assert (settings.allowed_networks, settings.require_https, settings.ca_bundle) == ((), False, "")
 
 
-API = {"KEY_ROTATION_FUNCTION": "rotation", "PROBE_FUNCTION": "probe", "PROBES_TABLE": "probes"}
+API = {
+    "KEY_ROTATION_FUNCTION": "rotation",
+    "PROBE_FUNCTION": "probe",
+    "PROBES_TABLE": "probes",
+    "SIGNALS_TABLE": "signals",
+}
+SIGNALS = {"SIGNALS_TABLE": "signals", "SIGNAL_QUEUE_URL": "https://sqs/signal", "EVENT_BUS_NAME": "events"}
 PROBES = {"PROBES_TABLE": "probes", "PROBE_QUEUE_URL": "https://sqs/probe", "EVENT_BUS_NAME": "events"}
 
 
-@pytest.mark.parametrize(("role", "needs"), [("api", API), ("probes", PROBES)])
+@pytest.mark.parametrize(("role", "needs"), [("api", API), ("probes", PROBES), ("signals", SIGNALS)])
 def test_only_the_processes_that_need_more_have_to_have_it(role: str, needs: dict[str, str]) -> None:
-    assert load(ENV).probes_table == ""
-    assert load({**ENV, **needs}, **{role: True}).probes_table == "probes"
+    assert (load(ENV).probes_table, load(ENV).signals_table) == ("", "")
+    settings = load({**ENV, **needs}, **{role: True})
+    given = {"PROBES_TABLE": settings.probes_table, "SIGNALS_TABLE": settings.signals_table}
+    assert {name: value for name, value in given.items() if value} == {n: v for n, v in needs.items() if n in given}
     for name in needs:
         with pytest.raises(SettingsError, match=f"^{name} is missing"):
             load({**ENV, **needs, name: ""}, **{role: True})
+
+
+def test_the_types_of_signals_that_are_heard() -> None:
+    assert load({**ENV, "SIGNAL_TYPES": "alarm,ec2"}).signal_types == ("alarm", "ec2")
+    assert load({**ENV, "SIGNAL_TYPES": ""}).signal_types == load(ENV).signal_types == ()
 
 
 def test_how_probes_look() -> None:

@@ -12,7 +12,7 @@ import pytest
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from link import sqs_batch
-from link.sqs_batch import side_by_side
+from link.sqs_batch import NotYet, side_by_side
 from link.store.queues import Queues
 from tests.support.deployed import settings
 from tests.support.functions import Context
@@ -46,6 +46,17 @@ def test_only_the_failed_record_is_delayed_and_returned(failing: int) -> None:
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": f"message-{failing}"}]}
     assert put_off == [(f"handle-{failing}", failing + 1)]
+
+
+def test_a_record_that_has_to_wait_comes_back_and_is_no_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    put_off: list[tuple[str, int]] = []
+
+    def handle(record: SQSRecord) -> None:
+        raise NotYet
+
+    answer = side_by_side(batch(4), Context(), handle, lambda *one: put_off.append(one))  # type: ignore[arg-type]
+    assert (answer, put_off) == ({"batchItemFailures": [{"itemIdentifier": "message-0"}]}, [("handle-0", 4)])
+    assert capsys.readouterr().out == ""
 
 
 def test_each_failed_record_is_counted_and_logged_without_the_text_of_its_error(

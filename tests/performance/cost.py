@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import sys
 import textwrap
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from scripts.cloud import template
 
 HERE = Path(__file__).parent
 BUDGET = tomllib.loads((HERE / "budget.toml").read_text())
@@ -30,6 +32,8 @@ MILLION = 1e6
 SLOT_SECONDS, TARGETS_SECONDS, COMPARE_SECONDS = 10, 30, 300
 """How often a shard's slot, its list of targets and the words of its lock items are read."""
 LONGEST_SLOT_SECONDS = 9
+LOOK_SECONDS, DESCRIBED_AT_ONCE = 10, 4
+"""How long a look at signals asks at most, and how many calls it makes at a time."""
 MEGABYTES_OF_A_VCPU = 1_769
 EVENT_BYTES = 65_536
 """EventBridge charges an event for each 64 KB."""
@@ -158,6 +162,42 @@ def probes(endpoints: int, kind: str, *, seconds: int = 10) -> Dollars:
     )
 
 
+def described(endpoints: int, kind: str) -> int:
+    """How many calls a look at so many endpoints with one signal each takes."""
+    return 2 * endpoints if kind == "services of ECS" else -(-endpoints // 100)
+
+
+def signals(endpoints: int, kind: str) -> Dollars:
+    """Dollars a month of following so many endpoints with one signal each, of which none changes, by service.
+
+    `kind`: alarms, instances or services of ECS. The alarms that are followed are not counted, those of the stack are.
+    """
+    calls = described(endpoints, kind)
+    took_ms = ASSUMED["signal_look_ms"] + min(calls * ASSUMED["describe_ms"] / DESCRIBED_AT_ONCE, LOOK_SECONDS * 1_000)
+    # Eventually consistent: half a unit for 4 KB. The words of the lock items are read every fifth minute.
+    state = -(-endpoints * ASSUMED["signal_state_bytes"] // 4096) / 2
+    compared = endpoints / ASSUMED["endpoints_per_resource"] / 2 * 60 / COMPARE_SECONDS
+    asked = calls if kind == "alarms" else 0
+    return Counter(
+        {
+            "SQS": _million("SQS standard, million requests", ASSUMED["idle_polls_a_second"] * SECONDS),
+            "Lambda": MINUTES
+            * (
+                _million("Lambda, million requests", 1)
+                + _million("Lambda arm64, million GB-seconds", took_ms / 1000 * ASSUMED["memory_gb"])
+            ),
+            "DynamoDB": _million("DynamoDB read, million units", MINUTES * (state + compared)),
+            "CloudWatch": MINUTES * asked / 1_000 * PRICES["CloudWatch API, thousand requests"]
+            + PRICES["CloudWatch custom metric-month"]
+            + created("AWS::CloudWatch::Alarm", for_signals=True) * PRICES["CloudWatch alarm-month"],
+            "Logs": MINUTES
+            * (ASSUMED["platform_log_bytes"] + ASSUMED["signal_log_bytes"])
+            / 1e9
+            * PRICES["CloudWatch Logs, GB"],
+        }
+    )
+
+
 def fixed() -> Dollars:
     """Dollars a month when nothing is registered, by service."""
     polls = 3 * ASSUMED["idle_polls_a_second"] * SECONDS
@@ -183,19 +223,23 @@ def fixed() -> Dollars:
     )
 
 
-def created(kind: str) -> int:
-    """How many resources of a kind the template has."""
-    return (HERE.parents[1] / "template.yaml").read_text().count(f"Type: {kind}\n")
+@cache
+def created(kind: str, *, for_signals: bool = False) -> int:
+    """How many resources of a kind a stack has without `SignalTypes`, or only with it."""
+    of_all = template()["Resources"].values()
+    return sum(each["Type"] == kind and (each.get("Condition") == "HearsSignals") is for_signals for each in of_all)
 
 
-@functools.cache
+@cache
 def custom_metrics() -> tuple[int, int]:
     """How many metrics the code emits if every receiver answers 2xx, and how many at most.
 
-    CloudWatch counts each combination of dimensions as a metric. Only `Webhooks` has dimensions of its own.
+    CloudWatch counts each combination of dimensions as a metric. Only `Webhooks` has dimensions of its own. Those of
+    signals are not counted: `signals` has the one that each look emits, and without `SignalTypes` there is none.
     """
     shared = HERE.parents[1] / "layers/shared/link"
-    names = {name for path in shared.rglob("*.py") for name in re.findall(r'\bmetric\("(\w+)"', path.read_text())}
+    files = [path for path in shared.rglob("*.py") if not path.name.startswith("signal")]
+    names = {name for path in files for name in re.findall(r'\bmetric\("(\w+)"', path.read_text())}
     return len(names), len(names - {"Webhooks"}) + sum(map(len, WEBHOOKS.values()))
 
 
@@ -464,6 +508,23 @@ def document() -> str:
         f"A resource with two hosts that are looked at every 10 s costs ${two:.2f} a month if it is the only one: one "
         "shard has to be paid. Noticing a dead host by heartbeats every 20 s costs "
         f"${times(MINUTES, cost(LEASED, events=6)).total():.2f} a month for each resource."
+    )
+
+    say("### Signals")
+    say(
+        "Following endpoints by one signal each: a look once a minute, while nothing changes. A change costs a "
+        "message, an event, three writes and a handover in addition. The alarms that are "
+        "followed are not counted, those of the stack are. With `SignalTypes` empty, there is nothing of this."
+    )
+    sources = ("alarms", "instances", "services of ECS")
+    table("endpoints, dollars a month", *sources)
+    for number in (2, 100, 1_000):
+        row(f"{number:,}", *(f"{signals(number, kind).total():,.2f}" for kind in sources))
+    in_a_look = int(LOOK_SECONDS * 1_000 / ASSUMED["describe_ms"] * DESCRIBED_AT_ONCE)
+    say(
+        f"A look makes about {in_a_look:,} calls in its {LOOK_SECONDS} seconds: {in_a_look // 2:,} services of ECS, "
+        f"{in_a_look:,} target groups, or {in_a_look * 100:,} alarms or instances. If there are more, each look asks "
+        "another part of them, and a metric counts the rest."
     )
 
     say("## Limits on paper")

@@ -210,6 +210,7 @@ class Stub:
             "PROBE_REFERENCES": "",
             "PROBE_SHARDS": "1",
             "EVENT_BUS_NAME": SETTINGS.event_bus_name,
+            "SIGNALS_TABLE": "signals",
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "POWERTOOLS_SERVICE_NAME": "link-webhook",
             "POWERTOOLS_METRICS_NAMESPACE": "LinkWebhook/bench",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from link import signal_look
 from link.election.result import Result, ResultKind
 from tests.performance import cost, ours, stub
 
@@ -91,6 +92,22 @@ def test_a_thousand_probed_endpoints_cost_what_a_calculation_by_hand_says() -> N
     assert bill["DynamoDB"] == pytest.approx(525_600 * (5 + 18.5 / 3 + 125 / 30) * 0.125e-6, rel=1e-2)
     assert bill["Transfer"] == pytest.approx(525_600 * 500 * 200 / 1e9 * 0.09, rel=1e-3)
     assert bill.total() <= 12, "the goal for 1,000 endpoints by TCP every 10 s"
+
+
+def test_a_hundred_alarms_cost_what_a_calculation_by_hand_says() -> None:
+    """43,800 looks with one DescribeAlarms each, which read 40 KB; every fifth minute 50 lock items."""
+    bill = cost.signals(100, "alarms")
+    assert bill["CloudWatch"] == pytest.approx(43_800 * 0.01e-3 + 0.30 + 10 * 0.10)
+    assert bill["DynamoDB"] == pytest.approx(43_800 * (5 + 25 / 5) * 0.125e-6)
+    assert bill["Lambda"] == pytest.approx(43_800 * (0.20e-6 + 0.215 * 0.5 * 13.3334e-6))
+    assert bill["SQS"] == pytest.approx(525_600 * 0.40e-6)
+    assert cost.signals(100, "instances")["CloudWatch"] == pytest.approx(0.30 + 10 * 0.10)
+    assert cost.described(100, "services of ECS") == 200
+
+
+def test_the_cost_of_a_look_is_that_of_the_code() -> None:
+    assert (signal_look.LOOK_SECONDS, signal_look.AT_ONCE) == (cost.LOOK_SECONDS, cost.DESCRIBED_AT_ONCE)
+    assert cost.described(signal_look.MAX_IN_A_CALL + 1, "alarms") == 2
 
 
 def test_the_readme_states_what_its_example_costs() -> None:

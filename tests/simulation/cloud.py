@@ -201,7 +201,7 @@ class Cloud(Time):
         self.last_fault = START
         self.trace: list[str] | None = [] if traced else None
         self.env = environment(tables, key=key, handover_ms=handover_ms, refresh_ms=refresh_ms)
-        self.settings = settings.load(self.env, probes=True)
+        self.settings = settings.load(self.env, probes=True, signals=True)
         self.promises = Promises(self) if watch is None else watch(self)
         self.queue = Sqs(self)
         if services is None:

@@ -31,6 +31,7 @@ class Store:
             settings.endpoints_table: ("endpoint_id",),
             settings.transitions_table: ("resource_id", "version"),
             settings.probes_table: ("shard",),
+            settings.signals_table: ("signal_key", "endpoint_id"),
         }
         self.tables: dict[str, dict[Key, Item]] = {name: {} for name in self._keys}
         self._written = written
@@ -80,15 +81,19 @@ class Store:
         return {}
 
     def _updated(self, update: Item) -> Item:
-        """The put that an update comes to: `SET #a = :a, … REMOVE #b, …` is all that is written."""
-        name, names = update["TableName"], update["ExpressionAttributeNames"]
+        """The put that an update comes to: `SET #a = :a, … REMOVE #b, … ADD version :one` is all that is written."""
+        name, names = update["TableName"], update.get("ExpressionAttributeNames", {})
+        values = update["ExpressionAttributeValues"]
         item = dict(self.tables[name].get(self._key(name, update["Key"])) or update["Key"])
-        sets, _, removes = update["UpdateExpression"].removeprefix("SET ").partition(" REMOVE ")
+        expression, adds, _ = update["UpdateExpression"].partition(" ADD version :one")
+        sets, _, removes = expression.removeprefix("SET ").partition(" REMOVE ")
         for one in sets.split(", "):
             attribute, value = one.split(" = ")
-            item[names[attribute]] = update["ExpressionAttributeValues"][value]
+            item[names.get(attribute, attribute)] = values[value]
         for attribute in filter(None, removes.split(", ")):
             item.pop(names[attribute], None)
+        if adds:
+            item["version"] = {"N": str(int(item.get("version", {"N": "0"})["N"]) + 1)}
         return {"TableName": name, "Item": item}
 
     def batch_get_item(self, RequestItems: dict[str, Any]) -> Item:
@@ -110,6 +115,10 @@ class Store:
             first, last = values[":first"]["S"], values[":last"]["S"]
             probed = [item for item in items if "probed" in item and first <= item["probe_key"]["S"] <= last]
             return {"Items": sorted(probed, key=lambda item: item["probe_key"]["S"])}
+        if KeyConditionExpression in ("signal_key = :key", "signal_key = :observed"):
+            signal = next(iter(values.values()))
+            found = [item for item in items if item["signal_key"] == signal]
+            return {"Items": sorted(found, key=lambda item: item["endpoint_id"]["S"])}
         assert KeyConditionExpression == "resource_id = :r", KeyConditionExpression
         rows = [item for item in items if item["resource_id"] == values[":r"]]
         return {"Items": sorted(rows, key=lambda item: int(item["version"]["N"]))}
@@ -137,6 +146,10 @@ class Store:
             names, values = put["ExpressionAttributeNames"], put["ExpressionAttributeValues"]
             pairs = [one.split(" = ") for one in condition.split(" AND ")]
             holds = present is not None and all(present.get(names[name]) == values[value] for name, value in pairs)
+            return None if holds else present or {}
+        if "told_at" in condition:
+            told = int(put["ExpressionAttributeValues"][":at"]["N"])
+            holds = present is not None and int(present.get("told_at", {"N": "0"})["N"]) < told
             return None if holds else present or {}
         assert condition == "version = :before", condition
         holds = present is not None and present["version"] == put["ExpressionAttributeValues"][":before"]

@@ -30,6 +30,9 @@ def environment(
         "MAX_ENDPOINTS": "0",
         "PROBES_TABLE": f"probes{suffix}",
         "PROBE_QUEUE_URL": "probe",
+        "SIGNALS_TABLE": f"signals{suffix}",
+        "SIGNAL_QUEUE_URL": "signal",
+        "SIGNAL_TYPES": "alarm,ec2,ecs,target,zone",
         "EVENT_BUS_NAME": "events",
         "PROBE_REFERENCES": "reference.example.com:443",
     }
@@ -37,7 +40,7 @@ def environment(
 
 def settings(suffix: str = "", **more: Any) -> Settings:
     """The settings of that deployment, with some of them replaced."""
-    return replace(link_settings.load(environment(suffix), probes=True), **more)
+    return replace(link_settings.load(environment(suffix), probes=True, signals=True), **more)
 
 
 def create_tables(dynamodb: Any, settings: Settings) -> None:
@@ -47,6 +50,7 @@ def create_tables(dynamodb: Any, settings: Settings) -> None:
         "EndpointsTable": settings.endpoints_table,
         "TransitionsTable": settings.transitions_table,
         "ProbesTable": settings.probes_table,
+        "SignalsTable": settings.signals_table,
     }
     for logical_id, definition in _tables().items():
         dynamodb.create_table(TableName=names[logical_id], **definition)

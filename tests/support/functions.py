@@ -85,15 +85,18 @@ class Deployment:
     sqs: Any = field(init=False)
     kms: Any = field(init=False)
     awslambda: Lambda = field(default_factory=Lambda)
+    doubles: dict[str, Any] = field(init=False)
+    """Clients that take the place of moto's, by service."""
     request_id: str = ""
     """Lambda's id of the last invocation."""
     _started: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        self.doubles = {"lambda": self.awslambda}
         self.monkeypatch.setattr(boto3, "client", self._client)
         self.dynamodb, self.sqs, self.kms = (boto3.client(service) for service in ("dynamodb", "sqs", "kms"))
         create_tables(self.dynamodb, settings())
-        for queue in ("status", "wake-up", "rejected", "probe"):
+        for queue in ("status", "wake-up", "rejected", "probe", "signal"):
             self.sqs.create_queue(QueueName=queue)
         key = self.kms.create_key()["KeyMetadata"]["KeyId"]
         self.kms.create_alias(AliasName=KEY, TargetKeyId=key)
@@ -103,6 +106,7 @@ class Deployment:
             "WAKE_UP_QUEUE_URL": QUEUE_URL + "wake-up",
             "REJECTED_EVENTS_QUEUE_URL": QUEUE_URL + "rejected",
             "PROBE_QUEUE_URL": QUEUE_URL + "probe",
+            "SIGNAL_QUEUE_URL": QUEUE_URL + "signal",
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "MAX_ENDPOINTS": "1000",
         }
@@ -110,7 +114,7 @@ class Deployment:
             self.monkeypatch.setenv(name, value)
 
     def _client(self, service: str, **options: Any) -> Any:
-        return self.awslambda if service == "lambda" else _client(service, **options)
+        return self.doubles[service] if service in self.doubles else _client(service, **options)
 
     def invoke(self, function: str, event: dict[str, Any], *, warm: bool = False) -> Any:
         """Invokes functions/<function>/app.py in a new process or, if `warm`, in the previous one."""

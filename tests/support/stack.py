@@ -34,10 +34,12 @@ _ON_MOTO = {
     "EndpointsTable": "endpoints",
     "TransitionsTable": "transitions",
     "ProbesTable": "probes",
+    "SignalsTable": "signals",
     "StatusQueue": f"{QUEUE_URL}status",
     "WakeUpQueue": f"{QUEUE_URL}wake-up",
     "RejectedEventsQueue": f"{QUEUE_URL}rejected",
     "ProbeQueue": f"{QUEUE_URL}probe",
+    "SignalQueue": f"{QUEUE_URL}signal",
     "EventBus": "link-webhook-events",
     "SecretsKey": KEY,
     "KeyRotationFunction.Alias": "arn:aws:lambda:eu-west-1:123456789012:function:key-rotation:live",
@@ -75,8 +77,16 @@ def evaluated(expression: Any, parameters: dict[str, Any]) -> Any:
             return parameters[name]
         case {"Fn::Not": [inner]}:
             return not evaluated(inner, parameters)
+        case {"Condition": name}:
+            return evaluated(TEMPLATE["Conditions"][name], parameters)
+        case {"Fn::Or": parts}:
+            return any(evaluated(part, parameters) for part in parts)
         case {"Fn::Equals": [one, other]}:
             return evaluated(one, parameters) == evaluated(other, parameters)
+        case {"Fn::Join": [separator, parts]}:
+            return separator.join(evaluated(parts, parameters))
+        case {"Fn::Split": [separator, text]}:
+            return evaluated(text, parameters).split(separator)
         case {"Fn::EachMemberEquals": [members, text]}:
             return all(member == text for member in evaluated(members, parameters))
     raise NotImplementedError(expression)
@@ -154,7 +164,7 @@ class Stack:
         return seen
 
     def told(self) -> list[dict[str, Any]]:
-        """The entries that the prober puts on the bus from now on. The bus takes each and passes on none."""
+        """The entries that an observer of ours puts on the bus from now on. The bus takes each and passes on none."""
         entries: list[dict[str, Any]] = []
 
         def put_events(Entries: list[dict[str, Any]]) -> dict[str, Any]:
@@ -165,7 +175,7 @@ class Stack:
         return entries
 
     def pass_on(self, entry: dict[str, Any]) -> None:
-        """Has what the prober put on the bus handled as a status event."""
+        """Has what an observer of ours put on the bus handled as a status event."""
         sent: dict[str, Any] = json.loads(event("status_winner")["Records"][0]["body"])
         passed = {"source": entry["Source"], "detail-type": entry["DetailType"], "detail": json.loads(entry["Detail"])}
         assert self.functions.invoke("endpoint_status", batch(json.dumps(sent | passed))) == {"batchItemFailures": []}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import re
 import sys
 import time
 import uuid
@@ -38,6 +39,11 @@ Healthchecks = Annotated[
     typer.Option(help="HOST:PORT, or a URL like https://paris.example.com/healthy; repeat it for each check."),
 ]
 Interval = Annotated[int | None, typer.Option(min=0, max=3600, help="Seconds between two looks of the probe.")]
+
+Signals = Annotated[
+    list[str] | None,
+    typer.Option(help="What of AWS speaks for it, like ec2:i-0123456789abcdef0; repeat it for each signal."),
+]
 
 
 @app.command("list")
@@ -82,13 +88,14 @@ def create(
     ] = None,
     healthcheck: Healthchecks = None,
     healthcheck_interval: Interval = None,
+    signal: Signals = None,
     observer: Observers = None,
     ready_when: Ready = None,
     idempotency_key: Annotated[
         str | None, typer.Option(help="Repeating the command with the same key registers only one endpoint.")
     ] = None,
 ) -> None:
-    """Register an endpoint. It stays BOOTING until its observers report: its host, or the probe of its checks."""
+    """Register an endpoint. It stays BOOTING until its observers report: its host, the probe of its checks, or AWS."""
     config: dict[str, Any] = {"url": url, "resource_id": resource_id, "secret": read_secret(secret_file)}
     if header_file is not None:
         config["headers"] = read_headers(header_file)
@@ -101,6 +108,8 @@ def create(
         body["checks"] = [_healthcheck(one) for one in healthcheck]
     if healthcheck_interval is not None:
         body["healthcheck_interval"] = healthcheck_interval
+    if signal is not None:
+        body["signals"] = [_signal(one) for one in signal]
     body |= _readiness(observer, ready_when)
     # Both calls have the same key: if only the answer was lost, the second call does not register again.
     key = idempotency_key or str(uuid.uuid4())
@@ -118,7 +127,7 @@ def _next_step(one: dict[str, Any]) -> str:
         return f"{one['id']} is registered. Its host must report: linkctl report {one['id']} ACTIVATED"
     if "probe" in one["observers"]:
         return f"{one['id']} is registered. The probe looks at it within a minute: linkctl endpoints show {one['id']}"
-    return f"{one['id']} is registered"
+    return f"{one['id']} is registered. AWS is asked about it within a minute: linkctl endpoints show {one['id']}"
 
 
 @app.command()
@@ -129,6 +138,7 @@ def change(
     lease_seconds: Annotated[int | None, typer.Option(min=0, max=3600, help="0 removes the lease.")] = None,
     healthcheck: Healthchecks = None,
     healthcheck_interval: Interval = None,
+    signal: Signals = None,
     observer: Observers = None,
     ready_when: Ready = None,
     url: Annotated[
@@ -139,7 +149,7 @@ def change(
         Path | None, typer.Option(help="JSON object with all headers; {} removes all of them.")
     ] = None,
 ) -> None:
-    """Change only the given settings; health checks replace all existing ones. To change the secret: rotate-secret."""
+    """Change only the given settings; health checks and signals replace the old ones. The secret: rotate-secret."""
     body: dict[str, Any] = {}
     if priority is not None:
         body["priority"] = priority
@@ -149,6 +159,8 @@ def change(
         body["healthchecks"] = [_healthcheck(one) for one in healthcheck]
     if healthcheck_interval is not None:
         body["healthcheck_interval"] = healthcheck_interval
+    if signal is not None:
+        body["signals"] = [_signal(one) for one in signal]
     body |= _readiness(observer, ready_when)
     config: dict[str, Any] = {} if url is None else {"url": url}
     if secret_file is not None:
@@ -186,6 +198,36 @@ def _healthcheck(text: str) -> dict[str, Any]:
         raise wrong
     path = url.path + (f"?{url.query}" if url.query else "")
     return {"type": url.scheme.upper(), "host": url.hostname, "port": number} | ({"path": path} if path else {})
+
+
+_SIGNAL = re.compile(
+    r"(?:alarm:(?P<arn>arn:.+?)(?:,insufficient_data=(?P<insufficient_data>last|ok|alarm))?"
+    r"|ec2:(?P<instance_id>[^,]+)(?:,rebalance=(?P<rebalance>ignore|standby))?"
+    r"|(?P<ecs>ecs|ecs-task):(?P<cluster>[^/]+)/(?P<what>[^/]+)"
+    r"|target:(?P<target_group_arn>arn:.+?:targetgroup/[^/]+/[^/]+)/(?P<target_id>.+)"
+    r"|zone:(?P<zone_id>.+))"
+)
+
+
+def _signal(text: str) -> dict[str, Any]:
+    """Return the signal that a text like `ec2:i-0123456789abcdef0` stands for; the API checks what it names.
+
+    >>> _signal("ec2:i-0123456789abcdef0,rebalance=standby")
+    {'type': 'ec2', 'instance_id': 'i-0123456789abcdef0', 'rebalance': 'standby'}
+    >>> _signal("ecs:shop/web")
+    {'type': 'ecs', 'cluster': 'shop', 'service': 'web'}
+    """
+    parts = _SIGNAL.fullmatch(text)
+    if parts is None:
+        raise typer.BadParameter(
+            f"{text!r} is none of alarm:ARN, ec2:INSTANCE, ecs:CLUSTER/SERVICE, ecs-task:CLUSTER/TASK, "
+            "target:GROUP_ARN/TARGET, zone:ZONE_ID"
+        )
+    given = {name: value for name, value in parts.groupdict().items() if value is not None}
+    kind = given.pop("ecs", None)
+    if kind is not None:
+        given["service" if kind == "ecs" else "task"] = given.pop("what")
+    return {"type": text.partition(":")[0].partition("-")[0], **given}
 
 
 @app.command()

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from link.plugins.webhook.factory import Post
     from link.prober import Look, ProbeClock, Prober
     from link.reconcile import Reconciler, Sends
+    from link.signaller import AtOnce, Signaller
+    from link.signaller import Look as SignalsLook
     from link.sweep import Sweep
 
 Clients = Callable[..., Any]
@@ -94,6 +96,7 @@ def control_plane(
     from link.store.locks import Locks
     from link.store.probes import ProbeStates, Targets
     from link.store.queues import Queues
+    from link.store.signals import Signals
 
     configured = settings.load(env, api=True)
     clock, chance = clock or Clock(), chance or Chance()
@@ -101,6 +104,7 @@ def control_plane(
     locks = Locks(dynamodb, configured, clock, chance)
     registrations = Registrations(dynamodb, configured)
     queues = Queues(client("sqs"), configured)
+    signals = Signals(dynamodb, configured)
     known = plugins(configured, client, clock)
 
     def start_key_rotation() -> None:
@@ -120,6 +124,7 @@ def control_plane(
             locks,
             registrations,
             Targets(dynamodb, configured),
+            signals,
             queues,
             known,
             configured,
@@ -127,7 +132,7 @@ def control_plane(
             chance,
             start_key_rotation,
         ),
-        Queries(locks, registrations, ProbeStates(dynamodb, configured), known, configured, clock, look),
+        Queries(locks, registrations, ProbeStates(dynamodb, configured), signals, known, configured, clock, look),
     )
 
 
@@ -149,9 +154,10 @@ def prober(
     look: Look | None = None,
 ) -> Prober:
     """The process that looks at endpoints. It reports what it finds like any host, and decides nothing."""
-    from link.prober import Prober
+    from link.prober import SOURCE, Prober
+    from link.store.bus import Bus
     from link.store.locks import Locks
-    from link.store.probes import Bus, ProbeStates, Targets
+    from link.store.probes import ProbeStates, Targets
 
     configured, clock = settings.load(env, probes=True), clock or Clock()
     dynamodb = client("dynamodb")
@@ -163,7 +169,7 @@ def prober(
         Targets(dynamodb, configured),
         ProbeStates(dynamodb, configured),
         Locks(dynamodb, configured, clock, Chance()),
-        Bus(client("events"), configured),
+        Bus(client("events"), configured, SOURCE),
         look,
         configured,
         clock,
@@ -180,6 +186,40 @@ def probe_clock(
     configured = settings.load(env, probes=True)
     return ProbeClock(
         Targets(client("dynamodb"), configured), ProbeQueue(client("sqs"), configured), configured, clock or Clock()
+    )
+
+
+def signaller(
+    env: Mapping[str, str] = os.environ,
+    *,
+    client: Clients = aws.client,
+    clock: Clock | None = None,
+    look: SignalsLook | None = None,
+    at_once: AtOnce = map,
+) -> Signaller:
+    """The process that follows AWS's own signals. It reports what it hears like any host, and decides nothing."""
+    from link.signaller import SOURCE, Signaller
+    from link.store.bus import Bus
+    from link.store.locks import Locks
+    from link.store.queues import Queues
+    from link.store.signals import Signals
+
+    configured, clock, chance = settings.load(env, signals=True), clock or Clock(), Chance()
+    dynamodb = client("dynamodb")
+    if look is None:
+        from link.signal_look import SignalLook
+
+        look = SignalLook(client, clock, chance).look
+    return Signaller(
+        Signals(dynamodb, configured),
+        Locks(dynamodb, configured, clock, chance),
+        Bus(client("events"), configured, SOURCE),
+        Queues(client("sqs"), configured),
+        look,
+        # Few groups have a hook of ours.
+        partial(client, "autoscaling"),
+        clock,
+        at_once,
     )
 
 

@@ -20,10 +20,12 @@ from link.probing.connection import Starved
 from link.probing.looks import Looks
 from link.probing.states import MANY, SLOT_MS, Probed, Shard
 from link.settings import Settings
+from link.store.bus import Bus, StatusEvent
 from link.store.locks import Locks
-from link.store.probes import Bus, ProbeQueue, ProbeStates, Target, Targets
+from link.store.probes import ProbeQueue, ProbeStates, Target, Targets
 from link.telemetry import logger, metric
 
+SOURCE = "link.probe"
 KEPT_TARGETS_MS = 30_000
 """How long a process uses the list of targets that it has read."""
 LATE_MS = 5_000
@@ -84,8 +86,11 @@ class Prober:
             after = states.compared(after, self._words(targets))
         after = self._looked(after, targets, slot)
         # ● Before the write: if we end here, the next slot finds and tells the same. The other way round nobody would.
-        untold = [(targets[i], bool(after.endpoints[i].up)) for i in states.untold(after)]
-        told = self._bus.tell(untold, at)
+        untold = [
+            StatusEvent(i, targets[i].resource_id, Status.ACTIVATED if after.endpoints[i].up else Status.FAILING, at)
+            for i in states.untold(after)
+        ]
+        told = self._bus.tell(untold)
         after = states.with_told(after, told)
         if after != before and not self._states.write(shard, of, before, replace(after, slot=slot)):
             logger.warning("slot.doubled", shard=shard, slot=slot)

@@ -26,6 +26,7 @@ from link.fields import (
 from link.networks import literal, refusing_block
 from link.probing.checks import CheckType
 from link.settings import Network
+from link.signals import keys
 
 MAX_RESOURCE_ID_CHARACTERS = 256
 MAX_HOST_CHARACTERS = 253
@@ -38,7 +39,7 @@ LEASE_SECONDS = (5, 3_600)
 
 _FIELDS = (
     "plugin", "plugin_config", "checks", "healthcheck_interval", "host", "priority", "lease_seconds", "observers",
-    "ready_when", "drained",
+    "ready_when", "drained", "signals",
 )  # fmt: skip
 _CHECK_FIELDS = {
     CheckType.TCP: ("type", "host", "port"),
@@ -47,7 +48,7 @@ _CHECK_FIELDS = {
 }
 _PATH = re.compile(r"/[!-~]*")
 _EXPECT = re.compile(r"([1-5][0-9]{2})(?:-([1-5][0-9]{2}))?")
-_UNUSED = ("id", "status", "election_key", "delivery", "probe", "warnings")
+_UNUSED = ("id", "status", "election_key", "delivery", "probe", "signal", "warnings")
 """What the API shows beside the fields: a client may send back what it was shown."""
 _CHANGE_FIELDS = ("plugin", "plugin_config", "healthchecks", *_FIELDS[2:])
 
@@ -71,6 +72,7 @@ class Registration:
     ready_when: ReadyWhen = ReadyWhen.ALL
     checks: tuple[dict[str, Any], ...] = ()
     healthcheck_interval: int = 0
+    signals: tuple[dict[str, Any], ...] = ()
     created_at: int = 0
     """Unix milliseconds."""
 
@@ -78,6 +80,11 @@ class Registration:
     def probed(self) -> bool:
         """Whether the service itself looks at its checks."""
         return Observer.PROBE in self.observers and bool(self.checks)
+
+    @property
+    def signalled(self) -> bool:
+        """Whether its signals are heard."""
+        return Observer.SIGNAL in self.observers and bool(self.signals)
 
     def new_entry(self) -> Endpoint:
         """The entry of its endpoint before the first report."""
@@ -101,10 +108,15 @@ def read_body(value: object, problems: Problems, *, change: bool = False) -> dic
     return json_object(value, "body", _CHANGE_FIELDS if change else _FIELDS, problems, unused=unused)
 
 
-def read_new(given: Mapping[str, Any], problems: Problems, probe_networks: Collection[Network] = ()) -> dict[str, Any]:
+def read_new(
+    given: Mapping[str, Any],
+    problems: Problems,
+    probe_networks: Collection[Network] = (),
+    signal_types: Collection[str] = (),
+) -> dict[str, Any]:
     """The fields of a new registration, as arguments of `Registration`. null means absent.
 
-    `probe_networks`: the private networks in which checks may be.
+    `probe_networks`: the private networks in which checks may be. `signal_types`: those that this deployment hears.
     """
     fields: dict[str, Any] = {
         "checks": _checks(given.get("checks"), problems),
@@ -114,16 +126,23 @@ def read_new(given: Mapping[str, Any], problems: Problems, probe_networks: Colle
         "lease_seconds": in_range(given.get("lease_seconds"), *LEASE_SECONDS, problems["lease_seconds"]),
         "observers": _observers(given.get("observers"), problems["observers"]),
         "ready_when": _ready_when(given.get("ready_when"), problems["ready_when"]),
+        "signals": _signals(given.get("signals"), problems),
     }
-    if given.get("observers") is None and fields["checks"]:
-        fields["observers"] = (Observer.PROBE,) if fields["lease_seconds"] is None else (Observer.HOST, Observer.PROBE)
+    if given.get("observers") is None and (fields["checks"] or fields["signals"]):
+        by_what = {Observer.HOST: "lease_seconds", Observer.PROBE: "checks", Observer.SIGNAL: "signals"}
+        fields["observers"] = tuple(observer for observer, name in by_what.items() if fields[name])
     _check_lease(fields["observers"], fields["lease_seconds"], problems)
     _check_probed(fields["observers"], fields["checks"], problems, probe_networks)
+    _check_signalled(fields["observers"], fields["signals"], problems, signal_types)
     return fields
 
 
 def read_change(
-    given: Mapping[str, Any], stored: Registration, problems: Problems, probe_networks: Collection[Network] = ()
+    given: Mapping[str, Any],
+    stored: Registration,
+    problems: Problems,
+    probe_networks: Collection[Network] = (),
+    signal_types: Collection[str] = (),
 ) -> dict[str, Any]:
     """The fields that change. What is absent stays; null means absent, too, except "none" for `lease_seconds`."""
     unchanging(problems, "plugin", given.get("plugin"), stored.plugin)
@@ -143,9 +162,14 @@ def read_change(
         fields["observers"] = _observers(given["observers"], problems["observers"])
     if given.get("ready_when") is not None:
         fields["ready_when"] = _ready_when(given["ready_when"], problems["ready_when"])
+    if given.get("signals") is not None:
+        fields["signals"] = _signals(given["signals"], problems)
     observers = fields.get("observers", stored.observers)
     _check_lease(observers, fields.get("lease_seconds", stored.lease_seconds), problems)
     _check_probed(observers, fields.get("checks", stored.checks), problems, probe_networks)
+    # What is stored stays valid, also if the deployment does not listen to it any more.
+    if "signals" in fields or "observers" in fields:
+        _check_signalled(observers, fields.get("signals", stored.signals), problems, signal_types)
     return fields
 
 
@@ -211,6 +235,16 @@ def _check_probed(
             )
 
 
+def _check_signalled(
+    observers: tuple[Observer, ...],
+    signals: tuple[dict[str, Any], ...],
+    problems: Problems,
+    signal_types: Collection[str],
+) -> None:
+    if Observer.SIGNAL in observers:
+        keys.check_heard(signals, signal_types, problems)
+
+
 def unchanging(problems: Problems, name: str, value: object, stored: str) -> None:
     """Notes a problem when a field that cannot change is given another value."""
     if value is not None and value != stored:
@@ -256,6 +290,18 @@ def _check(check: object, found: list[str]) -> dict[str, Any]:
         found.append(f"verify={json_type(verify)} is not true or false")
     given = {"path": path, "expect": expect, "verify": verify}
     return {"type": kind, "host": text(host, []), "port": port} | {k: v for k, v in given.items() if v is not None}
+
+
+def _signals(value: object, problems: Problems) -> tuple[dict[str, Any], ...]:
+    if value is None:
+        return ()
+    if not isinstance(value, list):
+        problems["signals"].append(f"{json_type(value)} is not a list: use [{{type, …}}, …]")
+        return ()
+    if len(value) > keys.MAX_SIGNALS:
+        problems["signals"].append(f"{len(value)} signals are too many: use at most {keys.MAX_SIGNALS}")
+        return ()
+    return tuple(keys.check(signal, f"signals.{position}", problems) for position, signal in enumerate(value))
 
 
 def _healthcheck_interval(value: object, problems: Problems) -> int:

@@ -46,6 +46,10 @@ class Settings:
     """Host and port of each."""
     probe_keep_last: bool = True
     probe_shards: int = 1
+    signals_table: str = ""
+    signal_queue_url: str = ""
+    signal_types: tuple[str, ...] = ()
+    """The types of signals that this deployment listens to."""
 
 
 def duration_ms(text: str) -> int:
@@ -60,10 +64,10 @@ def duration_ms(text: str) -> int:
     return round(sum(float(number) * _UNIT_MS[unit] for number, unit in parts))
 
 
-def load(env: Mapping[str, str], *, api: bool = False, probes: bool = False) -> Settings:
+def load(env: Mapping[str, str], *, api: bool = False, probes: bool = False, signals: bool = False) -> Settings:
     """The settings in `env`; raises SettingsError naming every variable that is wrong.
 
-    Only the API has to know the functions that it calls, and only a process of the probes their resources.
+    Only the API has to know the functions that it calls, and only a process of the probes or signals their resources.
     """
     problems: list[str] = []
 
@@ -137,11 +141,14 @@ def load(env: Mapping[str, str], *, api: bool = False, probes: bool = False) -> 
         require_host_identity=switch("REQUIRE_HOST_IDENTITY", "false"),
         probes_table=text("PROBES_TABLE") if probes or api else "",
         probe_queue_url=text("PROBE_QUEUE_URL") if probes else "",
-        event_bus_name=text("EVENT_BUS_NAME") if probes else "",
+        event_bus_name=text("EVENT_BUS_NAME") if probes or signals else "",
         probe_networks=networks("PROBE_NETWORKS"),
         probe_references=references("PROBE_REFERENCES"),
         probe_keep_last=when_all_fail == "keep",
         probe_shards=int(shards),
+        signals_table=text("SIGNALS_TABLE") if signals or api else "",
+        signal_queue_url=text("SIGNAL_QUEUE_URL") if signals else "",
+        signal_types=tuple(filter(None, env.get("SIGNAL_TYPES", "").split(","))),
     )
     if settings.handover_ms >= settings.refresh_ms:
         problems.append("HANDOVER_TIMEOUT must be shorter than WEBHOOK_REFRESH_INTERVAL")

@@ -14,6 +14,11 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from link.store.aws import error_code
 from link.telemetry import logger, metric
 
+
+class NotYet(Exception):
+    """What a message is for is not over. It comes back as one that failed does, and nothing has failed."""
+
+
 RetryLater = Callable[[str, int], None]
 """Takes the receipt handle of a message and how often it was received; must not raise."""
 
@@ -28,12 +33,17 @@ def side_by_side(
     """
     under_way = {record["messageId"]: _in_a_thread(handle, SQSRecord(record)) for record in event["Records"][1:]}
 
+    waiting: list[str] = []
+
     def handled(record: SQSRecord) -> None:
         try:
             if record.message_id in under_way:
                 under_way[record.message_id].result()
             else:
                 handle(record)
+        except NotYet:
+            retry_later(record.receipt_handle, int(record.attributes.approximate_receive_count))
+            waiting.append(record.message_id)
         except Exception as error:
             # Lambda counts an error only if every record of a batch fails.
             receives = int(record.attributes.approximate_receive_count)
@@ -42,12 +52,15 @@ def side_by_side(
             retry_later(record.receipt_handle, receives)
             raise
 
-    return process_partial_response(
+    answer: Any = process_partial_response(
         event=event,
         record_handler=handled,
         processor=BatchProcessor(event_type=EventType.SQS),
         context=context,
     )
+    # Not as failures of the processor: if all records are, it raises, and Lambda counts an error.
+    answer["batchItemFailures"] += [{"itemIdentifier": message_id} for message_id in waiting]
+    return answer
 
 
 def _in_a_thread(handle: Callable[[SQSRecord], None], record: SQSRecord) -> Future[None]:

@@ -912,6 +912,66 @@ def test_an_idempotency_key_that_cannot_be_used(
     assert got == status and text in answer["error"]
 
 
+# --- Signals
+
+
+def test_an_endpoint_with_signals_shows_what_each_said_last(deployment: Deployment) -> None:
+    signals = [
+        {"type": "ec2", "instance_id": "i-0fedcba9876543210"},
+        {"type": "alarm", "arn": "arn:aws:cloudwatch:eu-west-1:123456789012:alarm:paris-unhealthy"},
+    ]
+    body = json.loads(event("api_create")["body"])
+    status, created = call(deployment, "create", body={**body, "signals": signals})
+    paris = created["endpoint"]["id"]
+    assert (status, created["endpoint"]["signals"], created["endpoint"]["observers"]) == (201, signals, ["signal"])
+    nothing = {"status": None, "since": None, "reason": None, "warned_until": None}
+    shown = call(deployment, "show", id=paris)[1]["endpoint"]["signal"]
+    assert (shown["status"], shown["said"][0]) == (None, {"signal": "ec2:i-0fedcba9876543210", **nothing})
+    warned = ["ACTIVATED", NOW - 9, 0, "checks_passed", NOW, 2**42, "spot_interruption", 0]
+    deployment.dynamodb.update_item(
+        TableName="signals",
+        Key={"signal_key": {"S": "observed"}, "endpoint_id": {"S": paris}},
+        UpdateExpression="SET words = :w, #status = :s, #at = :a",
+        ExpressionAttributeNames={"#status": "status", "#at": "at"},
+        ExpressionAttributeValues={
+            ":w": {"S": json.dumps({"ec2:i-0fedcba9876543210": warned})},
+            ":s": {"S": "STANDBY"},
+            ":a": {"N": str(NOW)},
+        },
+    )
+    shown = call(deployment, "show", id=paris)[1]["endpoint"]["signal"]
+    assert (shown["status"], shown["since"]) == ("STANDBY", NOW)
+    assert shown["said"][0] == {
+        "signal": "ec2:i-0fedcba9876543210",
+        "status": "STANDBY",
+        "since": NOW,
+        "reason": "spot_interruption",
+        "warned_until": 2**42,
+    }
+
+
+def test_signals_are_replaced_by_a_change_and_gone_with_the_endpoint(deployment: Deployment) -> None:
+    body = json.loads(event("api_create")["body"])
+    ec2 = {"type": "ec2", "instance_id": "i-0fedcba9876543210"}
+    paris = call(deployment, "create", body={**body, "signals": [ec2]})[1]["endpoint"]["id"]
+
+    def kept() -> list[str]:
+        return sorted(item["signal_key"]["S"] for item in deployment.dynamodb.scan(TableName="signals")["Items"])
+
+    assert kept() == ["ec2:i-0fedcba9876543210", "observed"]
+    zone = {"type": "zone", "zone_id": "euw1-az2"}
+    status, changed = call(deployment, "change", id=paris, body={"signals": [zone]})
+    assert (status, changed["signals"], kept()) == (200, [zone], ["observed", "zone:euw1-az2"])
+    assert (call(deployment, "delete", id=paris)[0], kept()) == (204, [])
+
+
+def test_a_wrong_signal_is_refused_with_its_place(deployment: Deployment) -> None:
+    body = json.loads(event("api_create")["body"])
+    status, answer = call(deployment, "create", body={**body, "signals": [{"type": "ec2"}]})
+    assert (status, [*answer["errors"]]) == (422, ["signals.0.instance_id"])
+    assert deployment.dynamodb.scan(TableName="signals")["Count"] == 0
+
+
 # --- Probes
 
 CHECKS = [

@@ -11,6 +11,7 @@ import pytest
 from botocore.stub import Stubber
 from moto import mock_aws
 
+from link.election.state import Observer
 from link.errors import NotFound
 from link.plugins.webhook.config import StoredWebhook
 from link.registration import Registration
@@ -37,6 +38,14 @@ MINIMAL_STORED: dict[str, Any] = {
 MINIMAL = Registration(
     PARIS, "webhook", "ip ü", config=StoredWebhook(URL, b"\x00\xff", (), NOW).attributes(), created_at=NOW
 )
+OBSERVED_BY_AWS = replace(
+    MINIMAL, observers=(Observer.SIGNAL,), signals=({"type": "ec2", "instance_id": "i-0123456789abcdef0"},)
+)
+OBSERVED_BY_AWS_STORED = {
+    **MINIMAL_STORED,
+    "observers": {"S": "signal"},
+    "signals": {"S": '[{"type": "ec2", "instance_id": "i-0123456789abcdef0"}]'},
+}
 CHANGING = replace(REGISTERED, config=with_config(previous_ciphertext=b"before", previous_until=NOW + 1))
 CHANGING_STORED = {**STORED, "previous_ciphertext": {"B": b"before"}, "previous_until": {"N": "1795435200001"}}
 
@@ -90,6 +99,11 @@ def registrations(table: Table) -> Registrations:
 def test_an_item_is_what_version_0_1_stored(registration: Registration, item: dict[str, Any]) -> None:
     assert to_item(registration) == item
     assert from_item(item) == registration
+
+
+def test_signals_are_stored_as_they_were_given() -> None:
+    assert to_item(OBSERVED_BY_AWS) == OBSERVED_BY_AWS_STORED
+    assert from_item(OBSERVED_BY_AWS_STORED) == OBSERVED_BY_AWS
 
 
 def test_a_registration_comes_back_as_it_was_written(table: Table, registrations: Registrations) -> None:

@@ -232,7 +232,7 @@ def test_a_change_of_status_is_written_with_its_transition(locks: Locks, dynamod
 def test_an_entry_is_removed_together_with_its_registration(locks: Locks, dynamodb: Recorder) -> None:
     table = settings().endpoints_table
     row: Any = {"Put": {"TableName": table, "Item": {"endpoint_id": {"S": "paris"}}}}
-    locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row)
+    locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, [row])
     assert dynamodb.client.scan(TableName=table)["Count"] == 1
     put(locks, Resource("ip"))
     assert dynamodb.client.scan(TableName=table)["Count"] == 0
@@ -509,6 +509,6 @@ def test_a_registration_that_a_key_rotation_changed_meanwhile_is_a_conflict_and_
         }
     }
     with pytest.raises(Conflict, match="a key rotation changed this endpoint concurrently: retry"):
-        locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, row)
+        locks.commit(Resource("ip"), Resource("ip", 1, "n", endpoints={"paris": ACTIVE}), CAUSE, [row])
     assert locks.read("ip").version == 0
     assert dynamodb.client.get_item(TableName=table, Key=key)["Item"]["ciphertext"] == {"S": "renewed"}

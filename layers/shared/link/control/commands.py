@@ -4,15 +4,15 @@ AWS calls. Create: 1 Encrypt, 1 GetItem, 1 TransactWriteItems, and 1 Scan if end
 GetItem more; a repeated call only 3 GetItem. Change: 3 GetItem, 1 TransactWriteItems, and 1 Encrypt for a new secret.
 A change's outlook: 2 GetItem, and 1 Encrypt for a new secret.
 Delete, failover, redeliver: 2 GetItem, 1 write. Freeze and unfreeze: 1 GetItem, 1 TransactWriteItems. Each of these:
-1 SendMessage if it makes something due within a minute. Create and change of a probed endpoint: 1 Query more. Key
-rotation: 1 Invoke.
+1 SendMessage if it makes something due within a minute. Create and change of a probed endpoint: 1 Query more. Signals
+add writes to a transaction and no call. Key rotation: 1 Invoke.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -32,6 +32,7 @@ from link.store.endpoints import Registrations
 from link.store.locks import Cause, Committed, Locks, Step
 from link.store.probes import Targets
 from link.store.queues import Queues
+from link.store.signals import Signals
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -58,6 +59,7 @@ class Commands:
         locks: Locks,
         registrations: Registrations,
         targets: Targets,
+        signals: Signals,
         queues: Queues,
         plugins: Plugins,
         settings: Settings,
@@ -68,6 +70,7 @@ class Commands:
         self._locks = locks
         self._registrations = registrations
         self._targets = targets
+        self._signals = signals
         self._queues = queues
         self._plugins = plugins
         self._settings = settings
@@ -85,7 +88,7 @@ class Commands:
         problems = Problems()
         given = read_body(body, problems)
         config = problems.collect(lambda: factory.validate(given.get("plugin_config")))
-        fields = read_new(given, problems, self._settings.probe_networks)
+        fields = read_new(given, problems, self._settings.probe_networks, self._settings.signal_types)
         drained = read_drained(given, problems)
         problems.raise_if_any()
         assert config is not None
@@ -115,8 +118,8 @@ class Commands:
             return rules.register(resource, endpoint_id, entry=entry, plugin=plugin)
 
         try:
-            put = self._registrations.put(registration)
-            self._commit(registration.resource_id, Cause("register", request_id, by), register, put)
+            writes = [self._registrations.put(registration), *self._signals.registered(None, registration)]
+            self._commit(registration.resource_id, Cause("register", request_id, by), register, writes)
         except _AlreadyRegistered as already:
             return self._repeated(already.endpoint_id, registration.plugin, config, registration.host)
         return self._view(registration, entry)
@@ -172,8 +175,10 @@ class Commands:
         changed, command = self._changed(stored, body, force)
         if command is None:
             return views.endpoint(self._plugins, stored, entry)
-        update = None if changed == stored else self._registrations.update(stored, changed)
-        committed = self._commit_for(stored, Cause("change", request_id, by), command, update)
+        writes: list[TransactWriteItemTypeDef] = []
+        if changed != stored:
+            writes = [self._registrations.update(stored, changed), *self._signals.registered(stored, changed)]
+        committed = self._commit_for(stored, Cause("change", request_id, by), command, writes)
         return self._view(changed, committed.after.endpoints[endpoint_id])
 
     def outlook(self, endpoint_id: str, body: Any, *, force: bool = False) -> dict[str, Any]:
@@ -191,7 +196,7 @@ class Commands:
         """The changed registration, and what happens to its lock item; None: nothing. Raises Invalid."""
         problems = Problems()
         given = read_body(body, problems, change=True)
-        fields = read_change(given, stored, problems, self._settings.probe_networks)
+        fields = read_change(given, stored, problems, self._settings.probe_networks, self._settings.signal_types)
         drained = read_drained(given, problems)
         factory, now = self._plugins[stored.plugin], self._clock.now()
         replacement = problems.collect(lambda: factory.change(stored, given.get("plugin_config"), now))
@@ -228,9 +233,13 @@ class Commands:
         self._commit_for(self._registrations.existing(endpoint_id), Cause("redeliver", request_id, by), rules.redeliver)
 
     def delete(self, endpoint_id: str, request_id: str, *, force: bool = False, by: str = "") -> None:
-        """Deletes an endpoint. If its receiver may believe it active, it gets a STANDBY first, except with `force`."""
+        """Deletes an endpoint. If its receiver may believe it active, it gets a STANDBY first, except with `force`.
+
+        Its signals are not heard any more from now on; the registration goes with the entry.
+        """
+        stored = self._registrations.existing(endpoint_id)
         command = partial(rules.delete, force=force)
-        self._commit_for(self._registrations.existing(endpoint_id), Cause("delete", request_id, by), command)
+        self._commit_for(stored, Cause("delete", request_id, by), command, self._signals.registered(stored, None))
 
     def failover(self, endpoint_id: str, request_id: str, *, to: str | None = None, by: str = "") -> None:
         """Hands the lock of the holder `endpoint_id` to another ready endpoint; raises NotFound or Conflict."""
@@ -257,20 +266,18 @@ class Commands:
         registration: Registration,
         cause: Cause,
         command: Callable[[Resource, str, int], Resource],
-        registration_write: TransactWriteItemTypeDef | None = None,
+        writes: Sequence[TransactWriteItemTypeDef] = (),
     ) -> Committed:
         """Commits an election command about one endpoint."""
         endpoint_id = registration.endpoint_id
-        return self._commit(
-            registration.resource_id, cause, lambda item, now: command(item, endpoint_id, now), registration_write
-        )
+        return self._commit(registration.resource_id, cause, lambda item, now: command(item, endpoint_id, now), writes)
 
     def _commit(
         self,
         resource_id: str,
         cause: Cause,
         command: Callable[[Resource, int], Resource],
-        registration_write: TransactWriteItemTypeDef | None = None,
+        writes: Sequence[TransactWriteItemTypeDef] = (),
     ) -> Committed:
         def step(resource: Resource, nonce: str) -> Step:
             now = self._clock.now()
@@ -278,7 +285,7 @@ class Commands:
             refresh_ms = self._plugins[self._plugins.name(resource.plugin)].config().refresh_every
             return Step(*settle(resource, now, refresh_ms=refresh_ms, damping=self._settings.flap_damping))
 
-        committed = self._locks.update(resource_id, step, cause, registration=registration_write)
+        committed = self._locks.update(resource_id, step, cause, registration=writes)
         due_at = committed.after.due_at
         if committed.needs_wake_up and due_at is not None:
             self._queues.wake_up(resource_id, due_at, self._clock.now())

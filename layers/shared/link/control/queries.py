@@ -1,9 +1,8 @@
 """Queries: what operators look at. They neither write nor decrypt.
 
-AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem; one endpoint that is probed 3; a look 2 and 1
-Invoke. Page of endpoints: 1 Scan and 1 BatchGetItem
-per 100 resources. One resource: 1 GetItem. Page of resources: 1 Scan. Page of transitions: 1 Query. Progress of a key
-rotation: 1 Scan per MiB.
+AWS calls. One endpoint, hosts, preview, a failover's outlook: 2 GetItem; one endpoint that is probed or has signals: 1
+more for each; a look 2 and 1 Invoke. Page of endpoints: 1 Scan and 1 BatchGetItem per 100 resources. One resource: 1
+GetItem. Page of resources: 1 Scan. Page of transitions: 1 Query. Progress of a key rotation: 1 Scan per MiB.
 """
 
 from __future__ import annotations
@@ -25,6 +24,7 @@ from link.settings import Settings
 from link.store.endpoints import Registrations
 from link.store.locks import Locks
 from link.store.probes import ProbeStates, shard_of
+from link.store.signals import Signals
 
 PAGE_SIZE = 1_000
 """The largest page. DynamoDB ends a page after 1 MB of items, too, so that its JSON is smaller than Lambda's 6 MB."""
@@ -38,6 +38,7 @@ class Queries:
         locks: Locks,
         registrations: Registrations,
         probe_states: ProbeStates,
+        signals: Signals,
         plugins: Plugins,
         settings: Settings,
         clock: Clock,
@@ -46,6 +47,7 @@ class Queries:
         self._locks = locks
         self._registrations = registrations
         self._probe_states = probe_states
+        self._signals = signals
         self._plugins = plugins
         self._shards = settings.probe_shards
         self._clock = clock
@@ -75,6 +77,8 @@ class Queries:
             known = self._probe_states.read(shard_of(registration.resource_id, self._shards), self._shards)
             probed = known.endpoints.get(endpoint_id, Probed())
             view["probe"] = views.probe(probed, registration, self._clock.now())
+        if registration.signalled and (observed := self._signals.read(endpoint_id)):
+            view["signal"] = views.signal(observed, self._clock.now())
         return view
 
     def probe(self, endpoint_id: str) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from link.election.state import Endpoint, Resource, Status
 from link.plugins.seam import Plugins
 from link.probing.states import Probed, next_look
 from link.registration import Registration
+from link.signals.words import Observed, Word
 
 
 def endpoint(plugins: Plugins, registration: Registration, entry: Endpoint) -> dict[str, Any]:
@@ -19,6 +20,8 @@ def endpoint(plugins: Plugins, registration: Registration, entry: Endpoint) -> d
     view: dict[str, Any] = {"id": registration.endpoint_id, "status": entry.status}
     if registration.checks:
         view["checks"] = list(registration.checks)
+    if registration.signals:
+        view["signals"] = list(registration.signals)
     return view | {
         "healthcheck_interval": registration.healthcheck_interval,
         "plugin": registration.plugin,
@@ -49,6 +52,23 @@ def probe(probed: Probed, registration: Registration, now: int) -> dict[str, Any
         "held_until": probed.held_until if probed.held_until > now else None,
         "next_look_at": next_look(registration.endpoint_id, probed, registration.healthcheck_interval, now),
     }
+
+
+def signal(observed: Observed, now: int) -> dict[str, Any]:
+    """What an endpoint's signals come to, and what each said last. `status` is None while it said nothing."""
+    said = []
+    for one in observed.signals:
+        word = observed.words.get(one.key, Word())
+        said.append(
+            {
+                "signal": one.key,
+                "status": word.verdict(now),
+                "since": word.since(now) or None,
+                "reason": word.why(now) or None,
+                "warned_until": word.warned_until if word.warns(now) else None,
+            }
+        )
+    return {"status": observed.status, "since": observed.at or None, "said": said}
 
 
 def delivery(entry: Endpoint) -> dict[str, Any] | None:

@@ -70,7 +70,7 @@ class Word:
     at: int
 
 
-_GRAVITY = {Status.ACTIVATED: 0, None: 1, Status.STANDBY: 2, Status.FAILING: 3}
+GRAVITY = {Status.ACTIVATED: 0, None: 1, Status.STANDBY: 2, Status.FAILING: 3}
 """None: an observer has not reported yet. ● Without its word no endpoint is ready, but FAILING does not wait."""
 
 
@@ -162,9 +162,9 @@ class Endpoint:
         # ● Each observer has a word of its own. With one word for all, the last one to report would win.
         words = [self.word(observer, now) for observer in self.observers]
         if self.ready_when is ReadyWhen.ALL:
-            return max(words, key=_GRAVITY.__getitem__)
+            return max(words, key=GRAVITY.__getitem__)
         # ● Whoever has not reported does not count: it may never report.
-        return min((word for word in words if word is not None), key=_GRAVITY.__getitem__, default=None)
+        return min((word for word in words if word is not None), key=GRAVITY.__getitem__, default=None)
 
     def reason_for(self, verdict: Status) -> Reason:
         """Why it does not have the lock when its observers' words come to STANDBY or FAILING."""

@@ -33,17 +33,18 @@ _CONFIG = Config(
 logging.getLogger("botocore").setLevel(logging.INFO)
 
 
-def client(service: str, answer_seconds: int = 0) -> Any:
+def client(service: str, answer_seconds: int = 0, region: str = "") -> Any:
     """A client of the service; make it once per process.
 
     `answer_seconds`: how long to wait for an answer that takes longer than others; such a call is not repeated.
+    `region`: another one than the function's own.
     """
     config = _CONFIG
     if answer_seconds:
         config = config.merge(
             Config(read_timeout=answer_seconds, retries={"mode": "standard", "total_max_attempts": 1})
         )
-    return boto3.client(service, config=config)  # type: ignore[call-overload]
+    return boto3.client(service, region_name=region or None, config=config)  # type: ignore[call-overload]
 
 
 def error_code(error: Exception) -> str:

@@ -150,6 +150,8 @@ def to_item(registration: Registration) -> Item:
         item["observers"] = {"S": " ".join(r.observers)}
     if r.ready_when is not ReadyWhen.ALL:
         item["ready_when"] = {"S": str(r.ready_when)}
+    if r.signals:
+        item["signals"] = {"S": json.dumps(r.signals)}
     if r.probed:
         item["probed"] = {"S": PROBED}
         item["probe_key"] = {"S": f"{crc32(r.resource_id.encode()):08x}#{r.endpoint_id}"}
@@ -170,6 +172,7 @@ def from_item(item: Item) -> Registration:
         lease_seconds=int(item["lease_seconds"]["N"]) if "lease_seconds" in item else None,
         observers=tuple(map(Observer, item["observers"]["S"].split())) if "observers" in item else (Observer.HOST,),
         ready_when=ReadyWhen(item["ready_when"]["S"]) if "ready_when" in item else ReadyWhen.ALL,
+        signals=tuple(json.loads(item["signals"]["S"])) if "signals" in item else (),
         created_at=int(item["created_at"]["N"]),
         config={name: _plain(value) for name, value in item.items() if name not in _OWN},
     )
@@ -187,6 +190,7 @@ _OWN = {
     "lease_seconds",
     "observers",
     "ready_when",
+    "signals",
     "created_at",
     "probed",
     "probe_key",

@@ -6,7 +6,7 @@ registration goes with it. Nothing else writes the lock item.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -143,12 +143,12 @@ class Locks:
         cause: Cause,
         *,
         known: Resource | None = None,
-        registration: TransactWriteItemTypeDef | None = None,
+        registration: Sequence[TransactWriteItemTypeDef] = (),
     ) -> Committed:
         """Reads the item (or starts from `known`), applies the pure `step(resource, nonce)`, commits and logs.
 
         A lost race starts over from the item that won; raises Contended after 10 s of losing.
-        `registration` is written in the same transaction: see `link.store.endpoints`.
+        `registration` is written in the same transaction: see `link.store.endpoints` and `link.store.signals`.
         """
         give_up = self._clock.now() + COMMIT_SECONDS * 1000
         pause = 0.05
@@ -177,7 +177,7 @@ class Locks:
             pause = min(0.2, pause * 2)
 
     def commit(
-        self, before: Resource, after: Resource, cause: Cause, registration: TransactWriteItemTypeDef | None = None
+        self, before: Resource, after: Resource, cause: Cause, registration: Sequence[TransactWriteItemTypeDef] = ()
     ) -> Resource:
         """Writes `after` if `before` is still in force; returns the item that is in force now."""
         lock: Item = {
@@ -217,7 +217,7 @@ class Locks:
                 yield item["resource_id"]["S"], int(item["due_at"]["N"])
 
     def _companion_writes(
-        self, before: Resource, after: Resource, cause: Cause, registration: TransactWriteItemTypeDef | None
+        self, before: Resource, after: Resource, cause: Cause, registration: Sequence[TransactWriteItemTypeDef]
     ) -> list[TransactWriteItemTypeDef]:
         """The other writes of the transaction: a transition, a registration, the deletions of registrations."""
         writes: list[TransactWriteItemTypeDef] = []
@@ -226,8 +226,7 @@ class Locks:
         if changed or restored or before.holder != after.holder or before.frozen != after.frozen:
             item = _transition(after, changed, cause, self._clock.now())
             writes.append({"Put": {"TableName": self._settings.transitions_table, "Item": item}})
-        if registration is not None:
-            writes.append(registration)
+        writes += registration
         for endpoint_id in before.endpoints.keys() - after.endpoints.keys():
             key = {"endpoint_id": {"S": endpoint_id}}
             writes.append({"Delete": {"TableName": self._settings.endpoints_table, "Key": key}})

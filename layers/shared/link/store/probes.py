@@ -1,11 +1,10 @@
-"""What is probed, what is known about it, and the event bus that is told.
+"""What is probed, and what is known about it.
 
 A shard is a range of the index `probed` of the table of endpoints. The table of probe states has one item per shard. It
 can be lost: the next looks find everything again.
 
 AWS calls: `of_shard` 1 Query per MiB, `of_resource` and `any_in` 1, `read` 1 GetItem (eventually consistent: the
-condition of a write finds an item that is out of date), `write` 1 PutItem, `tell` 1 PutEvents per ten states, `put` 1
-SendMessageBatch per ten messages.
+condition of a write finds an item that is out of date), `write` 1 PutItem, `put` 1 SendMessageBatch per ten messages.
 """
 
 from __future__ import annotations
@@ -13,32 +12,27 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 from botocore.exceptions import ClientError
 
-from link.election.state import Status
 from link.probing.checks import Check, read
 from link.probing.states import Probed, Shard
 from link.settings import Settings
-from link.store.aws import FAULTS, error_code
+from link.store.aws import error_code
 from link.store.endpoints import PROBED, PROBED_INDEX
 from link.store.queues import BATCH_SIZE
 from link.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
-    from mypy_boto3_events import EventBridgeClient
     from mypy_boto3_sqs import SQSClient
 
 _HASHES = 2**32
 _STORED = len(fields(Probed))
-SOURCE = "link.probe"
-DETAIL_TYPE = "Endpoint Status Change"
 
 Item = dict[str, Any]
-Of = TypeVar("Of")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +53,6 @@ def _hashes(shard: int, of: int) -> tuple[int, int]:
 def shard_of(resource_id: str, of: int) -> int:
     """The shard, of so many, that has all endpoints of a resource."""
     return crc32(resource_id.encode()) * of // _HASHES
-
-
-def _batches(given: list[Of]) -> Iterator[list[Of]]:
-    return (given[start : start + BATCH_SIZE] for start in range(0, len(given), BATCH_SIZE))
 
 
 class Targets:
@@ -180,51 +170,11 @@ class ProbeQueue:
 
     def put(self, slots: Iterable[tuple[Mapping[str, int], int]]) -> int:
         """Puts (message, delay in seconds); returns how many of them SQS refused."""
-        failed = 0
-        for batch in _batches([*slots]):
+        failed, messages = 0, [*slots]
+        for start in range(0, len(messages), BATCH_SIZE):
             entries: list[Any] = [
                 {"Id": str(i), "MessageBody": json.dumps(message), "DelaySeconds": delay}
-                for i, (message, delay) in enumerate(batch)
+                for i, (message, delay) in enumerate(messages[start : start + BATCH_SIZE])
             ]
             failed += len(self._sqs.send_message_batch(QueueUrl=self._url, Entries=entries).get("Failed", []))
         return failed
-
-
-class Bus:
-    """Tells the event bus what probes found."""
-
-    def __init__(self, events: EventBridgeClient, settings: Settings) -> None:
-        self._events = events
-        self._bus = settings.event_bus_name
-
-    def tell(self, found: Iterable[tuple[Target, bool]], at: int) -> list[str]:
-        """Puts one status event for each endpoint; returns the ids of those that the bus took."""
-        told = []
-        for batch in _batches([*found]):
-            entries: list[Any] = [self._entry(target, up, at) for target, up in batch]
-            try:
-                answers = self._events.put_events(Entries=entries)["Entries"]
-            except FAULTS as error:
-                # The next slot tells it again.
-                logger.warning("probe.untold", count=len(batch), reason=error_code(error))
-                continue
-            for (target, _), answer in zip(batch, answers, strict=True):
-                if "ErrorCode" in answer:
-                    logger.warning("probe.untold", endpoint_id=target.endpoint_id, reason=answer["ErrorCode"])
-                else:
-                    told.append(target.endpoint_id)
-        return told
-
-    def _entry(self, target: Target, up: bool, at: int) -> Item:
-        detail = {
-            "endpoint_id": target.endpoint_id,
-            "resource_id": target.resource_id,
-            "status": Status.ACTIVATED if up else Status.FAILING,
-            "reported_at": at,
-        }
-        return {
-            "EventBusName": self._bus,
-            "Source": SOURCE,
-            "DetailType": DETAIL_TYPE,
-            "Detail": json.dumps(detail),
-        }

@@ -34,6 +34,7 @@ class Queues:
         self._sqs = sqs
         self._status_url = settings.status_queue_url
         self._wake_up_url = settings.wake_up_queue_url
+        self._signal_url = settings.signal_queue_url
         self._rejected_url = settings.rejected_events_queue_url
 
     def wake_up(self, resource_id: str, due_at: int, now: int) -> None:
@@ -70,7 +71,7 @@ class Queues:
             failed += sum(at_once(send, batches))
         return woken, failed
 
-    def retry_later(self, queue: Literal["status", "wake_up"], receipt_handle: str, receives: int) -> None:
+    def retry_later(self, queue: Literal["status", "wake_up", "signal"], receipt_handle: str, receives: int) -> None:
         """Makes a failed message visible again after 1, 2, 4 … 60 s. 1 ChangeMessageVisibility.
 
         After an hour of failures it does nothing: then the queue's visibility timeout counts, so that a day of
@@ -78,7 +79,7 @@ class Queues:
         """
         if receives <= MAX_QUICK_RECEIVES:
             self._sqs.change_message_visibility(
-                QueueUrl=self._status_url if queue == "status" else self._wake_up_url,
+                QueueUrl={"status": self._status_url, "wake_up": self._wake_up_url, "signal": self._signal_url}[queue],
                 ReceiptHandle=receipt_handle,
                 VisibilityTimeout=min(MAX_PAUSE_SECONDS, 1 << min(receives - 1, 6)),
             )
