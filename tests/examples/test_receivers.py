@@ -227,6 +227,14 @@ def test_a_webhook_whose_switch_fails_is_not_answered_2xx_and_switches_when_it_c
     assert switched == [PARIS]
 
 
+@pytest.mark.parametrize("example", ["standard library"], indirect=True)
+def test_the_receiver_of_the_standard_library_answers_500_when_its_switch_fails(example: tuple[str, Switched]) -> None:
+    url, switched = example
+    switched.before = lambda: (_ for _ in ()).throw(OSError("no route"))
+
+    assert send(url, *STORY[0]).status_code == 500
+
+
 @pytest.mark.parametrize("length", ["", "65537", "-1", "x", "²"])
 @pytest.mark.parametrize("example", ["standard library"], indirect=True)
 def test_the_receiver_of_the_standard_library_refuses_a_body_of_no_or_any_length(

@@ -60,7 +60,10 @@ TESTS = {
     "store/locks": STORE,
     "store/lock_item": STORE,
     "reconcile": [["tests/link/test_reconcile.py", LAYERS], [HISTORIES], ["tests/functions/endpoint_status"]],
-    "receiver": [["tests/link/test_receiver.py", LAYERS], ["tests/examples/test_conformance.py"]],
+    "receiver": [
+        ["tests/link/test_receiver.py", LAYERS],
+        ["tests/examples/test_conformance.py", "tests/link/test_switching.py"],
+    ],
     "plugins/webhook/wire": [
         ["tests/link/plugins/webhook/test_wire.py", "tests/link/test_receiver.py", LAYERS],
         [HISTORIES],

@@ -311,15 +311,15 @@ class SQLiteStore:
         written = json.dumps(asdict(slot))
         if version:
             statement = "UPDATE slots SET slot = ?, version = version + 1 WHERE resource_id = ? AND version = ?"
-            return self._execute(statement, written, resource_id, version)[1] == 1
+            return bool(self._execute(statement, written, resource_id, version)[1])
         statement = "INSERT OR IGNORE INTO slots VALUES (?, ?, 1)"
-        return self._execute(statement, resource_id, written)[1] == 1
+        return bool(self._execute(statement, resource_id, written)[1])
 
     def _execute(self, statement: str, *values: str | int) -> tuple[list[Any], int]:
         import sqlite3  # Not every build of Python has it.
 
         # A connection for each call: threads and forks share none. Each statement is a transaction.
-        with closing(sqlite3.connect(self._path, timeout=4, isolation_level=None)) as database:
+        with closing(sqlite3.connect(self._path, isolation_level=None)) as database:
             cursor = database.execute(statement, values)
             return cursor.fetchall(), cursor.rowcount
 
