@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import math
 import re
 import sys
 from collections.abc import Callable
@@ -21,6 +22,15 @@ EndpointId = Annotated[
     str, typer.Argument(help="The endpoint: its id, the beginning of its id, or HOST@RESOURCE.", show_default=False)
 ]
 ResourceId = Annotated[str, typer.Argument(help="The id of a resource, as registered.", show_default=False)]
+
+
+def finite(value: float) -> float:
+    """Return a number of seconds or hours that is one: a range does not refuse NaN and infinity."""
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a number of seconds or hours")
+    return value
+
+
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
 
 _WHOLE_ID = re.compile(r"vip-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")

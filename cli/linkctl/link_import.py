@@ -69,9 +69,18 @@ def _endpoints(answer: Any) -> list[dict[str, Any]]:
                 break
         else:
             answer = [answer.get("endpoint") or answer.get("ip") or answer]
-    if not isinstance(answer, list) or not all(isinstance(one, dict) and "id" in one for one in answer):
+    if not isinstance(answer, list) or not all(map(_is_endpoint, answer)):
         raise Failed("the file is not an answer of LinK's API: save GET /endpoints of LinK v3, or GET /ips of v2")
     return answer
+
+
+def _is_endpoint(one: Any) -> bool:
+    """Return whether a member of the answer has the types of LinK's structs."""
+    if not isinstance(one, dict) or not isinstance(one.get("id"), str):
+        return False
+    checks = one.get("checks") or []
+    interval = one.get("healthcheck_interval") or 0
+    return isinstance(checks, list) and all(isinstance(check, dict) for check in checks) and isinstance(interval, int)
 
 
 def _checks(one: dict[str, Any], notes: list[str]) -> dict[str, Any]:
@@ -82,7 +91,7 @@ def _checks(one: dict[str, Any], notes: list[str]) -> dict[str, Any]:
         notes.append(f"{one['id']}: it has no checks, so its host has to report: linkctl agent init, or an own script.")
         return {"observers": ["host"]}
     if local:
-        addresses = ", ".join(f"{check['host']}:{check['port']}" for check in local)
+        addresses = ", ".join(f"{check['host']}:{check.get('port')}" for check in local)
         notes.append(
             f"{one['id']}: only its own host can reach {addresses}, so its checks stay there: put them into the "
             "configuration of linkctl agent."

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from linkctl.api import Deployment
-from linkctl.errors import Unreachable
+from linkctl.errors import Failed, Unreachable
 
 MAX_BODY_BYTES = 1 << 20
 
@@ -144,7 +144,12 @@ def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
 
 def serve(deployment: Deployment, port: int) -> None:
     """Print the URL of the proxy, and serve until Ctrl-C."""
-    listening = server(deployment, port)
+    try:
+        listening = server(deployment, port)
+    except OSError as error:
+        raise Failed(
+            f"port {port} cannot be used: {error.strerror}. --port takes another one, 0 any that is free"
+        ) from None
     print(f"http://127.0.0.1:{listening.server_port} is {deployment.url}", flush=True)
     try:
         listening.serve_forever()

@@ -78,7 +78,18 @@ def test_what_cannot_come_along_is_told(answer: Any, text: str) -> None:
     assert link_import.convert(answer, host="paris", url="https://x.example").registrations == []
 
 
-@pytest.mark.parametrize("answer", ["text", {"error": "Endpoint not found"}, [1], {"endpoints": [{}]}])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "text",
+        {"error": "Endpoint not found"},
+        [1],
+        {"endpoints": [{}]},
+        [links("vip-1", "ip", checks="none")],
+        [links("vip-1", "ip", checks=["none"])],
+        [links("vip-1", "ip", healthcheck_interval="5s")],
+    ],
+)
 def test_something_else_is_refused(answer: Any) -> None:
     with pytest.raises(Failed, match="not an answer of LinK's API"):
         link_import.convert(answer, host="paris", url="https://x.example")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -56,6 +57,27 @@ def test_a_wrong_option_is_a_usage_error(linkctl: Run, options: tuple[str, ...],
     status, _, err = linkctl(*options, "resources", "list")
     assert (status, "Traceback" in err) == (2, False)
     assert text in " ".join(err.split())
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("watch", "--interval", "nan"),
+        ("drill", "ip", "--patience", "inf"),
+        ("endpoints", "rotate-secret", PARIS, "--secret-file", "-", "--overlap-hours", "nan"),
+        ("endpoints", "create", "--url", "https://x.example", "--resource-id", "ip", "--secret-file", "-",
+         "--idempotency-key", "漢"),
+    ],
+)  # fmt: skip
+def test_a_value_that_cannot_be_sent_or_waited_for_is_a_usage_error(linkctl: Run, arguments: tuple[str, ...]) -> None:
+    status, _, err = linkctl(*arguments, stdin="hidden-secret")
+    assert (status, "Traceback" in err) == (2, False)
+
+
+def test_a_port_of_the_proxy_that_is_taken_is_an_error(linkctl: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        status, _, err = linkctl("proxy", "--port", str(taken.getsockname()[1]))
+    assert status == 1 and "cannot be used: Address already in use. --port takes another one" in err
 
 
 def test_a_profile_file_that_is_none_is_a_usage_error(linkctl: Run, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ import typer
 
 from linkctl import show
 from linkctl.errors import Refused, Unreachable
-from linkctl.invocation import EndpointId, Invocation, Yes, endpoint_path, read_headers, read_secret
+from linkctl.invocation import EndpointId, Invocation, Yes, endpoint_path, finite, read_headers, read_secret
 
 app = typer.Typer(no_args_is_help=True, help="Register, show, change, drain and delete endpoints.")
 
@@ -111,6 +111,8 @@ def create(
     if signal is not None:
         body["signals"] = [_signal(one) for one in signal]
     body |= _readiness(observer, ready_when)
+    if idempotency_key is not None and not idempotency_key.isascii():
+        raise typer.BadParameter("use visible ASCII characters, a UUID for one", param_hint="--idempotency-key")
     # Both calls have the same key: if only the answer was lost, the second call does not register again.
     key = idempotency_key or str(uuid.uuid4())
     run = Invocation.of(ctx)
@@ -269,7 +271,7 @@ def rotate_secret(
     endpoint: EndpointId,
     secret_file: Annotated[Path, typer.Option(help="File with the new secret; - reads standard input.")],
     overlap_hours: Annotated[
-        float, typer.Option(min=0, max=720, help="Hours in which the old secret also signs.")
+        float, typer.Option(callback=finite, min=0, max=720, help="Hours in which the old secret also signs.")
     ] = 24.0,
     header_file: Annotated[
         Path | None, typer.Option(help="JSON object with all headers, if the endpoint has any.")

@@ -17,7 +17,7 @@ from linkctl import show
 from linkctl.commands.resources import all_resources
 from linkctl.doctor import examine
 from linkctl.errors import Failed, Refused, Unreachable
-from linkctl.invocation import EndpointId, Invocation, Output, ResourceId, Yes, endpoint_path
+from linkctl.invocation import EndpointId, Invocation, Output, ResourceId, Yes, endpoint_path, finite
 from linkctl.watched import Watched
 
 app = typer.Typer()
@@ -32,7 +32,9 @@ class Status(enum.StrEnum):
 @app.command()
 def rotate_encryption_key(
     ctx: typer.Context,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait until all endpoints are done.")] = 900.0,
+    patience: Annotated[
+        float, typer.Option(callback=finite, min=1, help="Seconds to wait until all endpoints are done.")
+    ] = 900.0,
 ) -> None:
     """Re-encrypt all stored secrets with the current key material, and wait until it is done."""
     path = "/encrypted_storage/key_rotation"
@@ -104,7 +106,7 @@ def report(
         str | None, typer.Option(help="The resource of the endpoint; saves the function one read.")
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Wait until the report counts; needs the API.")] = False,
-    patience: Annotated[float, typer.Option(min=1, help="With --wait: seconds.")] = 30.0,
+    patience: Annotated[float, typer.Option(callback=finite, min=1, help="With --wait: seconds.")] = 30.0,
 ) -> None:
     """Send a status event, as a host does. ACTIVATED is also the heartbeat."""
     run = Invocation.of(ctx)
@@ -148,7 +150,7 @@ def _counted(run: Invocation, resource_id: str, detail: dict[str, Any], patience
 def watch(
     ctx: typer.Context,
     resource_id: Annotated[str | None, typer.Argument(help="One resource; default: all of them.")] = None,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
+    interval: Annotated[float, typer.Option(callback=finite, min=0.2, help="Seconds between two looks.")] = 2.0,
     times: Annotated[int, typer.Option(min=0, help="Number of looks; 0: until Ctrl-C.")] = 0,
 ) -> None:
     """Show a table and keep it up to date; changes are highlighted. A look that fails is repeated."""
@@ -175,7 +177,9 @@ def watch(
 def drill(
     ctx: typer.Context,
     resource_id: ResourceId,
-    patience: Annotated[float, typer.Option(min=1, help="Seconds to wait for each of the two failovers.")] = 30.0,
+    patience: Annotated[
+        float, typer.Option(callback=finite, min=1, help="Seconds to wait for each of the two failovers.")
+    ] = 30.0,
 ) -> None:
     """Fail over and back, and print how long each failover took until all webhooks were delivered."""
     run = Invocation.of(ctx)
