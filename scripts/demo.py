@@ -472,14 +472,15 @@ linkctl endpoints delete paris@{RESOURCE} --yes
 def serve(cloud: Cloud) -> int:
     """Leave the local cloud running and print each webhook that arrives, until Ctrl-C."""
     receiver = Receiver()
-    cloud.write_profile(PROFILE_FILE)
-    print(f"The local cloud is at {cloud.endpoint_url}, a receiver is at {receiver.url}. Try it in another shell:\n")
-    print(with_linkctl(receiver.url))
-    print("# The same with curl:\n")
-    print(by_hand(cloud, receiver.url))
-    say("waiting for webhooks; Ctrl-C stops the local cloud")
-    shown = 0
     try:
+        cloud.write_profile(PROFILE_FILE)
+        print(f"The local cloud is at {cloud.endpoint_url}, a receiver is at {receiver.url}.")
+        print("Try it in another shell:\n")
+        print(with_linkctl(receiver.url))
+        print("# The same with curl:\n")
+        print(by_hand(cloud, receiver.url))
+        say("waiting for webhooks; Ctrl-C stops the local cloud")
+        shown = 0
         while True:
             arrivals = receiver.news(shown)
             shown += len(arrivals)

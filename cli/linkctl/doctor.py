@@ -55,6 +55,16 @@ class Finding:
     todo: str = ""
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who calls, or why AWS does not accept it."""
+
+    arn: str
+    error: str
+    ahead_seconds: float | None
+    """By how much this clock is ahead of the header Date, at least; None without that header."""
+
+
 class Deployed:
     """The deployment that is looked at; what several checks need is fetched once."""
 
@@ -63,23 +73,22 @@ class Deployed:
         self.deployment = run.deployment
 
     @cached_property
-    def identity(self) -> dict[str, Any]:
-        """The answer of STS to GetCallerIdentity, also if it is an error, with `ahead`: see below.
-
-        `ahead` is by how many seconds this clock is ahead of the header Date, at least; None without that header.
-        """
+    def identity(self) -> Identity:
+        """What STS answers to GetCallerIdentity. Raises a BotoCoreError without an answer."""
         before = time.time()
         try:
-            answer: dict[str, Any] = self.deployment.client("sts").get_caller_identity()
+            answer: Any = self.deployment.client("sts").get_caller_identity()
         except ClientError as error:
-            answer = dict(error.response)
+            answer = error.response
         after = time.time()
+        error = answer.get("Error", {})
+        text = f"{error['Code']}: {error.get('Message', '')}" if error else ""
         header = answer["ResponseMetadata"]["HTTPHeaders"].get("date")
         if header is None:
-            return answer | {"ahead": None}
+            return Identity(answer.get("Arn", ""), text, None)
         date = email.utils.parsedate_to_datetime(header).timestamp()
         # The answer was made between `before` and `after`, and within the second that Date has.
-        return answer | {"ahead": max(0.0, before - (date + 1)) - max(0.0, date - after)}
+        return Identity(answer.get("Arn", ""), text, max(0.0, before - (date + 1)) - max(0.0, date - after))
 
     @cached_property
     def version(self) -> str:
@@ -113,16 +122,14 @@ def credentials(on: Deployed) -> str:
     except BotoCoreError as error:
         todo = on.deployment.way_to_credentials().strip() or "Run `aws configure`, or set AWS_PROFILE."
         raise Problem(str(error), todo) from None
-    if "Error" in found:
-        raise Problem(
-            f"{found['Error']['Code']}: {found['Error'].get('Message', '')}", "Use other keys, or sign in again."
-        )
-    return f"{found['Arn']} in {session.region_name}"
+    if found.error:
+        raise Problem(found.error, "Use other keys, or sign in again.")
+    return f"{found.arn} in {session.region_name}"
 
 
 def clock(on: Deployed) -> str:
     try:
-        ahead = on.identity["ahead"]
+        ahead = on.identity.ahead_seconds
     except BotoCoreError:
         ahead = None
     if ahead is None:
@@ -137,12 +144,11 @@ def clock(on: Deployed) -> str:
 
 
 def stack(on: Deployed) -> str:
-    status = on.deployment.description["StackStatus"]
+    name = on.deployment.stack
+    status = on.deployment.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]["StackStatus"]
     if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
-        raise Problem(
-            f"{on.deployment.stack} is {status}", "Read the stack's events, fix the first error and deploy again."
-        )
-    return f"{on.deployment.stack} is {status}"
+        raise Problem(f"{name} is {status}", "Read the stack's events, fix the first error and deploy again.")
+    return f"{name} is {status}"
 
 
 def api(on: Deployed) -> str:

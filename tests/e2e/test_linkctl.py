@@ -84,4 +84,6 @@ def test_doctor_looks_at_the_whole_deployment(linkctl: Run) -> None:
 def test_doctor_says_which_permissions_are_missing(linkctl: Run) -> None:
     done = linkctl("doctor", user="host")
     assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "not checked stack: these credentials lack cloudformation:DescribeStacks" in done.stdout
     assert "not checked alarms: these credentials lack cloudwatch:DescribeAlarms" in done.stdout
+    assert "what to do: Do these credentials have execute-api:Invoke on the API?" in done.stdout
