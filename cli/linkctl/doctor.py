@@ -78,8 +78,8 @@ class Deployed:
         before = time.time()
         try:
             answer: Any = self.deployment.client("sts").get_caller_identity()
-        except ClientError as error:
-            answer = error.response
+        except ClientError as refused:
+            answer = refused.response
         after = time.time()
         error = answer.get("Error", {})
         text = f"{error['Code']}: {error.get('Message', '')}" if error else ""
