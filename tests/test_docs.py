@@ -64,6 +64,13 @@ def test_a_page_says_first_whom_it_is_for(name: str) -> None:
     assert first.startswith("This page is for ")
 
 
+@pytest.mark.parametrize("folder", ["docs", "docs/adr"])
+def test_every_page_is_in_the_list_of_its_folder(folder: str) -> None:
+    pages = {path.name for path in (ROOT / folder).glob("*.md")} - {"index.md"}
+    listed = re.findall(r"^- \[.*?\]\(([^/)]+\.md)\)", (ROOT / folder / "index.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == sorted(pages)
+
+
 @pytest.mark.parametrize("path", reference.PAGES, ids=lambda path: str(path.name))
 def test_a_generated_page_is_current(path: Path) -> None:
     assert path.read_text() == reference.PAGES[path](STACK), "run make reference"
