@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from linkctl import show
+from linkctl.commands import agent
 from linkctl.fitted import Fitted
 from linkctl.watched import Watched
 from tests.support.ids import LONDON, PARIS, RESOURCE
@@ -75,6 +76,7 @@ TRANSITION = {
     "cause": {"kind": "failover", "id": "4b0c2f5e-0000-4000-8000-000000000000", "by": BY},
 }
 HOSTS = {PARIS: "paris", LONDON: "london"}
+CHECK = {"endpoint_id": PARIS, "check": "http://127.0.0.1:8080/paris", "passed": True, "reason": None, "seconds": 0.1}
 WEBHOOKS = [{"id": PARIS, "status": "STANDBY", "epoch": 7, "sequence": 9}]
 EVERYTHING = [
     show.endpoints([endpoint(PARIS, "paris"), endpoint(LONDON, "london")]),
@@ -83,6 +85,7 @@ EVERYTHING = [
     show.resource(resource(undelivered=[{"id": PARIS, "deleting": False, **FAILED}])),
     show.transitions([TRANSITION], HOSTS),
     show.outlook({"holder": LONDON, "webhooks": WEBHOOKS}, HOSTS),
+    agent._table([CHECK, {**CHECK, "passed": False, "reason": "connection refused"}]),
 ]
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
+from rich.markup import escape
 
 from linkctl.agent import files
 from linkctl.api import open_session
 from linkctl.errors import Failed
+from linkctl.fitted import Fitted
 from linkctl.invocation import Invocation
 
 if TYPE_CHECKING:
@@ -123,9 +124,9 @@ def _program() -> str:
     return str(program) if program.name == "linkctl" else f"{sys.executable} -m linkctl"
 
 
-def _table(found: list[dict[str, Any]]) -> Table:
-    table = Table("endpoint", "check", "result", "seconds")
+def _table(found: list[dict[str, Any]]) -> Fitted:
+    rows = []
     for one in found:
-        result = "[green]passed[/]" if one["passed"] else f"[red]{one['reason']}[/]"
-        table.add_row(one["endpoint_id"], one["check"], result, f"{one['seconds']:.3f}")
-    return table
+        result = "[green]passed[/]" if one["passed"] else f"[red]{escape(one['reason'])}[/]"
+        rows.append([one["endpoint_id"], escape(one["check"]), result, f"{one['seconds']:.3f}"])
+    return Fitted(["id", "check", "result", "seconds"], rows, ["seconds"])
