@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SOCKET = os.environ["HAPROXY_SOCKET"]
 BACKEND = os.environ["BACKEND"]
 SERVERS = os.environ["SERVERS"].split(",")
-# For a command. Three of them for each of two servers take less than the 15 s of a turn.
+# For a command. The three for two servers take less than the 15 s of a turn.
 TIMEOUT_SECONDS = 2
 
 

@@ -145,12 +145,8 @@ def test_the_turn_of_a_process_that_died_ends_after_fifteen_seconds(store: Any, 
     def die(target: Target) -> None:
         raise SystemExit
 
-    end_turn, receiver._end_turn = receiver._end_turn, lambda *_: None
-    try:
-        with pytest.raises(SystemExit):
-            apply(store, verified(*P1), die)
-    finally:
-        receiver._end_turn = end_turn
+    with mock.patch.object(receiver, "_end_turn"), pytest.raises(SystemExit):
+        apply(store, verified(*P1), die)
     clock[0] += 14
     assert not answered(store, verified(*L2), pytest.fail)
     clock[0] += 1
