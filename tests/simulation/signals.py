@@ -1,9 +1,9 @@
 """Endpoints that only AWS's signals observe: events that are lost, doubled and disordered, and a look once a minute.
 
 The signaller is the product's, in a process that meets every fault. A history knows how each instance really is, and
-whether AWS has warned of its end. Its oracles: nothing is reported of an instance that was never so; and at the end, when
-every event has come or is lost and looks were made, each word is the truth: what a warning says as long as it holds,
-otherwise what the instance is.
+whether AWS has warned of its end. Its oracles: nothing is reported of an instance that was never so; and at the end,
+when every event has come or is lost and looks were made, each word is the truth: what a warning says as long as it
+holds, otherwise what the instance is.
 """
 
 from __future__ import annotations

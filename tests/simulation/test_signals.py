@@ -37,7 +37,7 @@ def as_it_comes(at: int, version: int, status: Status | None) -> tuple[int, int,
 
 
 def despite_its_end(word: Word, now: int) -> bool:
-    return 0 < word.warned_at and now < word.warned_until
+    return word.warned_at > 0 and now < word.warned_until
 
 
 @pytest.mark.parametrize(
