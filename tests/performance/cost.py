@@ -8,8 +8,11 @@ import textwrap
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
+
+from scripts.cloud import template
 
 HERE = Path(__file__).parent
 BUDGET = tomllib.loads((HERE / "budget.toml").read_text())
@@ -166,7 +169,7 @@ def described(endpoints: int, kind: str) -> int:
 def signals(endpoints: int, kind: str) -> Dollars:
     """Dollars a month of following so many endpoints with one signal each, of which none changes, by service.
 
-    `kind`: alarms, instances or services of ECS. The alarms themselves are not counted.
+    `kind`: alarms, instances or services of ECS. The alarms that are followed are not counted, those of the stack are.
     """
     calls = described(endpoints, kind)
     took_ms = ASSUMED["signal_look_ms"] + min(calls * ASSUMED["describe_ms"] / DESCRIBED_AT_ONCE, LOOK_SECONDS * 1_000)
@@ -184,7 +187,8 @@ def signals(endpoints: int, kind: str) -> Dollars:
             ),
             "DynamoDB": _million("DynamoDB read, million units", MINUTES * (state + compared)),
             "CloudWatch": MINUTES * asked / 1_000 * PRICES["CloudWatch API, thousand requests"]
-            + PRICES["CloudWatch custom metric-month"],
+            + PRICES["CloudWatch custom metric-month"]
+            + created("AWS::CloudWatch::Alarm", for_signals=True) * PRICES["CloudWatch alarm-month"],
             "Logs": MINUTES
             * (ASSUMED["platform_log_bytes"] + ASSUMED["signal_log_bytes"])
             / 1e9
@@ -218,11 +222,14 @@ def fixed() -> Dollars:
     )
 
 
-def created(kind: str) -> int:
-    """How many resources of a kind the template has."""
-    return (HERE.parents[1] / "template.yaml").read_text().count(f"Type: {kind}\n")
+@cache
+def created(kind: str, *, for_signals: bool = False) -> int:
+    """How many resources of a kind a stack has without `SignalTypes`, or only with it."""
+    of_all = template()["Resources"].values()
+    return sum(each["Type"] == kind and (each.get("Condition") == "HearsSignals") is for_signals for each in of_all)
 
 
+@cache
 def custom_metrics() -> tuple[int, int]:
     """How many metrics the code emits if every receiver answers 2xx, and how many at most.
 
@@ -488,8 +495,8 @@ def document() -> str:
     say("### Signals")
     say(
         "Following endpoints by one signal each: a look once a minute, while nothing changes. A change costs a "
-        "message, an event, three writes and a handover in addition. The alarms of CloudWatch themselves are not "
-        "counted. With `SignalTypes` empty, there is nothing of this."
+        "message, an event, three writes and a handover in addition. The alarms that are "
+        "followed are not counted, those of the stack are. With `SignalTypes` empty, there is nothing of this."
     )
     sources = ("alarms", "instances", "services of ECS")
     table("endpoints, dollars a month", *sources)

@@ -97,11 +97,11 @@ def test_a_thousand_probed_endpoints_cost_what_a_calculation_by_hand_says() -> N
 def test_a_hundred_alarms_cost_what_a_calculation_by_hand_says() -> None:
     """43,800 looks with one DescribeAlarms each, which read 40 KB; every fifth minute 50 lock items."""
     bill = cost.signals(100, "alarms")
-    assert bill["CloudWatch"] == pytest.approx(43_800 * 0.01e-3 + 0.30)
+    assert bill["CloudWatch"] == pytest.approx(43_800 * 0.01e-3 + 0.30 + 10 * 0.10)
     assert bill["DynamoDB"] == pytest.approx(43_800 * (5 + 25 / 5) * 0.125e-6)
     assert bill["Lambda"] == pytest.approx(43_800 * (0.20e-6 + 0.215 * 0.5 * 13.3334e-6))
     assert bill["SQS"] == pytest.approx(525_600 * 0.40e-6)
-    assert cost.signals(100, "instances")["CloudWatch"] == pytest.approx(0.30)
+    assert cost.signals(100, "instances")["CloudWatch"] == pytest.approx(0.30 + 10 * 0.10)
     assert cost.described(100, "services of ECS") == 200
 
 
