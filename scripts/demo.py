@@ -1,15 +1,18 @@
 """The demo: two hosts, one resource and one receiver on the real template, deployed to a local cloud.
 
 `make demo` plays the story and checks what arrived; `make local` leaves the local cloud running instead.
-The exit status is 0 only if all webhooks arrived in the expected order and two implementations verified each of them.
+The exit status is 0 only if all webhooks arrived in the expected order, two implementations verified each of them, and
+the story is the one in docs/demo.txt, which `make demo-recorded` writes.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
+import difflib
 import http.server
 import json
+import re
 import socket
 import sys
 import threading
@@ -21,7 +24,7 @@ from typing import Any
 
 from standardwebhooks import Webhook as StandardWebhook
 
-from scripts.cloud import REGION, Cloud, local_cloud
+from scripts.cloud import LOCAL, REGION, ROOT, Cloud, CloudError, local_cloud
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "layers/shared"))
 
@@ -30,8 +33,15 @@ from link.receiver import parse_and_validate_webhook
 EVENTS = Path(__file__).parents[1] / "events"
 RESOURCE = "floating-ip-203.0.113.7"
 SECRETS = {"paris": "paris-0123456789abcdef0123456789abcdef", "london": "london-0123456789abcdef0123456789abcde"}
-REFRESH_SECONDS = 15
-PARAMETERS = {"AllowedNetworks": "127.0.0.0/8", "RefreshInterval": f"{REFRESH_SECONDS}s"}
+RECORDED = ROOT / "docs/demo.txt"
+PROFILE_FILE = LOCAL / "aws"
+REFRESH_SECONDS = 6
+HANDOVER_SECONDS = 1
+PARAMETERS = {
+    "AllowedNetworks": "127.0.0.0/8",
+    "RefreshInterval": f"{REFRESH_SECONDS}s",
+    "HandoverTimeout": f"{HANDOVER_SECONDS}s",
+}
 PATIENCE_SECONDS = 30
 FAULTS = ("drop-standby", "wrong-key", "swap")
 
@@ -162,6 +172,14 @@ class Story:
     """From endpoint id to host."""
     expected: list[set[tuple[str, str, int, int, str]]] = field(default_factory=list)
     """(host, status, epoch, sequence, reason) in order; the members of one set may arrive in any order."""
+    refreshed: tuple[str, str, int, int, str] | None = None
+    """The refresh that must arrive. On a slow machine there are others."""
+    told: list[str] = field(default_factory=list)
+    """What was printed while it played."""
+
+    def tell(self, text: str) -> None:
+        self.told.append(text)
+        say(text)
 
 
 def seed(fault: str, arrivals: list[Arrival], secrets: dict[str, str]) -> tuple[list[Arrival], dict[str, str]]:
@@ -178,15 +196,20 @@ def seed(fault: str, arrivals: list[Arrival], secrets: dict[str, str]) -> tuple[
     return arrivals, secrets
 
 
-def judge(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> list[str]:
-    """Return the problems with what arrived; empty if every webhook arrived as expected."""
-    problems = []
-    announcements: list[Announcement] = []
+def verify_all(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> tuple[list[Announcement], list[str]]:
+    """Return the verified webhooks, and a problem for each other one."""
+    announcements, problems = [], []
     for arrival in arrivals:
         try:
             announcements.append(verify(arrival, secrets, story.hosts))
         except Unverified as error:
             problems.append(f"not verified: {error}")
+    return announcements, problems
+
+
+def judge(story: Story, announcements: list[Announcement]) -> list[str]:
+    """Return the problems with what arrived; empty if every webhook arrived as expected."""
+    problems = []
     delivered = [one for one in announcements if one.answered == 204]
     news = [one.brief() for one in delivered if one.reason != "refresh"]
     for part in story.expected:
@@ -195,7 +218,7 @@ def judge(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> lis
             problems.append(f"expected {sorted(part)}, arrived {arrived}")
     if news:
         problems.append(f"not expected: {news}")
-    if not any(one.reason == "refresh" for one in delivered):
+    if story.refreshed not in [one.brief() for one in delivered]:
         problems.append("no refresh of the active endpoint arrived")
     last: dict[str, int] = {}
     for one in announcements:
@@ -205,21 +228,51 @@ def judge(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> lis
     return problems
 
 
-def timeline(story: Story, arrivals: list[Arrival], secrets: dict[str, str]) -> None:
-    """Print one line for each arrival."""
-    print(f"\n{'time':>7}  {'endpoint':8} {'status':9} {'epoch':>5} {'sequence':>8}  {'reason':10} answer  verified")
-    start = arrivals[0].at if arrivals else 0.0
-    for arrival in arrivals:
-        try:
-            one = verify(arrival, secrets, story.hosts)
-        except Unverified as error:
-            print(f"{arrival.at - start:6.2f}s  {error}  NOT VERIFIED")
-            continue
-        print(
-            f"{one.at - start:6.2f}s  {one.host:8} {one.status:9} {one.epoch:5} {one.sequence:8}  {one.reason:10} "
-            f"{one.answered}     yes, twice"
+def timeline(announcements: list[Announcement]) -> list[str]:
+    """Return a table with one line for each announcement."""
+    lines = [f"{'time':>7}  {'endpoint':8} {'status':9} {'epoch':>5} {'sequence':>8}  {'reason':10} answer  verified"]
+    for position, one in enumerate(announcements):
+        lines.append(
+            f"{one.at - announcements[0].at:6.2f}s  {one.host:8} {one.status:9} {one.epoch:5} {one.sequence:8}  "
+            f"{one.reason:10} {one.answered}     yes, twice"
         )
-    print()
+        pending = _pending_standby(announcements[:position], one)
+        if pending and one.answered == 204:
+            lines.append(
+                f"{'':9}{pending}'s STANDBY is still pending: HandoverTimeout ({HANDOVER_SECONDS} s) ended. "
+                f"When it arrives, {one.host} stays active: its epoch is higher"
+            )
+    return lines
+
+
+def _pending_standby(before: list[Announcement], one: Announcement) -> str | None:
+    """Return the host whose STANDBY was not answered with 204 before an ACTIVATED with a higher epoch was."""
+    if one.status != "ACTIVATED":
+        return None
+    last = {each.host: each for each in before if each.host != one.host}
+    hosts = (h for h, each in last.items() if each.status == "STANDBY" and each.answered != 204)
+    return next((host for host in hosts if last[host].epoch < one.epoch), None)
+
+
+def recorded(story: Story, announcements: list[Announcement]) -> str:
+    """Return the story as it is in docs/demo.txt, the same for each run.
+
+    Without times, repeated attempts and later refreshes. What may arrive in any order has the order of the names.
+    """
+    seen: set[object] = set()
+    kept: list[Announcement] = []
+    for one in announcements:
+        what = (*one.brief(), one.answered)
+        if what not in seen and (one.reason != "refresh" or one.brief() == story.refreshed):
+            kept.append(one)
+        seen.add(what)
+    for part in story.expected:
+        places = [i for i, one in enumerate(kept) if one.answered == 204 and one.brief() in part]
+        ordered = sorted((kept[i] for i in places), key=Announcement.brief, reverse=True) if len(part) > 1 else []
+        for i, one in zip(places, ordered, strict=False):
+            kept[i] = one
+    lines = [f"· {text}" for text in story.told] + ["", *timeline(kept)]
+    return re.sub(r" *\d+\.\d\ds  ", "    …    ", re.sub(r"\d+ s after", "… s after", "\n".join(lines))) + "\n"
 
 
 class Director:
@@ -266,55 +319,45 @@ class Director:
     def expect(self, *briefs: tuple[str, str, int, int, str], together: bool = False) -> None:
         """Expect more webhooks and wait until they arrive, in this order unless `together`."""
         self.story.expected += [set(briefs)] if together else [{brief} for brief in briefs]
-        wanted = {(self.ids[host], status, str(epoch), str(n), why) for host, status, epoch, n, why in briefs}
+        self.receiver.wait_for(str(briefs), lambda arrivals: self._delivered(set(briefs), arrivals))
 
-        def arrived(arrivals: list[Arrival]) -> bool:
-            return wanted <= {
-                (
-                    json.loads(a.body)["endpoint_id"],
-                    json.loads(a.body)["status"],
-                    a.headers["X-Link-Webhook-Epoch"],
-                    a.headers["X-Link-Webhook-Sequence"],
-                    a.headers["X-Link-Webhook-Reason"],
-                )
-                for a in arrivals
-                if a.answered == 204
-            }
+    def _delivered(self, briefs: set[tuple[str, str, int, int, str]], arrivals: list[Arrival]) -> bool:
+        return briefs <= {
+            (
+                self.story.hosts[json.loads(a.body)["endpoint_id"]],
+                json.loads(a.body)["status"],
+                int(a.headers["X-Link-Webhook-Epoch"]),
+                int(a.headers["X-Link-Webhook-Sequence"]),
+                a.headers["X-Link-Webhook-Reason"],
+            )
+            for a in arrivals
+            if a.answered == 204
+        }
 
-        self.receiver.wait_for(str(briefs), arrived)
-
-    def refresh(self) -> None:
+    def refresh(self, *brief: Any) -> None:
         """Run the sweep once, and wait until the active endpoint is refreshed."""
-        before = len(self.receiver.arrivals)
-        until = time.monotonic() + REFRESH_SECONDS + PATIENCE_SECONDS
-
-        def refreshed(arrivals: list[Arrival]) -> bool:
-            return any(a.headers["X-Link-Webhook-Reason"] == "refresh" for a in arrivals[before:])
-
         self.cloud.client("lambda").invoke(
             FunctionName=self.cloud.outputs["RefreshFunctionName"], Payload=event_bytes()
         )
-        with self.receiver.changed:
-            while not refreshed(self.receiver.arrivals):
-                if not self.receiver.changed.wait(until - time.monotonic()):
-                    raise TimeoutError(f"no refresh arrived within {REFRESH_SECONDS + PATIENCE_SECONDS} s")
+        self.story.refreshed = brief
+        self.receiver.wait_for("a refresh", lambda arrivals: self._delivered({brief}, arrivals))
 
     def play(self) -> None:
-        say("paris and london are candidates for one resource; both register")
+        self.story.tell("paris and london are candidates for one resource; both register")
         self.register("paris")
         self.register("london")
-        say("paris reports ACTIVATED, then london does: paris becomes active, london is on standby")
+        self.story.tell("paris reports ACTIVATED, then london does: paris becomes active, london is on standby")
         self.report("paris", "status_winner")
         self.expect(("paris", "ACTIVATED", 1, 1, "elected"))
         self.report("london", "status_loser")
         self.expect(("london", "STANDBY", 1, 1, "joined"))
-        say("paris fails: paris gets STANDBY first, then london gets ACTIVATED with a higher epoch")
+        self.story.tell("paris fails: paris gets STANDBY first, then london gets ACTIVATED with a higher epoch")
         self.report("paris", "status_failing")
         self.expect(("paris", "STANDBY", 1, 2, "failing"), ("london", "ACTIVATED", 2, 2, "elected"))
-        say(f"nothing happens for {REFRESH_SECONDS} s: london gets its ACTIVATED again, as a refresh")
-        self.refresh()
+        self.story.tell(f"nothing happens for {REFRESH_SECONDS} s: london gets its ACTIVATED again, as a refresh")
+        self.refresh("london", "ACTIVATED", 2, 2, "refresh")
 
-        say("the receiver is down while paris recovers and london fails; then it is up again")
+        self.story.tell("the receiver is down while paris recovers and london fails; then it is up again")
         self.receiver.down = True
         failed = len(self.receiver.arrivals)
         self.report("paris", "status_recovering")
@@ -324,7 +367,7 @@ class Director:
         self.receiver.down = False
         self.expect(("london", "STANDBY", 2, 3, "failing"), ("paris", "ACTIVATED", 3, 4, "elected"), together=True)
 
-        say("london recovers, and an operator fails over from paris to london")
+        self.story.tell("london recovers, and an operator fails over from paris to london")
         self.report("london", "status_recovering")
         self.expect(("london", "STANDBY", 3, 4, "recovered"))
         status, answer = self.cloud.call("POST", f"/endpoints/{self.ids['paris']}/failover")
@@ -332,17 +375,17 @@ class Director:
             raise RuntimeError(f"the failover failed: {status} {answer}")
         self.expect(("paris", "STANDBY", 3, 5, "failover"), ("london", "ACTIVATED", 4, 5, "failover"))
 
-        say("from now on the service looks at both hosts itself, and no host reports any more")
+        self.story.tell("from now on the service looks at both hosts itself, and no host reports any more")
         hosts = {host: Listener() for host in SECRETS}
         for host, listener in hosts.items():
             self.probe(host, listener.port)
         self.slots()
         self.until_ready("paris")
-        say("london dies: the probe finds its port closed, and paris becomes active")
+        self.story.tell("london dies: the probe finds its port closed, and paris becomes active")
         hosts["london"].die()
         died = time.monotonic()
         self.expect(("london", "STANDBY", 4, 6, "failing"), ("paris", "ACTIVATED", 5, 6, "elected"))
-        say(f"paris was active {time.monotonic() - died:.0f} s after london died")
+        self.story.tell(f"paris was active {time.monotonic() - died:.0f} s after london died")
         hosts["paris"].die()
 
     def probe(self, host: str, port: int) -> None:
@@ -411,10 +454,28 @@ operator -X DELETE $API/endpoints/$PARIS
 """
 
 
+def with_linkctl(receiver_url: str) -> str:
+    """Return shell commands that register an endpoint, report for it and show it with linkctl."""
+    return f"""\
+# Once: python3 -m venv .local/linkctl && .local/linkctl/bin/pip install ./cli
+linkctl() {{ {LOCAL}/linkctl/bin/linkctl --profile-file {PROFILE_FILE} "$@"; }}
+
+# Register an endpoint, report ACTIVATED as its host, look at it, then delete it.
+echo {SECRETS["paris"]} |
+  linkctl endpoints create --url {receiver_url} --resource-id {RESOURCE} --host paris --secret-file -
+linkctl report paris@{RESOURCE} ACTIVATED --wait
+linkctl resources show {RESOURCE}
+linkctl endpoints delete paris@{RESOURCE} --yes
+"""
+
+
 def serve(cloud: Cloud) -> int:
     """Leave the local cloud running and print each webhook that arrives, until Ctrl-C."""
     receiver = Receiver()
+    cloud.write_profile(PROFILE_FILE)
     print(f"The local cloud is at {cloud.endpoint_url}, a receiver is at {receiver.url}. Try it in another shell:\n")
+    print(with_linkctl(receiver.url))
+    print("# The same with curl:\n")
     print(by_hand(cloud, receiver.url))
     say("waiting for webhooks; Ctrl-C stops the local cloud")
     shown = 0
@@ -429,46 +490,81 @@ def serve(cloud: Cloud) -> int:
         return 0
     finally:
         receiver.close()
+        PROFILE_FILE.unlink(missing_ok=True)
 
 
 def say(text: str) -> None:
     print(f"· {text}", flush=True)
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--sam", action="store_true", help="deploy with sam build and sam deploy")
-    parser.add_argument("--serve", action="store_true", help="leave the local cloud running until Ctrl-C")
-    parser.add_argument("--fault", choices=FAULTS, help="falsify what arrived: the demo must fail")
-    options = parser.parse_args()
-    started = time.monotonic()
-    with local_cloud(parameters=PARAMETERS, sam=options.sam) as cloud:
-        if options.serve:
-            return serve(cloud)
-        receiver = Receiver()
-        director = Director(cloud, receiver)
-        try:
-            director.play()
-        except (TimeoutError, RuntimeError) as error:
-            timeline(director.story, receiver.arrivals, SECRETS)
-            print(cloud.log_tail())
-            print(f"FAILED: {error}")
-            return 1
-        finally:
-            receiver.close()
-        arrivals, secrets = (
-            seed(options.fault, receiver.arrivals, SECRETS) if options.fault else (receiver.arrivals, SECRETS)
-        )
-        timeline(director.story, arrivals, secrets)
-        problems = judge(director.story, arrivals, secrets)
+def play(cloud: Cloud, options: argparse.Namespace, started: float) -> int:
+    """Play the story, print what arrived and the verdict; return the exit status."""
+    receiver = Receiver()
+    director = Director(cloud, receiver)
+    story, failure = director.story, None
+    try:
+        director.play()
+    except (TimeoutError, RuntimeError) as error:
+        failure = str(error)
+    finally:
+        receiver.close()
+    arrivals, secrets = (
+        seed(options.fault, receiver.arrivals, SECRETS) if options.fault else (receiver.arrivals, SECRETS)
+    )
+    announcements, problems = verify_all(story, arrivals, secrets)
+    print("", *timeline(announcements), "", sep="\n")
+    if failure is not None:
+        print(cloud.log_tail())
+        problems.append(failure)
+    else:
+        problems += judge(story, announcements)
+    if options.record and not problems:
+        RECORDED.write_text(recorded(story, announcements))
+    elif not problems:
+        problems += differences(recorded(story, announcements))
     for problem in problems:
         print(f"FAILED: {problem}")
     if not problems:
         print(
             f"PASSED: {len(arrivals)} requests, all webhooks as expected and in order, verified with link.receiver and "
-            f"with standardwebhooks, in {time.monotonic() - started:.0f} s"
+            f"with standardwebhooks, in {time.monotonic() - started:.0f} s",
+            flush=True,
         )
     return 1 if problems else 0
+
+
+def differences(now: str) -> list[str]:
+    """Return how the story differs from the recorded one."""
+    lines = difflib.unified_diff(
+        RECORDED.read_text().splitlines(), now.splitlines(), "docs/demo.txt", "now", lineterm=""
+    )
+    return (
+        ["\n".join(["the story differs from docs/demo.txt (`make demo-recorded` writes it):", *found])]
+        if (found := list(lines))
+        else []
+    )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--sam", action="store_true", help="deploy with sam build and sam deploy")
+    parser.add_argument("--serve", action="store_true", help="leave the local cloud running until Ctrl-C")
+    parser.add_argument("--record", action="store_true", help="write docs/demo.txt instead of comparing with it")
+    parser.add_argument("--fault", choices=FAULTS, help="falsify what arrived: the demo must fail")
+    options = parser.parse_args()
+    started = time.monotonic()
+    say("starting a local cloud and deploying template.yaml to it")
+    try:
+        with local_cloud(parameters=PARAMETERS, sam=options.sam) as cloud:
+            status = serve(cloud) if options.serve else play(cloud, options, started)
+            say("stopping the local cloud and removing its files")
+        return status
+    except KeyboardInterrupt:
+        print("stopped")
+        return 130
+    except CloudError as error:
+        print(f"FAILED: {error}")
+        return 1
 
 
 if __name__ == "__main__":

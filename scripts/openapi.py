@@ -139,6 +139,7 @@ DELIVERY = an(
 SUMMARY: dict[str, Schema] = {
     "resource_id": RESOURCE_ID,
     "holder": maybe(ID),
+    "holder_host": maybe(HOST),
     "epoch": COUNT,
     "since": maybe(TIME),
     "reason": maybe(REASON),

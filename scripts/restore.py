@@ -5,7 +5,7 @@
     python -m scripts.restore … --locks-from TABLE --endpoints-from TABLE [--write]      # copies from restored tables
     python -m scripts.restore … --signals [--write]                                      # only what signals need
 
-docs/operating.md says when and how. The rule is `restore` in docs/protocol.md. Needs boto3 and the package link.
+docs/restore.md says when and how. The rule is `restore` in docs/protocol.md. Needs boto3 and the package link.
 Exit status: 0, 1 if it stopped at an error or found nothing, 2 for a wrong command line.
 """
 

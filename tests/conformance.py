@@ -87,6 +87,7 @@ def cases() -> list[dict[str, Any]]:
             announcement=replace(ANNOUNCED, refreshed_at=NOW * 1000 - 50),
         ),
         case("a resource id with characters outside of ASCII", "accepted", announcement=unicode),
+        case("with the host of the endpoint", "accepted", announcement=replace(ANNOUNCED, host="Zürich 1")),
         case("header names in lower case", "accepted", lambda p, b: ([(n.lower(), v) for n, v in p], b)),
         case("300 s old", "accepted", now=NOW + 300),
         case("300 s in the future", "accepted", now=NOW - 300),
@@ -147,12 +148,22 @@ def histories() -> list[dict[str, Any]]:
     p1, l1 = (PARIS, "ACTIVATED", 1, 1), (LONDON, "STANDBY", 1, 1)
     p_out, l2 = (PARIS, "STANDBY", 1, 2), (LONDON, "ACTIVATED", 2, 2)
 
+    def request_of(announcement: tuple[str, str, int, int]) -> dict[str, Any]:
+        body, headers = sent(announced(*announcement))
+        return request(list(headers.items()), body)
+
     def history(name: str, *steps: tuple[tuple[str, str, int, int], bool, str | None]) -> dict[str, Any]:
-        made = []
-        for announcement, superseded, active in steps:
-            body, headers = sent(announced(*announcement))
-            made.append({**request(list(headers.items()), body), "superseded": superseded, "active": active})
+        made = [
+            {**request_of(announcement), "superseded": superseded, "active": active}
+            for announcement, superseded, active in steps
+        ]
         return {"name": name, "now": NOW, "secrets": [SECRET], "steps": made}
+
+    def race(name: str, first: tuple[str, str, int, int], meanwhile: tuple[str, str, int, int]) -> dict[str, Any]:
+        """`meanwhile` arrives while the switch to `first` is under way: it gets 503, and comes again later."""
+        made = history(name, (first, False, LONDON), (meanwhile, False, LONDON))
+        made["steps"][0]["busy_meanwhile"] = request_of(meanwhile)
+        return made
 
     return [
         history("a handover", (p1, False, PARIS), (l1, False, PARIS), (p_out, False, None), (l2, False, LONDON)),
@@ -178,6 +189,7 @@ def histories() -> list[dict[str, Any]]:
             ((PARIS, "ACTIVATED", RESTORED, RESTORED + 2), True, LONDON),
         ),
         history("the same webhook three times", (p1, False, PARIS), (p1, False, PARIS), (p1, False, PARIS)),
+        race("a slow switch ends after the successor's ACTIVATED has arrived", p1, l2),
         history(
             "the first STANDBY of an endpoint arrives after its ACTIVATED", (l2, False, LONDON), (l1, True, LONDON)
         ),
@@ -186,7 +198,11 @@ def histories() -> list[dict[str, Any]]:
 
 def document() -> str:
     """Return the content of the file."""
-    about = "Requests, and the verdict that a receiver must reach for each: see docs/receiving.md."
+    about = (
+        "Requests, and the verdict that a receiver must reach for each. In a history, `active` is what the receiver "
+        "has switched to after a step, and `busy_meanwhile` is a request that arrives during its switch and gets 503: "
+        "see docs/receiving.md."
+    )
     return json.dumps({"about": about, "cases": cases(), "histories": histories()}, ensure_ascii=False, indent=1) + "\n"
 
 

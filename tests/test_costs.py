@@ -13,8 +13,6 @@ from moto import mock_aws
 from link.election.state import Observer
 from tests.world import World
 
-README = Path(__file__).parents[1] / "README.md"
-
 
 @pytest.fixture(autouse=True)
 def aws():
@@ -127,12 +125,6 @@ def spent(world: World, happens: Callable[[], object]) -> tuple[int, ...]:
 @pytest.mark.parametrize("path", BUDGET)
 def test_what_a_path_costs(path: str) -> None:
     assert spent(*PATHS[path]()) == tuple(BUDGET[path])
-
-
-@pytest.mark.parametrize("path", BUDGET)
-def test_the_readme_says_the_same(path: str) -> None:
-    row = f"| {path} | " + " | ".join(str(number) for number in BUDGET[path]) + " |"
-    assert row in README.read_text()
 
 
 def test_a_process_decrypts_the_secret_of_an_endpoint_once() -> None:

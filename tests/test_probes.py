@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -138,6 +139,17 @@ def test_an_endpoint_that_only_its_host_observes_is_not_the_last_one_either() ->
     assert probing.until("london", within=1) == 1
 
 
+def test_an_endpoint_that_is_ready_by_its_hosts_word_stands_although_its_probe_fails() -> None:
+    probing = Probing()
+    probing.register("paris", "london", observers=["host", "probe"], ready_when="any")
+    probing.down["london"] = "refused"
+    probing.slots()
+    probing.world.report(probing.id("london"), "ACTIVATED")
+    assert probing.world.holder() == "paris"
+    probing.down["paris"] = "refused"
+    assert probing.until("london", within=1) == 1
+
+
 def test_release_lets_the_last_endpoint_go_down_as_link_does() -> None:
     probing = Probing(PROBE_WHEN_ALL_FAIL="release")
     probing.register("paris", "london")
@@ -184,6 +196,15 @@ def test_an_invocation_that_ends_after_it_told_tells_again(two: Probing, monkeyp
     two.slots()
     assert two.events == [("paris", "FAILING")] * 2
     assert two.known().endpoints[two.id("paris")].told is False
+
+
+def test_states_that_a_newer_version_stored_with_more_fields_are_read(two: Probing) -> None:
+    table, key = two.world.settings.probes_table, {"shard": {"S": "0/1"}}
+    item = two.world._dynamodb.get_item(TableName=table, Key=key)["Item"]
+    more = {i: [*values, "more"] for i, values in json.loads(item["endpoints"]["S"]).items()}
+    two.world._dynamodb.put_item(TableName=table, Item={**item, "endpoints": {"S": json.dumps(more)}})
+    two.down["paris"] = "refused"
+    assert two.until("london", within=1) == 1
 
 
 def test_of_two_invocations_for_one_slot_the_second_write_is_refused(

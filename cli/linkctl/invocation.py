@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +15,18 @@ import typer
 
 from linkctl import show
 from linkctl.api import Deployment
+from linkctl.errors import Failed
 
-EndpointId = Annotated[str, typer.Argument(help="The id of an endpoint, vip-…", show_default=False)]
-ResourceId = Annotated[str, typer.Argument(help="The id of a resource, as registered", show_default=False)]
+EndpointId = Annotated[
+    str, typer.Argument(help="The endpoint: its id, the beginning of its id, or HOST@RESOURCE.", show_default=False)
+]
+ResourceId = Annotated[str, typer.Argument(help="The id of a resource, as registered.", show_default=False)]
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask first.")]
+
+_WHOLE_ID = re.compile(r"vip-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_BEGINNING = re.compile(r"vip-[0-9a-f-]*")
+_NAMED = 5
+"""How many endpoints an error names."""
 
 
 class Output(enum.StrEnum):
@@ -26,14 +36,14 @@ class Output(enum.StrEnum):
 
 @dataclass(frozen=True)
 class Invocation:
-    """The deployment and the output format that the global options chose."""
+    """The deployment and the output format that the options chose."""
 
     deployment: Deployment
     output: Output
 
     @staticmethod
     def of(ctx: typer.Context) -> Invocation:
-        """Return the invocation that the global options left in the context."""
+        """Return the invocation that the options left in the context."""
         found: Invocation = ctx.obj
         return found
 
@@ -52,6 +62,50 @@ class Invocation:
             if after is None:
                 return found
 
+    def resource(self, resource_id: str) -> dict[str, Any]:
+        """Return one resource."""
+        found: dict[str, Any] = self.call("GET", "/resources", resource_id=resource_id)["resource"]
+        return found
+
+    def endpoint_id(self, text: str, *, ask: bool = False) -> str:
+        """Return the id of the endpoint that a text means; a text that is not the whole id is told on standard error.
+
+        The beginning of an id is looked for in `GET /endpoints`, `HOST@RESOURCE` in `GET /resources?resource_id=…`.
+        With `ask` the user has to agree unless the text is the whole id.
+        """
+        if _WHOLE_ID.fullmatch(text):
+            return text
+        host, at, resource_id = text.partition("@")
+        if _BEGINNING.fullmatch(text):
+            found = [one for one in self.pages("/endpoints", "endpoints") if one["id"].startswith(text)]
+            places = {one["id"]: show.place(one) for one in found}
+        elif host and at and resource_id:
+            found = [one for one in self.resource(resource_id)["candidates"] if one["host"] == host]
+            places = dict.fromkeys((one["id"] for one in found), text)
+        else:
+            raise typer.BadParameter(
+                f"{text!r} is not an endpoint: give its id (`linkctl endpoints list` shows it), the beginning of its "
+                "id like vip-1a2b, or HOST@RESOURCE"
+            )
+        if not found:
+            raise Failed(f"there is no endpoint {text}: `linkctl endpoints list` shows all")
+        if len(found) > 1:
+            lines = [f"  {id} {place}" for id, place in sorted(places.items())[:_NAMED]]
+            lines += [f"  and {len(found) - _NAMED} more"] if len(found) > _NAMED else []
+            raise Failed("\n".join([f"{len(found)} endpoints are meant by {text}, give more of the id:", *lines]))
+        [one] = found
+        told = "" if places[one["id"]] == text else f"{places[one['id']]}, "
+        print(f"{text} is {one['id']} ({told}{one['status']})", file=sys.stderr)
+        if ask:
+            typer.confirm("Go on?", abort=True, err=True)
+        return str(one["id"])
+
+    def hosts(self, endpoint_id: str) -> dict[str, str]:
+        """Return the hosts of all endpoints of the same resource by id; nothing for JSON, which has ids only."""
+        if self.output is Output.json:
+            return {}
+        return show.hosts(self.resource(show.resource_id(self.call("GET", endpoint_path(endpoint_id))["endpoint"])))
+
     def print(self, value: Any, as_table: Callable[[Any], Any]) -> None:
         """Print a value as JSON, or as the table or line that `as_table` makes of it."""
         if self.output is Output.json:
@@ -62,8 +116,6 @@ class Invocation:
 
 def endpoint_path(endpoint_id: str, rest: str = "") -> str:
     """Return the API path of an endpoint."""
-    if not endpoint_id.startswith("vip-") or "/" in endpoint_id:
-        raise typer.BadParameter(f"{endpoint_id!r} is not an endpoint's id: `linkctl endpoints list` shows them")
     return f"/endpoints/{endpoint_id}{rest}"
 
 

@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.console import Console, Group
+from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
+
+from linkctl.fitted import Fitted
+
+if TYPE_CHECKING:
+    from linkctl.doctor import Finding
 
 COLOURS = {"ACTIVATED": "green", "STANDBY": "cyan", "FAILING": "red", "BOOTING": "yellow"}
 
@@ -34,55 +41,143 @@ def ago(at: int | None, now: float | None = None) -> str:
     return f"{text} ago" if seconds > 0 else f"in {text}"
 
 
+def utc(at: int | None) -> str:
+    """Return Unix milliseconds as a time in UTC.
+
+    >>> utc(0), utc(None)
+    ('1970-01-01T00:00:00Z', '-')
+    """
+    return "-" if at is None else time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(at / 1000))
+
+
 def status(text: str) -> str:
     """Return a status in its colour."""
     return f"[{COLOURS.get(text, 'white')}]{text}[/]"
 
 
-def endpoints(found: list[dict[str, Any]]) -> Table:
+def resource_id(one: dict[str, Any]) -> str:
+    """Return the resource of an endpoint."""
+    return str(one["election_key"]).partition("/")[2]
+
+
+def place(one: dict[str, Any]) -> str:
+    """Return HOST@RESOURCE of an endpoint, which commands accept; without a host only the resource.
+
+    >>> place({"host": "paris", "election_key": "webhook/web"}), place({"host": "", "election_key": "webhook/web"})
+    ('paris@web', 'web')
+    """
+    return f"{one['host']}@{resource_id(one)}" if one.get("host") else resource_id(one)
+
+
+def hosts(resource: dict[str, Any]) -> dict[str, str]:
+    """Return the hosts of a resource's candidates by endpoint id."""
+    return {one["id"]: one["host"] for one in resource["candidates"] if one["host"]}
+
+
+def name(endpoint_id: str | None, known: dict[str, str]) -> str:
+    """Return an endpoint's host with its id, or the id alone.
+
+    >>> name("vip-1", {"vip-1": "paris"}), name("vip-2", {"vip-1": "paris"}), name(None, {})
+    ('paris (vip-1)', 'vip-2', '[red]none[/]')
+    """
+    if endpoint_id is None:
+        return "[red]none[/]"
+    return f"{escape(known[endpoint_id])} ({endpoint_id})" if endpoint_id in known else endpoint_id
+
+
+def endpoints(found: list[dict[str, Any]]) -> Fitted:
     """Return one row per endpoint, with its last delivery or its failure."""
-    table = Table("id", "host", "status", "resource", "delivered")
+    rows = []
     for one in found:
         delivery = one.get("delivery") or {}
         delivered = "-" if not delivery else ago(delivery.get("delivered_at"))
         if delivery.get("failure"):
             delivered = f"[red]{delivery['failure']}[/], again {ago(delivery.get('next_attempt_at'))}"
-        resource_id = one["election_key"].partition("/")[2]
-        table.add_row(one["id"], one.get("host") or "-", status(one["status"]), resource_id, delivered)
+        rows.append([escape(place(one)), status(one["status"]), delivered, one["id"]])
+    # Without a host only the id says which one it is.
+    drop = ["id", "delivered"] if all(one.get("host") for one in found) else ["delivered"]
+    return Fitted(["endpoint", "status", "delivered", "id"], rows, drop)
+
+
+def endpoint(one: dict[str, Any], receiver: str | None = None) -> Table:
+    """Return everything about one endpoint, a line for each setting; `receiver` is the URL of its webhooks."""
+    delivery = one.get("delivery") or {}
+    # A deployment of version 0.1 sends no observers.
+    observers = ", ".join(one.get("observers", []))
+    observers = f"{one['ready_when']} of {observers}" if "," in observers else observers or "-"
+    until = one.get("previous_secret_until")
+    lines = {
+        "id": one["id"],
+        "host": escape(one.get("host") or "-"),
+        "resource": escape(resource_id(one)),
+        "status": status(one["status"]) + (" [yellow](drained)[/]" if one.get("drained") else ""),
+        "receiver": escape(receiver) if receiver else None,
+        "priority": str(one["priority"]),
+        "lease": f"{one['lease_seconds']} s" if one["lease_seconds"] else "none",
+        "observers": observers,
+        "checks": "\n".join(escape(_check(check)) for check in one.get("checks", [])) or None,
+        "interval": f"{one['healthcheck_interval']} s" if one.get("healthcheck_interval") else None,
+        "old secret": f"also signs until {utc(until)}; `linkctl endpoints end-overlap` ends that" if until else None,
+        "probe": probed(one["probe"]) if one.get("probe") else None,
+        "signals": signalled(one["signal"]) if one.get("signal") else None,
+        "delivery": _delivery(delivery) if delivery else "nothing was sent yet",
+        "next step": delivery.get("next_step"),
+    }
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for title, text in lines.items():
+        if text is not None:
+            table.add_row(title, text)
     return table
 
 
-def resources(found: list[dict[str, Any]]) -> Table:
+def _delivery(delivery: dict[str, Any]) -> str:
+    numbers = f"epoch {delivery['epoch']}, sequence {delivery['sequence']}"
+    told = f"{status(delivery['status'])} ({delivery['reason']}), {numbers}"
+    if delivery.get("failure"):
+        return f"{told}: [red]{delivery['failure']}[/], again {ago(delivery.get('next_attempt_at'))}"
+    return f"{told}, delivered {ago(delivery['delivered_at'])}" if delivery["delivered_at"] else f"{told}, pending"
+
+
+def resources(found: list[dict[str, Any]]) -> Fitted:
     """Return one row per resource."""
-    table = Table("resource", "active", "epoch", "since", "why", "endpoints", "undelivered")
+    rows = []
     for one in found:
         undelivered = f"[red]{one['undelivered']}[/]" if one["undelivered"] else "0"
-        holder = _holder(one)
-        numbers = (str(one["endpoints"]), undelivered)
-        table.add_row(one["resource_id"], holder, str(one["epoch"]), ago(one["since"]), one["reason"] or "-", *numbers)
-    return table
+        # A deployment of version 0.1 does not send the host.
+        active = escape(one.get("holder_host") or "") or one["holder"] or "[red]none[/]"
+        active += " [yellow](frozen)[/]" if one["frozen"] else ""
+        numbers = [str(one["epoch"]), ago(one["since"]), one["reason"] or "-", str(one["endpoints"]), undelivered]
+        rows.append([escape(one["resource_id"]), active, *numbers, one["holder"] or "-"])
+    columns = ["resource", "active", "epoch", "since", "why", "endpoints", "undelivered", "id"]
+    return Fitted(columns, rows, ["id", "why", "endpoints", "epoch"])
 
 
-def resource(one: dict[str, Any]) -> Table:
-    """Return one row per candidate, and one per endpoint that is being deleted."""
-    title = f"{one['resource_id']}: {_holder(one)}, epoch {one['epoch']}, {one['reason'] or '-'} {ago(one['since'])}"
-    table = Table("id", "host", "status", "ready", "reported", "lease", "priority", "undelivered", title=title)
-    pending = {entry["id"]: entry for entry in one["undelivered"]}
-    for candidate in one["candidates"]:
-        entry = pending.pop(candidate["id"], None)
-        table.add_row(
-            candidate["id"],
-            candidate["host"] or "-",
+def resource(one: dict[str, Any]) -> Group:
+    """Return one row per candidate, and a line for each webhook that is undelivered."""
+    known = hosts(one)
+    frozen = " [yellow](frozen)[/]" if one["frozen"] else ""
+    active = escape(known.get(one["holder"], one["holder"] or "")) or "[red]none[/]"
+    title = f"[bold]{escape(one['resource_id'])}[/]: {active}{frozen}, epoch {one['epoch']}"
+    if one["holder"]:
+        title += f", {one['reason'] or '-'} {ago(one['since'])}"
+    rows = [
+        [
+            escape(candidate["host"] or "-"),
             status(candidate["status"]),
             _ready(candidate),
             _reported(candidate),
             ago(candidate["lease_expires_at"]) if candidate["lease_seconds"] else "none",
             str(candidate["priority"]),
-            _undelivered(entry),
-        )
-    for entry in pending.values():
-        table.add_row(entry["id"], "-", "[yellow]being deleted[/]", "no", "-", "-", "-", _undelivered(entry))
-    return table
+            candidate["id"],
+        ]
+        for candidate in one["candidates"]
+    ]
+    columns = ["host", "status", "ready", "reported", "lease", "priority", "id"]
+    table = Fitted(columns, rows, ["priority", "lease", "reported"])
+    notes = [Text.from_markup(_undelivered(entry, known)) for entry in one["undelivered"]]
+    return Group(Text.from_markup(title), table, *notes)
 
 
 def _ready(candidate: dict[str, Any]) -> str:
@@ -126,47 +221,74 @@ def _reported(candidate: dict[str, Any]) -> str:
     return "\n".join(f"{observer} {word['status']} {ago(word['at'])}" for observer, word in words) or "-"
 
 
-def _holder(one: dict[str, Any]) -> str:
-    return (one["holder"] or "[red]none[/]") + (" [yellow](frozen)[/]" if one["frozen"] else "")
+def _undelivered(entry: dict[str, Any], known: dict[str, str]) -> str:
+    """Return a line about a webhook that its receiver has not taken.
+
+    >>> entry = {"id": "vip-1", "status": "STANDBY", "announced_at": 0, "deleting": True}
+    >>> _undelivered(entry | {"announced_at": (time.time() - 40.5) * 1000}, {})
+    '[yellow]vip-1 is being deleted[/]: STANDBY is undelivered, announced 40 s ago'
+    """
+    deleting = f"[yellow]{entry['id']} is being deleted[/]" if entry.get("deleting") else name(entry["id"], known)
+    if "status" not in entry:
+        return deleting
+    text = f"{deleting}: {entry['status']} is undelivered, announced {ago(entry.get('announced_at'))}"
+    if entry.get("failure"):
+        text += f": [red]{entry['failure']}[/], again {ago(entry.get('next_attempt_at'))}. {entry.get('next_step', '')}"
+    return text.rstrip()
 
 
-def _undelivered(entry: dict[str, Any] | None) -> str:
-    if entry is None:
-        return "-"
-    text = f"{entry.get('status', '')} since {ago(entry.get('announced_at'))}"
-    failure = entry.get("failure")
-    return f"[red]{text}: {failure}, again {ago(entry.get('next_attempt_at'))}[/]" if failure else text
-
-
-def transitions(found: list[dict[str, Any]]) -> Table:
+def transitions(found: list[dict[str, Any]], known: dict[str, str]) -> Fitted:
     """Return one row per transition."""
-    table = Table("when", "epoch", "active", "changes", "cause")
+    rows = []
     for one in found:
-        changes = "\n".join(
-            f"{change['endpoint_id']} {change['from']} → {status(change['to'])} ({change['reason']})"
+        changes = [
+            f"{escape(known.get(change['endpoint_id'], change['endpoint_id']))} {change['from']} → "
+            f"{status(change['to'])} ({change['reason']})"
             for change in one["changes"]
-        )
+        ]
         by = one["cause"].get("by", "").rpartition(":")[2]
-        cause = f"{one['cause'].get('kind', '')} {one['cause'].get('id', '')}" + (f"\nby {by}" if by else "")
-        table.add_row(ago(one["at"]), str(one["epoch"]), one["holder"] or "none", changes or "-", cause)
-    return table
+        cause = one["cause"].get("kind", "") + (f"\nby {escape(by)}" if by else "")
+        active = escape(known.get(one["holder"], one["holder"] or "none"))
+        ids = "\n".join(change["endpoint_id"] for change in one["changes"])
+        rows.append(
+            [
+                utc(one["at"]),
+                str(one["epoch"]),
+                active,
+                "\n".join(changes) or "-",
+                cause,
+                ids,
+                one["cause"].get("id", ""),
+            ]
+        )
+    columns = ["time", "epoch", "active", "changes", "cause", "id", "cause id"]
+    return Fitted(columns, rows, ["cause id", "id", "active", "epoch"])
 
 
-def outlook(one: dict[str, Any]) -> Table:
+def outlook(one: dict[str, Any], known: dict[str, str]) -> Group:
     """Return the webhooks that a failover or a change would send."""
-    active = one["holder"] or "[red]none[/]"
-    table = Table("endpoint", "would receive", "epoch", "sequence", title=f"active would be {active}")
-    for webhook in one["webhooks"]:
-        table.add_row(webhook["id"], status(webhook["status"]), str(webhook["epoch"]), str(webhook["sequence"]))
-    return table
+    rows = [
+        [
+            escape(known.get(sent["id"], "-")),
+            status(sent["status"]),
+            str(sent["epoch"]),
+            str(sent["sequence"]),
+            sent["id"],
+        ]
+        for sent in one["webhooks"]
+    ]
+    columns = ["host", "would receive", "epoch", "sequence", "id"]
+    title = Text.from_markup(f"active would be {name(one['holder'], known)}")
+    return Group(title, Fitted(columns, rows, ["sequence", "epoch"]))
 
 
-def look(one: dict[str, Any]) -> Table:
+def look(one: dict[str, Any]) -> Group:
     """Return one row per check of a look."""
-    table = Table("check", "result", title="up" if one["up"] else "[red]down[/]")
-    for check in one["checks"]:
-        table.add_row(_check(check), f"[red]{check['reason']}[/]" if check["reason"] else "passed")
-    return table
+    rows = [
+        [escape(_check(check)), f"[red]{check['reason']}[/]" if check["reason"] else "passed"]
+        for check in one["checks"]
+    ]
+    return Group(Text.from_markup("up" if one["up"] else "[red]down[/]"), Fitted(["check", "result"], rows, []))
 
 
 def probed(one: dict[str, Any]) -> str:
@@ -174,18 +296,17 @@ def probed(one: dict[str, Any]) -> str:
 
     >>> soon = (time.time() + 5.5) * 1000
     >>> probed({"up": True, "since": 0, "failed_check": None, "reason": None, "held_until": None, "next_look_at": soon})
-    'probe: up since 1970-01-01T00:00:00Z, next look in 5 s'
+    'up since 1970-01-01T00:00:00Z, next look in 5 s'
     >>> check = {"type": "TCP", "host": "paris", "port": 80}
     >>> probed({"up": False, "since": 0, "failed_check": check, "reason": "refused", "held_until": None,
     ...         "next_look_at": soon})
-    'probe: [red]down[/] since 1970-01-01T00:00:00Z, next look in 5 s; TCP paris:80 refused'
+    '[red]down[/] since 1970-01-01T00:00:00Z, next look in 5 s; TCP paris:80 refused'
     """
     if one["up"] is None:
         state = "has not looked yet"
     else:
-        since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one["since"] / 1000))
-        state = f"{'up' if one['up'] else '[red]down[/]'} since {since}"
-    text = f"probe: {state}, next look {ago(one['next_look_at'])}"
+        state = f"{'up' if one['up'] else '[red]down[/]'} since {utc(one['since'])}"
+    text = f"{state}, next look {ago(one['next_look_at'])}"
     if one["reason"]:
         text += f"; {_check(one['failed_check']) if one['failed_check'] else 'a check'} {one['reason']}"
     if one["held_until"]:
@@ -194,22 +315,21 @@ def probed(one: dict[str, Any]) -> str:
 
 
 def signalled(one: dict[str, Any]) -> str:
-    """Return what an endpoint's signals said last.
+    """Return what an endpoint's signals said last, a line for each.
 
     >>> print(signalled({"status": "STANDBY", "since": 0, "said": [
     ...     {"signal": "ec2:i-0a", "status": "STANDBY", "since": 0, "reason": "spot_interruption", "warned_until": 9},
     ...     {"signal": "zone:euw1-az1", "status": None, "since": None, "reason": None, "warned_until": None}]}))
-    signals: STANDBY
-      ec2:i-0a: STANDBY since 1970-01-01T00:00:00Z, spot_interruption
-      zone:euw1-az1: has said nothing yet
+    ec2:i-0a STANDBY since 1970-01-01T00:00:00Z: spot_interruption
+    zone:euw1-az1 has said nothing yet
     """
-    lines = [f"signals: {one['status'] or 'undecided'}"]
+    lines = []
     for said in one["said"]:
+        name = escape(said["signal"])
         if said["status"] is None:
-            lines.append(f"  {said['signal']}: has said nothing yet")
+            lines.append(f"{name} has said nothing yet")
         else:
-            since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(said["since"] / 1000))
-            lines.append(f"  {said['signal']}: {said['status']} since {since}, {said['reason']}")
+            lines.append(f"{name} {said['status']} since {utc(said['since'])}: {said['reason']}")
     return "\n".join(lines)
 
 
@@ -217,7 +337,16 @@ def _check(check: dict[str, Any]) -> str:
     return f"{check['type']} {check['host']}:{check['port']}{check.get('path', '')}"
 
 
+def finding(one: Finding) -> Group:
+    """Return a line for a check of `linkctl doctor`, and one with what to do."""
+    colour = {"passed": "green", "failed": "red"}.get(one.result, "yellow")
+    lines = [f"[{colour}]{one.result:11}[/] {one.check}: {escape(one.found)}"]
+    if one.todo:
+        lines.append(f"{'':11} what to do: {escape(one.todo)}")
+    return Group(*(Text.from_markup(line) for line in lines))
+
+
 def console(*, stderr: bool = False) -> Console:
-    """Return a console with colours on a terminal only, and wide enough for ids without one."""
+    """Return a console with colours on a terminal only, and wide enough for every column without one."""
     made = Console(highlight=False, stderr=stderr)
-    return made if made.is_terminal else Console(highlight=False, stderr=stderr, width=200)
+    return made if made.is_terminal else Console(highlight=False, stderr=stderr, width=1_000)

@@ -1,30 +1,31 @@
-"""A receiver in FastAPI: run `uvicorn fastapi_app:app`.
+r"""A receiver in FastAPI.
 
-Copy layers/shared/link/receiver.py beside this file, as link_receiver.py.
+Put the kit (layers/shared/link/receiver.py) beside it as link_receiver.py and one of ../switches as switch.py, then run
+
+SECRETS='{"paris": "…", "london": "…"}' RESOURCE_ID=floating-ip-203.0.113.7 SLOTS_FILE=slots.sqlite \
+  uvicorn fastapi_app:app
 """
 
 from __future__ import annotations
 
-import logging
+import json
 import os
 
 from fastapi import FastAPI, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from link_receiver import Applied, InMemoryStore, WebhookError, apply, parse_and_validate_webhook
+from link_receiver import SQLiteStore, Unverified, WebhookError, apply, parse_and_validate_webhook
+from switch import switch_to
 
 app = FastAPI()
-# Memory is enough for one process. With several, use DynamoDBStore or your database: see docs/receiving.md.
-store = InMemoryStore()
+# In production, read your secret store.
+SECRETS = json.loads(os.environ["SECRETS"])
+# A file is enough for the processes of one host. On several hosts, use DynamoDBStore: see docs/receiving.md.
+store = SQLiteStore(os.environ["SLOTS_FILE"])
 
 
-def secrets(resource_id: str) -> str | None:
-    """Reads one environment variable. In production, read your secret store."""
-    return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
-
-
-def switch_to(endpoint_id: str | None) -> None:
-    """Your code: move the address, the record or the traffic. A second call with the same value must do no harm."""
-    logging.getLogger("uvicorn.error").info("active: %s", endpoint_id)
+def secrets(request: Unverified) -> str | None:
+    """The secret of the host that the request names: its signature then proves the host."""
+    return SECRETS.get(request.host) if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 @app.post("/link")
@@ -32,15 +33,12 @@ async def receive(request: Request) -> Response:
     # No model as a parameter: FastAPI would parse the body, but the signature covers the raw bytes.
     headers, body = request.headers.items(), await request.body()
 
-    def believe() -> Applied:
-        applied = apply(store, parse_and_validate_webhook(secrets, headers, body))
-        if not applied.superseded:
-            switch_to(applied.active)
-        return applied
+    def switch() -> None:
+        apply(store, parse_and_validate_webhook(secrets, headers, body), switch_to)
 
     try:
         # The store and the switch may block, so they do not run in the event loop.
-        await run_in_threadpool(believe)
+        await run_in_threadpool(switch)
     except WebhookError as error:
         return Response(f"{error}\n", status_code=error.http_status, media_type="text/plain")
     return Response(status_code=204)

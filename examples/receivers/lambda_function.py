@@ -1,37 +1,43 @@
-"""A receiver in Lambda, behind a function URL, an HTTP API or a REST API. Attach the layer SharedLayerArn.
+"""A receiver in Lambda, behind a function URL, an HTTP API or a REST API.
 
-The table SLOTS_TABLE needs the partition key `resource_id`; the role needs dynamodb:GetItem and dynamodb:PutItem on it.
+Put one of ../switches beside it as switch.py and attach the layer SharedLayerArn. Its variables are RESOURCE_ID,
+SECRETS ({"paris": "…", "london": "…"}) and SLOTS_TABLE, a table with the partition key `resource_id`. Its role needs
+lambda_function.policy.json and the policy of the switch.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from typing import Any
 
 import boto3
+from switch import switch_to
 
-from link.receiver import DynamoDBStore, WebhookError, apply, lambda_request, parse_and_validate_webhook
+from link.receiver import (
+    DynamoDBStore,
+    Unverified,
+    WebhookError,
+    apply,
+    lambda_request,
+    parse_and_validate_webhook,
+)
 
+# In production, read Secrets Manager or Parameter Store.
+SECRETS = json.loads(os.environ["SECRETS"])
 store = DynamoDBStore(boto3.client("dynamodb"), os.environ["SLOTS_TABLE"])
 
 
-def secrets(resource_id: str) -> str | None:
-    """Reads one environment variable. In production, read Secrets Manager or Parameter Store and cache the value."""
-    return os.environ["WEBHOOK_SECRET"] if resource_id == os.environ["RESOURCE_ID"] else None
-
-
-def switch_to(endpoint_id: str | None) -> None:
-    """Your code: move the address, the record or the traffic. A second call with the same value must do no harm."""
-    print(f"active: {endpoint_id}")
+def secrets(request: Unverified) -> str | None:
+    """The secret of the host that the request names: its signature then proves the host."""
+    return SECRETS.get(request.host) if request.resource_id == os.environ["RESOURCE_ID"] else None
 
 
 def handler(event: dict[str, Any], context: Any) -> dict[str, Any]:
-    """Answers 204, or 401 with the reason."""
+    """Answers 204, or 401 or 503 with the reason."""
     headers, body = lambda_request(event)
     try:
-        applied = apply(store, parse_and_validate_webhook(secrets, headers, body))
+        apply(store, parse_and_validate_webhook(secrets, headers, body), switch_to)
     except WebhookError as error:
         return {"statusCode": error.http_status, "headers": {"Content-Type": "text/plain"}, "body": f"{error}\n"}
-    if not applied.superseded:
-        switch_to(applied.active)
     return {"statusCode": 204}

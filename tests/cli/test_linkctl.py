@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import os
 import re
-import sys
 import threading
 import time
 import urllib.request
-import uuid
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
-from urllib.parse import parse_qsl, urlsplit
 
 import boto3
 import pytest
@@ -25,78 +19,10 @@ import pytest
 from linkctl import proxy
 from linkctl.api import Deployment as Stack
 from linkctl.errors import Unreachable
-from linkctl.main import main
 from tests.support.functions import Deployment, event
 from tests.support.ids import LONDON, PARIS, RESOURCE
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def api(deployment: Deployment) -> Iterator[str]:
-    """Yield the URL of the API; each request becomes the event that API Gateway would make of it."""
-
-    class Gateway(BaseHTTPRequestHandler):
-        def handle_one(self) -> None:
-            parts = urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-            path = parts.path.removeprefix("/v3")
-            endpoint_id = re.match(r"/endpoints/([^/]+)", path)
-            request = event("api_show") | {
-                "httpMethod": self.command,
-                "path": path,
-                "resource": path.replace(endpoint_id[1], "{id}") if endpoint_id else path,
-                "pathParameters": {"id": endpoint_id[1]} if endpoint_id else None,
-                "headers": dict(self.headers.items()),
-                "queryStringParameters": dict(parse_qsl(parts.query)) or None,
-                "body": body or None,
-            }
-            request["requestContext"]["requestId"] = str(uuid.uuid4())
-            answer: dict[str, Any]
-            if not self.headers.get("Authorization", "").startswith("AWS4-HMAC-SHA256 Credential="):
-                answer = {"statusCode": 403, "body": json.dumps({"message": "Missing Authentication Token"})}
-            else:
-                answer = deployment.invoke("endpoints_api", request)
-            self.send_response(answer["statusCode"])
-            self.send_header("Content-Length", str(len(answer["body"].encode())))
-            self.end_headers()
-            self.wfile.write(answer["body"].encode())
-
-        do_GET = do_POST = do_PATCH = do_DELETE = handle_one
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Gateway)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/v3"
-    server.shutdown()
-    thread.join(10)
-    server.server_close()
-
-
-@pytest.fixture
-def linkctl(api: str, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Return a function that runs linkctl and returns its exit status, output and errors."""
-    monkeypatch.setenv("LINKCTL_API_URL", api)
-    monkeypatch.setenv("LINKCTL_EVENT_BUS", "bus")
-    monkeypatch.setenv("AWS_REGION", "eu-west-1")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-
-    def run(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-        out, err = io.StringIO(), io.StringIO()
-        monkeypatch.setattr(sys, "argv", ["linkctl", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO(stdin))
-        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            try:
-                main()
-                status = 0
-            except SystemExit as ended:
-                status = int(ended.code or 0)
-        return status, out.getvalue(), err.getvalue()
-
-    return run
 
 
 def report(deployment: Deployment, *events: str) -> None:
@@ -185,15 +111,19 @@ def test_an_undelivered_webhook_is_shown_with_its_error(deployment: Deployment, 
     deployment.receiver.status = 500
     report(deployment, "status_winner")
     _, out, _ = linkctl("resources", "show", RESOURCE)
-    assert "ACTIVATED since" in out and "answered status_500" in out
+    assert "ACTIVATED is undelivered, announced" in out and "answered status_500, again " in out
+    assert "Check the receiver." in out
     _, out, _ = linkctl("endpoints", "show", PARIS)
-    assert "answered status_500" in out
+    assert "answered status_500" in out and "Check the receiver." in out
 
 
 def test_a_deleted_endpoint_is_shown_until_its_receiver_knows(running: Deployment, linkctl: Run) -> None:
-    assert linkctl("endpoints", "delete", PARIS)[:2] == (0, f"{PARIS} is deleted\n")
+    running.receiver.status = 500
+    status, out, _ = linkctl("endpoints", "delete", PARIS)
+    assert status == 0 and f"{PARIS} is being deleted: its receiver gets STANDBY first" in out
     _, out, _ = linkctl("resources", "show", RESOURCE)
-    assert "being deleted" in out
+    assert f"{PARIS} is being deleted: STANDBY is undelivered" in out
+    assert linkctl("endpoints", "delete", LONDON, "--force")[1] == f"{LONDON} is deleted\n"
 
 
 def test_a_dry_run_changes_nothing_and_a_failover_does(running: Deployment, linkctl: Run) -> None:
@@ -260,14 +190,14 @@ def test_create_with_health_checks_is_probed_and_show_says_what_was_found(deploy
         {"type": "TCP", "host": "paris.example.com", "port": 80},
     ]
     assert (one["observers"], one["healthcheck_interval"], one["probe"]["up"]) == (["probe"], 20, None)
-    assert "probe: has not looked yet, next look " in linkctl("endpoints", "show", paris)[1]
+    assert re.search("probe +has not looked yet, next look ", linkctl("endpoints", "show", paris)[1])
 
     deployment.awslambda.answer = ["status_503", ""]
     status, out, _ = linkctl("endpoints", "probe", paris)
     assert status == 0
     assert [line.split() for line in out.splitlines() if "example" in line] == [
-        ["│", "HTTPS", "paris.example.com:443/healthy?deep=1", "│", "status_503", "│"],
-        ["│", "TCP", "paris.example.com:80", "│", "passed", "│"],
+        ["HTTPS", "paris.example.com:443/healthy?deep=1", "status_503"],
+        ["TCP", "paris.example.com:80", "passed"],
     ]
 
 
@@ -294,7 +224,7 @@ def test_create_with_signals_is_observed_by_aws_and_show_says_what_was_heard(
         {"type": "ec2", "instance_id": "i-0fedcba9876543210"},
         {"type": "alarm", "arn": alarm, "insufficient_data": "alarm"},
     ]
-    assert "ec2:i-0fedcba9876543210: has said nothing yet" in linkctl("endpoints", "show", paris)[1]
+    assert "ec2:i-0fedcba9876543210 has said nothing yet" in linkctl("endpoints", "show", paris)[1]
     group = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"
     task = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
     status, out, _ = linkctl(
@@ -382,6 +312,18 @@ def test_a_secret_is_rotated_with_an_overlap_and_without(running: Deployment, li
     assert json.loads(linkctl("-o", "json", "endpoints", "show", PARIS)[1])["previous_secret_until"] is None
 
 
+def test_the_overlap_of_a_rotation_is_ended_by_a_command(running: Deployment, linkctl: Run) -> None:
+    rotate = ("endpoints", "rotate-secret", PARIS, "--secret-file", "-")
+    assert linkctl(*rotate, stdin="hidden-secret")[0] == 0
+    status, _, err = linkctl(*rotate, stdin="hidden-third")
+    assert status == 1 and f"To end it now: linkctl endpoints end-overlap {PARIS}" in err
+    assert re.search(r"ends at 20..-..-..T..:..:..Z", err)
+    assert "also signs until 20" in linkctl("endpoints", "show", PARIS)[1]
+    assert linkctl("endpoints", "end-overlap", PARIS)[0] == 0
+    assert "old secret" not in linkctl("endpoints", "show", PARIS)[1]
+    assert linkctl(*rotate, stdin="hidden-third")[0] == 0
+
+
 def test_redeliver_sends_the_current_status_again(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("endpoints", "redeliver", LONDON)
     assert status == 0 and out == f"{LONDON}: the current status is being sent again\n"
@@ -449,6 +391,28 @@ def test_create_is_retried_after_a_lost_answer_and_registers_once(
     assert deployment.dynamodb.scan(TableName="endpoints")["Count"] == 1
 
 
+def test_a_look_of_watch_that_fails_is_repeated(
+    running: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, looks = Stack.forward, []
+
+    def second_fails(self: Stack, method: str, url: str, data: bytes, headers: dict[str, str]) -> Any:
+        looks.append(url)
+        if len(looks) == 2:
+            raise Unreachable("the network is down")
+        return forward(self, method, url, data, headers)
+
+    monkeypatch.setattr(Stack, "forward", second_fails)
+    status, out, _ = linkctl("watch", RESOURCE, "--times", "3", "--interval", "0.2")
+    assert (status, len(looks)) == (0, 3)
+    assert PARIS in out and "looks fail" not in out.splitlines()[-1]
+
+
+def test_watch_of_a_resource_that_is_not_there_is_an_error(deployment: Deployment, linkctl: Run) -> None:
+    status, _, err = linkctl("watch", "nothing", "--times", "2")
+    assert status == 1 and "Resource not found" in err
+
+
 def test_watch_prints_the_requested_number_of_tables(running: Deployment, linkctl: Run) -> None:
     status, out, _ = linkctl("watch", "--times", "2", "--interval", "0.2")
     assert status == 0 and RESOURCE in out
@@ -505,6 +469,75 @@ def test_a_drill_fails_when_a_webhook_stays_undelivered(running: Deployment, lin
     assert err.startswith(f"linkctl: {RESOURCE} still has undelivered webhooks") and "(504)" not in err
 
 
+@pytest.fixture
+def bus(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Return what linkctl put on the bus. An event is handled as EventBridge and the queue would have it handled."""
+    put: list[dict[str, Any]] = []
+
+    def handle(self: Stack, detail: dict[str, Any]) -> None:
+        put.append(detail)
+        message = event("status_winner")
+        body = json.loads(message["Records"][0]["body"]) | {"detail": detail}
+        message["Records"] = [message["Records"][0] | {"body": json.dumps(body)}]
+        deployment.invoke("endpoint_status", message)
+
+    monkeypatch.setattr(Stack, "report", handle)
+    return put
+
+
+def test_report_waits_until_the_report_counts(deployment: Deployment, linkctl: Run, bus: list[dict[str, Any]]) -> None:
+    deployment.register(PARIS, host="paris")
+    status, out, _ = linkctl("report", f"paris@{RESOURCE}", "ACTIVATED", "--wait")
+    assert status == 0 and f"ACTIVATED of paris@{RESOURCE} counts" in out
+    assert deployment.statuses() == {PARIS: "ACTIVATED"}
+
+
+def test_report_says_that_a_report_does_not_count(
+    deployment: Deployment, linkctl: Run, bus: list[dict[str, Any]]
+) -> None:
+    deployment.register(PARIS, host="paris", observers=["probe"])
+    status, _, err = linkctl("report", PARIS, "ACTIVATED", "--wait", "--patience", "1")
+    assert status == 1 and "the report does not count after 1 s" in err and "observers" in err
+
+
+def test_report_without_waiting_says_that_nothing_is_decided_yet(linkctl: Run, bus: list[dict[str, Any]]) -> None:
+    status, out, _ = linkctl("report", PARIS, "ACTIVATED")
+    assert status == 0 and "EventBridge took ACTIVATED" in out and "Whether it counts is decided after that" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "listed"),
+    [
+        ((), {RESOURCE, "empty", "stuck"}),
+        (("--undelivered",), {"stuck"}),
+        (("--frozen",), {RESOURCE}),
+        (("--without-holder",), {"empty"}),
+        (("--frozen", "--undelivered"), set()),
+    ],
+)
+def test_resources_are_filtered(
+    linkctl: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...], listed: set[str]
+) -> None:
+    usual = {"holder": PARIS, "undelivered": 0, "frozen": False}
+    found = [
+        {"resource_id": RESOURCE, **usual, "frozen": True},
+        {"resource_id": "empty", **usual, "holder": None},
+        {"resource_id": "stuck", **usual, "undelivered": 1},
+    ]
+    monkeypatch.setattr(Stack, "call", lambda *_, **__: {"resources": found})
+    _, out, _ = linkctl("resources", "list", *options, "-o", "json")
+    assert {one["resource_id"] for one in json.loads(out)} == listed
+
+
+@pytest.mark.parametrize("command", [("resources", "list"), ("version",), ("endpoints", "list")])
+def test_the_output_is_chosen_before_or_after_the_command(
+    running: Deployment, linkctl: Run, command: tuple[str, ...]
+) -> None:
+    first = linkctl("-o", "json", *command)
+    assert first[0] == 0 and json.loads(first[1])
+    assert [linkctl(*command, *option) for option in (("-o", "json"), ("--output", "json"))] == [first, first]
+
+
 def test_report_puts_the_event_that_a_host_would_put(
     deployment: Deployment, linkctl: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -531,8 +564,10 @@ def test_report_puts_the_event_that_a_host_would_put(
     ("arguments", "status", "text"),
     [
         (["endpoints", "show", "vip-99999999-9999-4999-8999-999999999999"], 1, "Endpoint not found (404)"),
-        (["endpoints", "show", "vip-1"], 1, "Invalid endpoint ID (400)"),
-        (["endpoints", "show", "paris"], 2, "is not an endpoint's id"),
+        (["endpoints", "show", "vip-1"], 1, "there is no endpoint vip-1"),
+        (["endpoints", "show", "paris"], 2, "'paris' is not an endpoint"),
+        (["endpoints", "show", "paris@nothing"], 1, "Resource not found (404)"),
+        (["transitions", "nothing"], 1, "Resource not found (404)"),
         (["resources", "show", "nothing"], 1, "Resource not found (404)"),
         (["report", PARIS, "ACTIVE"], 2, "ACTIVE"),
         (["nonsense"], 2, "nonsense"),

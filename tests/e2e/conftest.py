@@ -16,7 +16,8 @@ from tests.support.receiver import LoopbackReceiver
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[Cloud]:
     """MiniStack with AUTH=true and the stack in it, deployed as for the demo."""
-    with local_cloud(parameters=demo.PARAMETERS, name="tests") as running:
+    # A refresh as early as the demo's would come between the webhooks of other tests.
+    with local_cloud(parameters={**demo.PARAMETERS, "RefreshInterval": "15s"}, name="tests") as running:
         yield running
 
 

@@ -90,22 +90,22 @@ class Run:
     def seconds(self) -> list[float]:
         """Seconds from each death until the other host's ACTIVATED arrived."""
         draw, died = random.Random(self.kind), dict[str, float]()
-        pairs = self.active()
+        pairs, began = self.active(), len(self.receiver.arrivals)
 
         def dies(endpoint_id: str, other: str, after: float) -> None:
             time.sleep(after)
             self.hosts[endpoint_id].die()
             died[other] = time.time()
 
-        threads = [
-            threading.Thread(target=dies, args=(*pair, draw.random() * SPREAD_SECONDS), daemon=True) for pair in pairs
-        ]
-        for thread in threads:
-            thread.start()
-        others = {other for _, other in pairs}
-        began = len(self.receiver.arrivals)
+        for pair in pairs:
+            after = draw.random() * SPREAD_SECONDS
+            threading.Thread(target=dies, args=(*pair, after), daemon=True).start()
+        return [at - died[other] for other, at in self.activated({other for _, other in pairs}, began).items()]
 
-        def activated() -> dict[str, float]:
+    def activated(self, others: set[str], began: int) -> dict[str, float]:
+        """When ACTIVATED arrived for each of these endpoints, from this arrival on; waits until all did."""
+
+        def found() -> dict[str, float]:
             arrivals: dict[str, float] = {}
             for arrival in self.receiver.arrivals[began:]:
                 webhook = json.loads(arrival.body)
@@ -114,9 +114,17 @@ class Run:
             return arrivals
 
         with self.receiver.changed:
-            done = self.receiver.changed.wait_for(lambda: others <= activated().keys(), PATIENCE_SECONDS)
-        assert done, f"of {len(others)} only {len(activated())} are active"
-        return [at - died[other] for other, at in activated().items()]
+            done = self.receiver.changed.wait_for(lambda: others <= found().keys(), PATIENCE_SECONDS)
+        assert done, f"of {len(others)} only {len(found())} are active"
+        return found()
+
+
+def put_slots(cloud: Cloud) -> None:
+    """Put the slots of this minute. Those of the next ones come by the rule of the clock."""
+    tick = {**json.loads(event_bytes()), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
+    cloud.client("lambda").invoke(
+        FunctionName=cloud.outputs["ProbeClockFunctionName"], Payload=json.dumps(tick).encode()
+    )
 
 
 def main() -> None:
@@ -124,13 +132,10 @@ def main() -> None:
     receiver = Receiver()
     parameters = {**PARAMETERS, "RefreshInterval": "5m"}
     with local_cloud(parameters=parameters, name="probes") as cloud:
-        tick = {**json.loads(event_bytes()), "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())}
         for kind, host, limit in (("refused", Listener, 16), ("hole", Hole, 21)):
             run = Run(cloud, receiver, kind, host, resources)
             if kind == "refused":
-                cloud.client("lambda").invoke(
-                    FunctionName=cloud.outputs["ProbeClockFunctionName"], Payload=json.dumps(tick).encode()
-                )
+                put_slots(cloud)
             found = sorted(run.seconds())
             print(
                 f"{kind}: {found[0]:.1f} / {statistics.median(found):.1f} / {found[-1]:.1f} s "

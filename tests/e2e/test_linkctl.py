@@ -47,7 +47,7 @@ def test_register_report_show_drill_and_delete(linkctl: Run) -> None:
             assert reported.returncode == 0, reported.stderr
             receiver.wait_for(lambda requests: {r.brief()[0] for r in requests} == set(ids))
         shown = linkctl("resources", "show", RESOURCE)
-        assert f"{RESOURCE}: {ids[0]}, epoch 1, elected" in shown.stdout, shown.stderr
+        assert f"{RESOURCE}: paris, epoch 1, elected" in shown.stdout, shown.stderr
         drilled = linkctl("-o", "json", "drill", RESOURCE)
         assert drilled.returncode == 0, drilled.stderr
         there, back = json.loads(drilled.stdout)
@@ -70,3 +70,18 @@ def test_missing_permissions_are_an_error_that_names_the_action(linkctl: Run) ->
     refused = linkctl("endpoints", "list", user="host")
     assert refused.returncode == 1, refused.stdout
     assert "execute-api:Invoke" in refused.stderr and "Traceback" not in refused.stderr
+
+
+def test_doctor_looks_at_the_whole_deployment(linkctl: Run) -> None:
+    done = linkctl("doctor", "-o", "json", user="admin")
+    found = {one["check"]: one["result"] for one in json.loads(done.stdout)}
+    # The others say what other tests left behind, and nothing subscribed to the local cloud's alarms.
+    working = ("credentials", "clock", "stack", "API", "event bus")
+    assert {check: found[check] for check in working} == dict.fromkeys(working, "passed"), done.stdout
+    assert found["alarms"] == "failed" and found.keys() >= {"rejected events", "dead letters", "reports", "deliveries"}
+
+
+def test_doctor_says_which_permissions_are_missing(linkctl: Run) -> None:
+    done = linkctl("doctor", user="host")
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    assert "not checked alarms: these credentials lack cloudwatch:DescribeAlarms" in done.stdout

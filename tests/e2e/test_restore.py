@@ -37,7 +37,7 @@ class Kit:
     def slot(self, resource_id: str) -> ActiveSlot:
         for request in self._receiver.requests[self._read :]:
             webhook = parse_and_validate_webhook(self.secrets, request.headers, request.body)
-            self.refused += apply(self._store, webhook).superseded
+            self.refused += not apply(self._store, webhook, lambda target: None)
             self._read += 1
         return self._store.load(resource_id)[0]
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
 
 import pytest
 
 from scripts import demo
-from scripts.cloud import Cloud
+from scripts.cloud import LOCAL, Cloud
 
 Played = tuple[demo.Story, list[demo.Arrival]]
 
@@ -23,7 +25,48 @@ def played(cloud: Cloud) -> Iterator[Played]:
 
 def test_every_webhook_comes_as_promised(played: Played) -> None:
     story, arrivals = played
-    assert demo.judge(story, arrivals, demo.SECRETS) == []
+    announcements, problems = demo.verify_all(story, arrivals, demo.SECRETS)
+    assert problems + demo.judge(story, announcements) == []
+
+
+def test_the_story_is_the_recorded_one(played: Played) -> None:
+    story, arrivals = played
+    announcements, _ = demo.verify_all(story, arrivals, demo.SECRETS)
+    assert demo.differences(demo.recorded(story, announcements)) == []
+    announcements[3].reason = "recovered"
+    assert "+" in demo.differences(demo.recorded(story, announcements))[0]
+
+
+def test_processes_of_functions_share_their_layers(played: Played) -> None:
+    """Otherwise each has a copy of its own, and removing them takes as long as the story."""
+    layers = list((LOCAL / f"tests-{os.getpid()}/tmp").glob("ministack-lambda-*/layer_*"))
+    assert len(layers) > 8 and len({layer.resolve() for layer in layers}) == 2
+
+
+def test_the_timeline_says_why_an_activated_precedes_a_standby() -> None:
+    def sent(host: str, status: str, epoch: int, answered: int) -> demo.Announcement:
+        return demo.Announcement(0.0, host, status, epoch, 1, "failing", answered)
+
+    late, passed = sent("london", "STANDBY", 2, 503), sent("paris", "ACTIVATED", 3, 204)
+    lines = demo.timeline([late, passed, sent("london", "STANDBY", 2, 204)])
+    assert lines[3].strip() == (
+        "london's STANDBY is still pending: HandoverTimeout (1 s) ended. "
+        "When it arrives, paris stays active: its epoch is higher"
+    )
+    assert len(demo.timeline([sent("london", "STANDBY", 2, 204), passed])) == 3
+
+
+def test_the_recorded_story_has_no_times_and_no_repeats() -> None:
+    def sent(at: float, host: str, status: str, answered: int, reason: str = "failing") -> demo.Announcement:
+        return demo.Announcement(at, host, status, 2, 3, reason, answered)
+
+    story = demo.Story(told=["paris was active 9 s after london died"])
+    story.expected = [{("london", "STANDBY", 2, 3, "failing"), ("paris", "ACTIVATED", 2, 3, "failing")}]
+    one, other = sent(3.0, "london", "STANDBY", 204), sent(4.0, "paris", "ACTIVATED", 204)
+    failed = [sent(1.0, "london", "STANDBY", 503), sent(2.0, "london", "STANDBY", 503)]
+    refresh = sent(5.0, "paris", "ACTIVATED", 204, "refresh")
+    assert demo.recorded(story, [*failed, one, other, refresh]) == demo.recorded(story, [failed[0], other, one])
+    assert not re.search(r"\d s|\d\.\d", demo.recorded(story, [one, other]))
 
 
 @pytest.mark.parametrize(
@@ -36,7 +79,8 @@ def test_every_webhook_comes_as_promised(played: Played) -> None:
 )
 def test_the_judge_notices_a_seeded_fault(played: Played, fault: str, complaint: str) -> None:
     story, arrivals = played
-    problems = demo.judge(story, *demo.seed(fault, arrivals, demo.SECRETS))
+    announcements, problems = demo.verify_all(story, *demo.seed(fault, arrivals, demo.SECRETS))
+    problems += demo.judge(story, announcements)
     assert any(complaint in problem for problem in problems), problems
 
 

@@ -129,7 +129,7 @@ def probes_kept(stack: Stack, fault: bool) -> None:
 
 def probes_missing(stack: Stack, fault: bool) -> None:
     stack.registered(f"{RESOURCE}-{stack.clock.at}", checks=[PARIS])
-    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 6}
+    assert stack.functions.invoke("probe_clock", stack.next_minute()) == {"slots": 6}
     stack.told()
     stack.look(lambda check: "")
     if not fault:

@@ -249,10 +249,10 @@ def bus_that_is_told(stack: Stack, parameter: str, value: str) -> object:
 
 
 def shards_of_a_minute(stack: Stack, parameter: str, value: str) -> object:
-    """Into how many shards the six slots of a minute divide the endpoints."""
+    """Into how many shards the slots of a minute, of which the first has begun, divide the endpoints."""
     stack.deploy(**{parameter: value})
     stack.registered(checks=[PARIS])
-    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 6}
+    assert stack.functions.invoke("probe_clock", stack.next_minute()) == {"slots": 6}
     return [message["of"] for message in stack.functions.messages("probe")]
 
 
@@ -302,7 +302,7 @@ WIRED = (
     ),
     Wired("EventBusName", bus_that_is_told, {"": "link-webhook-events", "theirs": "theirs"}),
     Wired("SignalTypes", registration_with_a_signal, {"ec2": 201, "alarm,ec2": 201, "alarm": 422, "": 422}),
-    Wired("ProbeShards", shards_of_a_minute, {"1": [1] * 6, "200": [200] * 6}),
+    Wired("ProbeShards", shards_of_a_minute, {"1": [1], "200": [200]}),
     Wired("MaxEndpoints", three_registrations, {"1": [201, 409, 409], "2": [201, 201, 409], "0": [201, 201, 201]}),
     Wired(
         "LogLevel",
@@ -354,7 +354,7 @@ def test_the_table_and_the_queue_of_probes_are_used_for_what_they_are(stack: Sta
     stack.registered(checks=[PARIS])
     stack.look(lambda check: "")
     told = stack.told()
-    assert stack.functions.invoke("probe_clock", event("schedule_tick")) == {"slots": 6}
+    assert stack.functions.invoke("probe_clock", stack.next_minute()) == {"slots": 6}
     assert {message["shard"] for message in stack.functions.messages("probe")} == {0}
     stack.probe()
     (states,) = stack.functions.dynamodb.scan(TableName="probes")["Items"]

@@ -71,6 +71,7 @@ IMPURE = {"os", "random", "secrets", "socket", "ssl", "subprocess", "threading",
 NAMED_WITH_A_REASON = {
     ("link.receiver", "time"): "a receiver has no other clock; the argument `now` replaces it",
     ("link.receiver", "threading"): "a web server's threads share an InMemoryStore",
+    ("link.receiver", "uuid"): "each turn has a name of its own",
     ("link.networks", "socket"): "inet_aton reads the old spellings of IPv4 addresses",
 }
 

@@ -9,15 +9,21 @@ from typing import Any
 import pytest
 
 from link import deployment, prober
+from link.election.result import Result, ResultKind
+from link.election.state import Resource
+from link.prober import COMPARE_SLOTS
+from link.probing import states
 from link.probing.states import MAX_LAG_MS, SLOT_MS
 from link.registration import Registration
-from link.store.endpoints import to_item
+from link.store import endpoints
+from link.store.lock_item import to_item
 from link.store.probes import Targets
 from tests.simulation.store import Store
 from tests.support.deployed import environment, settings
 from tests.support.hands import HeldClock
 from tests.support.ids import NOW
 from tests.support.probed import REFERENCE, Probing
+from tests.world import SECRETS
 
 
 @pytest.fixture
@@ -61,7 +67,7 @@ def test_up_to_a_second_of_lag_counts(two: Probing, lag_ms: int, holder: str) ->
     assert two.world.holder() == holder
 
 
-@pytest.mark.parametrize(("dns", "events"), [(2, 3), (3, 0)])
+@pytest.mark.parametrize(("dns", "events"), [(2, 5), (3, 2)])
 def test_a_name_server_that_fails_for_more_than_half_of_those_that_failed_is_our_own_fault(
     metrics: list[tuple[str, float]], dns: int, events: int
 ) -> None:
@@ -73,8 +79,8 @@ def test_a_name_server_that_fails_for_more_than_half_of_those_that_failed_is_our
     failing = hosts[:5]
     probing.down = {host: "dns" if number < dns else "refused" for number, host in enumerate(failing)}
     probing.slots()
-    assert ("ProbesBlind" in dict(metrics)) is (events == 0)
-    assert bool(probing.events) is (events > 0)
+    assert ("ProbesBlind" in dict(metrics)) is (dns == 3)
+    assert len(probing.events) == events, "a host that refused has an address"
 
 
 def test_names_that_were_never_found_do_not_make_the_prober_blind(metrics: list[tuple[str, float]]) -> None:
@@ -89,6 +95,20 @@ def test_names_that_were_never_found_do_not_make_the_prober_blind(metrics: list[
     assert "ProbesBlind" not in dict(metrics)
 
 
+def test_names_that_are_lost_for_good_do_not_keep_others_up(metrics: list[tuple[str, float]]) -> None:
+    probing = Probing()
+    lost = [f"lost-{number}" for number in range(8)]
+    probing.register("paris", "london", *lost)
+    probing.slots()
+    probing.down = dict.fromkeys(lost, "dns")
+    probing.slots()
+    probing.down["paris"] = "refused"
+    probing.events.clear()
+    probing.slots(2)
+    assert probing.events == [("paris", "FAILING")]
+    assert "ProbesBlind" in dict(metrics)
+
+
 def test_many_at_once_wait_for_the_next_slot(metrics: list[tuple[str, float]]) -> None:
     probing = Probing()
     hosts = [f"host-{number}" for number in range(10)]
@@ -100,6 +120,46 @@ def test_many_at_once_wait_for_the_next_slot(metrics: list[tuple[str, float]]) -
     assert (probing.events, ("ProbesHeldBack", 6) in metrics) == ([], True)
     probing.slots()
     assert len(probing.events) == 2, "a fifth of the ten"
+
+
+def test_many_that_share_their_slots_go_down_although_nothing_fails_in_the_slots_between() -> None:
+    probing = Probing()
+    hosts = [f"host-{number}" for number in range(24)]
+    probing.register(*hosts, healthcheck_interval=20)
+    probing.slots(2)
+    failing = [host for host in hosts if zlib.crc32(probing.id(host).encode()) % 2 == 0]
+    probing.down = dict.fromkeys(failing, "refused")
+    probing.slots(12)
+    assert len(failing) >= states.MANY
+    assert not any(probing.known().endpoints[probing.id(host)].up for host in failing)
+
+
+def test_a_resource_of_a_newer_format_keeps_its_endpoints_and_the_others_change(two: Probing) -> None:
+    config = {"url": "http://receiver.example.com/hook", "resource_id": "newer", "secret": SECRETS["paris"]}
+    two.register("lyon", plugin_config=config)
+    two.slots()
+    newer = {**to_item(Resource("newer", version=9)), "format": {"N": "999"}}
+    two.world._dynamodb.put_item(TableName=two.world.settings.locks_table, Item=newer)
+    two.down = {"paris": "refused", "lyon": "refused"}
+    two.slots(COMPARE_SLOTS)
+    assert two.world.holder() == "london"
+    assert two.known().endpoints[two.id("lyon")].up
+
+
+@pytest.mark.parametrize("command", ["delete", "other observers"])
+def test_a_host_that_goes_after_its_endpoint_is_no_rejected_event(
+    two: Probing, metrics: list[tuple[str, float]], command: str
+) -> None:
+    paris = two.id("paris")
+    if command == "delete":
+        two.world.receiver.always = Result(ResultKind.ANSWERED, "status_503", 503)
+        two.world.control.commands.delete(paris, "delete")
+    else:
+        two.world.control.commands.change(paris, {"observers": ["host"]}, "change")
+    two.down["paris"] = "refused"
+    two.slots()
+    assert two.events == []
+    assert metrics == [("ProbeSlots", 1)]
 
 
 def test_a_slot_that_comes_too_late_is_counted(two: Probing, metrics: list[tuple[str, float]]) -> None:
@@ -144,6 +204,8 @@ def test_an_endpoint_without_checks_or_probe_is_not_looked_at(two: Probing) -> N
 
 # The clock
 
+MINUTE = NOW // 60_000 * 60_000
+
 
 class Sqs:
     def __init__(self) -> None:
@@ -156,7 +218,7 @@ class Sqs:
         return {"Failed": [{}] * self.refusing}
 
 
-def clock_over(*resource_ids: str, shards: int = 1, at: int = NOW) -> tuple[prober.ProbeClock, Sqs]:
+def clock_over(*resource_ids: str, shards: int = 1, at: int = MINUTE) -> tuple[prober.ProbeClock, Sqs]:
     """The clock of a deployment with an endpoint of each of these resources."""
     store, sqs = Store(settings()), Sqs()
     for number, resource_id in enumerate(resource_ids):
@@ -164,38 +226,45 @@ def clock_over(*resource_ids: str, shards: int = 1, at: int = NOW) -> tuple[prob
         registered = Registration(
             f"vip-{number}", "webhook", resource_id, {}, observers=(prober.Observer.PROBE,), checks=(check,)
         )
-        store.put_item(TableName=settings().endpoints_table, Item=to_item(registered))
+        store.put_item(TableName=settings().endpoints_table, Item=endpoints.to_item(registered))
     env = {**environment(), "PROBE_SHARDS": str(shards)}
     clients = {"dynamodb": store, "sqs": sqs}
     return deployment.probe_clock(env, client=clients.__getitem__, clock=HeldClock(at)), sqs
 
 
 def test_a_minute_has_six_slots_each_at_its_time() -> None:
-    clock, sqs = clock_over("ip-1", at=NOW + 3_200)
-    assert clock.run(NOW) == 6
-    first = NOW // SLOT_MS
+    clock, sqs = clock_over("ip-1", at=MINUTE + 3_200)
+    assert clock.run(MINUTE + 2_000) == 6
+    first = MINUTE // 10_000 + 1
     assert [message["slot"] for message, _ in sqs.messages] == [*range(first, first + 6)]
-    assert [delay for _, delay in sqs.messages] == [0, 7, 17, 27, 37, 47]
+    assert [delay for _, delay in sqs.messages] == [7, 17, 27, 37, 47, 57]
 
 
-def test_minutes_follow_each_other_without_a_gap_however_late_the_clock_runs() -> None:
+def test_minutes_follow_each_other_without_a_gap_at_whichever_second_their_events_come() -> None:
     clock, sqs = clock_over("ip-1")
-    for minute, late in ((0, 0), (1, 9_000), (2, 100)):
-        clock._clock.at = NOW + 60_000 * minute + late  # type: ignore[attr-defined]
-        clock.run(NOW + 17_000 + 60_000 * minute)
+    for minute, second, late in ((0, 0, 0), (1, 9, 9_000), (2, 1, 0), (3, 19, 100)):
+        event_at = MINUTE + 60_000 * minute + 1_000 * second
+        clock._clock.at = event_at + late  # type: ignore[attr-defined]
+        clock.run(event_at)
     slots = [message["slot"] for message, _ in sqs.messages]
-    assert slots == [*range(slots[0], slots[0] + 18)]
+    assert slots == [*range(slots[0], slots[0] + 24)]
+
+
+def test_slots_that_are_over_are_not_put() -> None:
+    clock, sqs = clock_over("ip-1", at=MINUTE + 40_000)
+    assert clock.run(MINUTE) == 3
+    assert [delay for _, delay in sqs.messages] == [0, 10, 20]
 
 
 def test_only_shards_with_something_to_look_at_get_slots() -> None:
     resources = [f"ip-{number}" for number in range(3)]
     clock, sqs = clock_over(*resources, shards=8)
-    put = clock.run(NOW)
+    put = clock.run(MINUTE)
     shards = {message["shard"] for message, _ in sqs.messages}
     assert shards == {zlib.crc32(resource_id.encode()) >> 29 for resource_id in resources}, "an eighth of the hashes"
     assert put == 6 * len(shards)
     clock, sqs = clock_over()
-    assert (clock.run(NOW), sqs.messages) == (0, [])
+    assert (clock.run(MINUTE), sqs.messages) == (0, [])
 
 
 @pytest.mark.parametrize("of", [1, 2, 3, 7, 200])
@@ -206,14 +275,24 @@ def test_each_endpoint_is_in_one_shard(of: int) -> None:
         one = Registration(
             f"vip-{number}", "webhook", f"ip-{number}", {}, observers=(prober.Observer.PROBE,), checks=(check,)
         )
-        store.put_item(TableName=settings().endpoints_table, Item=to_item(one))
+        store.put_item(TableName=settings().endpoints_table, Item=endpoints.to_item(one))
     targets = Targets(store, settings())  # type: ignore[arg-type]
     found = [target.endpoint_id for shard in range(of) for target in targets.of_shard(shard, of)]
     assert sorted(found) == sorted(f"vip-{number}" for number in range(100))
+
+
+def test_a_check_that_a_newer_version_stored_leaves_the_others_of_its_shard_alone() -> None:
+    store = Store(settings())
+    for endpoint_id, kind in (("vip-newer", "QUIC"), ("vip-known", "TCP")):
+        check = {"type": kind, "host": "a.example.com", "port": 80}
+        one = Registration(endpoint_id, "webhook", "ip-1", {}, observers=(prober.Observer.PROBE,), checks=(check,))
+        store.put_item(TableName=settings().endpoints_table, Item=endpoints.to_item(one))
+    targets = Targets(store, settings())  # type: ignore[arg-type]
+    assert [target.endpoint_id for target in targets.of_shard(0, 1)] == ["vip-known"]
 
 
 def test_slots_that_sqs_does_not_take_are_an_error() -> None:
     clock, sqs = clock_over("ip-1")
     sqs.refusing = 2
     with pytest.raises(RuntimeError, match="SQS did not take 2 of 6 slots"):
-        clock.run(NOW)
+        clock.run(MINUTE)

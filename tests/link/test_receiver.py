@@ -5,7 +5,6 @@ import dataclasses
 import json
 import subprocess
 import sys
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,9 +18,12 @@ from link import receiver
 from link.plugins.webhook import wire
 from link.receiver import (
     ActiveSlot,
-    Applied,
+    Busy,
     DynamoDBStore,
     InMemoryStore,
+    SQLiteStore,
+    Turn,
+    Unverified,
     Webhook,
     WebhookError,
     apply,
@@ -57,6 +59,14 @@ def test_any_unicode_arrives_as_it_was(server, resource_id, secret):
     body, headers = sent(dataclasses.replace(ANNOUNCED, resource_id=resource_id), [secret])
 
     assert received(server(headers), body, secret).resource_id == resource_id
+
+
+@pytest.mark.parametrize("server", [as_sent, in_lower_case, as_latin_1])
+@given(host=st.text(st.characters(codec="utf-8"), min_size=1))
+def test_a_host_arrives_as_it_was_registered(server, host):
+    body, headers = sent(dataclasses.replace(ANNOUNCED, host=host))
+
+    assert received(server(headers), body).host == host
 
 
 def test_a_refresh_has_the_epoch_and_sequence_it_repeats():
@@ -294,6 +304,10 @@ def test_cutting_our_headers_off_does_not_bring_an_old_activated_back(seen):
     assert refused.value.code == "epoch_missing"
 
 
+def nowhere(target):
+    """A switch that moves nothing."""
+
+
 P1, P_OUT, L1, L2 = (
     (PARIS, "ACTIVATED", 1, 1),
     (PARIS, "STANDBY", 1, 2),
@@ -315,7 +329,7 @@ P1, P_OUT, L1, L2 = (
     ],
 )
 def test_the_active_slot_follows_the_truth_in_any_order(store, arriving, active, dropped):
-    refused = [a for a in arriving if apply(store, verified(*a)).superseded]
+    refused = [a for a in arriving if not apply(store, verified(*a), nowhere)]
 
     assert (store.load(RESOURCE)[0].active, refused) == (active, dropped)
 
@@ -325,29 +339,42 @@ def test_every_order_of_arrival_ends_with_the_same_active_endpoint(order):
     store = InMemoryStore()
 
     for a in order:
-        applied = apply(store, verified(*a))
+        apply(store, verified(*a), nowhere)
 
-    assert applied.active == store.load(RESOURCE)[0].active == LONDON
+    assert store.load(RESOURCE)[0].active == LONDON
 
 
 def test_a_slot_takes_plain_link_until_the_first_epoch(store):
     headers, body = captured("wire-activated.bin")
     plain = received(headers, body, "s3cret", now=1_795_435_471)
     ours = dataclasses.replace(verified(*P1), resource_id=plain.resource_id)
+    targets = []
 
-    assert apply(store, plain) == Applied(False, plain.endpoint_id)
-    assert apply(store, ours) == Applied(False, PARIS)
+    assert apply(store, plain, targets.append) and apply(store, ours, targets.append)
+    assert [target.endpoint_id for target in targets] == [plain.endpoint_id, PARIS]
     with pytest.raises(WebhookError, match="its headers were removed"):
-        apply(store, plain)
+        apply(store, plain, pytest.fail)
+
+
+def test_the_target_has_the_host_of_the_active_endpoint_and_no_other(store):
+    targets = []
+
+    for announcement, host in ((P1, "paris"), (L1, "london"), (P_OUT, "paris"), (L2, "london"), (P_OUT, "paris")):
+        webhook = dataclasses.replace(verified(*announcement), host=host)
+        assert apply(store, webhook, targets.append)
+
+    assert [target.host for target in targets] == ["paris", "paris", None, "london", "london"]
 
 
 # What is remembered
 
 
-@pytest.fixture(params=["in memory", "DynamoDB"])
-def store(request):
+@pytest.fixture(params=["in memory", "SQLite", "DynamoDB"])
+def store(request, tmp_path):
     if request.param == "in memory":
         return InMemoryStore()
+    if request.param == "SQLite":
+        return SQLiteStore(str(tmp_path / "slots"))
     request.getfixturevalue("aws")
     client = boto3.client("dynamodb")
     create_slots_table(client)
@@ -355,7 +382,7 @@ def store(request):
 
 
 def test_a_store_gives_back_what_it_was_given(store):
-    slot = ActiveSlot(PARIS, 7, {PARIS: 3, LONDON: 1})
+    slot = ActiveSlot(PARIS, 7, {PARIS: 3, LONDON: 1}, Turn("mine", NOW), "paris")
 
     assert store.load(RESOURCE) == (ActiveSlot(), 0)
     assert store.save(RESOURCE, slot, 0)
@@ -412,88 +439,163 @@ class Overtaken(InMemoryStore):
 def test_a_receiver_that_is_overtaken_decides_again():
     store = Overtaken([verified(*L2)])
 
-    assert apply(store, verified(*P1)) == Applied(True, LONDON)
-    assert store.load(RESOURCE)[0].highest_epoch == 2
+    assert not apply(store, verified(*P1), pytest.fail)
+    assert store.load(RESOURCE)[0] == ActiveSlot(LONDON, 2, {LONDON: 2})
 
 
 def test_a_receiver_that_is_always_overtaken_fails_in_the_end():
     store = Overtaken([verified(LONDON, "ACTIVATED", 1, n) for n in range(1, 1_000)])
 
-    with pytest.raises(RuntimeError, match="answer 503"):
-        apply(store, verified(PARIS, "ACTIVATED", 2, 1))
+    with pytest.raises(Busy, match="answer 503"):
+        apply(store, verified(PARIS, "ACTIVATED", 2, 1), pytest.fail)
     assert store.saves == 50
 
 
-def test_what_changes_nothing_is_not_written():
+def test_the_end_of_a_switch_that_is_always_overtaken_fails_in_the_end():
     store = Overtaken([])
 
-    for _ in range(3):
-        assert apply(store, verified(*P1)) == Applied(False, PARIS)
-    assert store.saves == 1
+    def overtaken_from_now_on(target):
+        store.others = [verified(LONDON, "STANDBY", 1, n) for n in range(1, 1_000)]
+
+    with pytest.raises(Busy, match="answer 503"):
+        apply(store, verified(*P1), overtaken_from_now_on)
+    assert store.saves == 51
 
 
-def test_a_lost_answer_of_dynamodb_is_not_a_lost_webhook(store):
+def test_what_is_superseded_is_not_written():
+    store = Overtaken([])
+
+    assert apply(store, verified(*L2), nowhere)
+    assert not apply(store, verified(*P1), pytest.fail)
+    assert store.saves == 2, "one begins the switch, one ends it"
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_answer_of_dynamodb_is_not_a_lost_webhook(store, lost):
     """botocore repeats a write whose answer was lost, and our own first write makes the condition fail."""
-    save = store.save
+    save, saves = store.save, []
 
-    def save_twice(*arguments):
-        return save(*arguments) and save(*arguments)
+    def save_and_lose_one_answer(*arguments):
+        saves.append(save(*arguments))
+        return saves[-1] and len(saves) != lost + 1
 
-    store.save = save_twice
-    assert apply(store, verified(*P1)) == Applied(False, PARIS)
+    store.save = save_and_lose_one_answer
+    assert apply(store, verified(*P1), nowhere)
+    assert store.load(RESOURCE)[0] == ActiveSlot(PARIS, 1, {PARIS: 1})
 
 
-def test_threads_share_a_store_in_memory():
-    store, gate = InMemoryStore(), threading.Barrier(8)
+def test_a_table_of_the_version_before_is_read(aws):
+    """Its slots have no turn."""
+    client = boto3.client("dynamodb")
+    create_slots_table(client)
+    item = {"active": {"S": PARIS}, "highest_epoch": {"N": "1"}, "last_sequence": {"M": {PARIS: {"N": "1"}}}}
+    client.put_item(TableName="slots", Item={"resource_id": {"S": RESOURCE}, "version": {"N": "4"}, **item})
 
-    def receive(which):
-        gate.wait(10)
-        for sequence in range(1, 40):
-            apply(store, verified(f"{PARIS[:-1]}{which}", "STANDBY", 1, sequence))
+    assert DynamoDBStore(client, "slots").load(RESOURCE) == (ActiveSlot(PARIS, 1, {PARIS: 1}), 4)
 
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(receive, range(8)))
+
+def test_threads_share_a_store(store):
+    def count(which):
+        for number in range(1, 20):
+            while True:
+                slot, version = store.load(RESOURCE)
+                if store.save(RESOURCE, slot.after(verified(f"{PARIS[:-1]}{which}", "STANDBY", 1, number)), version):
+                    break
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(count, range(4)))
     slot, version = store.load(RESOURCE)
-    assert sorted(slot.last_sequence.values()) == [39] * 8 and version == 8 * 39
+    assert sorted(slot.last_sequence.values()) == [19] * 4 and version == 4 * 19
 
 
-# The secret is looked up by the header
+# The secret is looked up by the headers
 
 
-def test_the_secret_is_looked_up_by_the_resource_before_the_body_is_read():
+def test_the_secret_is_looked_up_by_resource_and_endpoint_before_the_body_is_read():
     body, headers = sent()
     requested = []
 
-    def secrets(resource_id):
-        requested.append(resource_id)
+    def secrets(request):
+        requested.append(request)
         return SECRET
 
     assert received(headers, body, secrets).resource_id == RESOURCE
-    assert requested == [RESOURCE]
+    with pytest.raises(WebhookError):
+        received(headers, b"{", secrets)
+    assert requested == [Unverified(RESOURCE, PARIS, None)] * 2
+
+
+@pytest.mark.parametrize(
+    ("webhook_id", "endpoint_id"),
+    [(f"{PARIS}_7_3_1795435199950", PARIS), (None, None), ("", None), (f"{PARIS}_7", None), ("_7_3", None)],
+)
+def test_the_endpoint_of_the_look_up_is_the_one_in_the_webhook_id(webhook_id, endpoint_id):
+    body, headers = sent()
+    requested = []
+
+    with pytest.raises(WebhookError, match="no secret") as refused:
+        changed = {**headers, "webhook-id": webhook_id}
+        received({k: v for k, v in changed.items() if v is not None}, body, requested.append)
+    assert (refused.value.code, requested) == ("unknown_endpoint", [Unverified(RESOURCE, endpoint_id, None)])
 
 
 @pytest.mark.parametrize("unknown", [None, "", []])
-def test_a_resource_without_a_secret_is_refused(unknown):
+def test_an_endpoint_without_a_secret_is_refused(unknown):
     body, headers = sent()
 
     with pytest.raises(WebhookError) as refused:
-        received(headers, body, lambda resource_id: unknown)
-    assert refused.value.code == "unknown_resource"
+        received(headers, body, lambda request: unknown)
+    assert refused.value.code == "unknown_endpoint"
 
 
 def test_the_secret_of_one_resource_does_not_speak_for_another():
     body, headers = sent(dataclasses.replace(ANNOUNCED, resource_id="mine"))
+    secrets = {"mine": "a", "yours": SECRET}
 
     with pytest.raises(WebhookError) as refused:
-        received({**headers, "X-Link-Webhook-Resource-ID": "yours"}, body, {"mine": "a", "yours": SECRET}.get)
+        changed = {**headers, "X-Link-Webhook-Resource-ID": "yours"}
+        received(changed, body, lambda request: secrets.get(request.resource_id))
     assert refused.value.code == "mismatch"
+
+
+@pytest.mark.parametrize(
+    ("webhook_id", "code"),
+    [
+        pytest.param(f"{LONDON}_7_3", "bad_signature", id="london's own id"),
+        pytest.param(f"{PARIS}_7_3", "mismatch", id="paris' id"),
+        pytest.param(None, "unknown_endpoint", id="none, as LinK sends it"),
+    ],
+)
+def test_the_secret_of_one_endpoint_does_not_speak_for_another(webhook_id, code):
+    """Whoever has paris' secret signs that london is active."""
+    secrets = {PARIS: SECRET, LONDON: "london's secret"}
+    claimed = wire.payload(LONDON, RESOURCE, "webhook", "ACTIVATED")
+    headers, body = signed_again(claimed, id=webhook_id or f"{LONDON}_7_3")()
+    if webhook_id is None:
+        headers = {name: value for name, value in headers.items() if name not in OURS + STANDARD}
+
+    with pytest.raises(WebhookError) as refused:
+        received(headers, body, lambda request: secrets.get(request.endpoint_id))
+    assert refused.value.code == code
+
+
+def test_a_secret_of_its_own_for_each_host_proves_the_host():
+    secrets = {"paris": SECRET, "london": "london's secret"}
+    body, headers = sent(dataclasses.replace(ANNOUNCED, host="paris"))
+
+    assert received(headers, body, lambda request: secrets.get(request.host)).host == "paris"
+    with pytest.raises(WebhookError) as refused:
+        received({**headers, "X-Link-Webhook-Host": "london"}, body, lambda request: secrets.get(request.host))
+    assert refused.value.code == "bad_signature"
 
 
 @pytest.mark.parametrize("server", [as_sent, as_latin_1])
 def test_the_look_up_gets_the_id_as_it_was_registered(server):
     body, headers = sent(dataclasses.replace(ANNOUNCED, resource_id="Zürich ☃"))
+    secrets = {"Zürich ☃": SECRET}
 
-    assert received(server(headers), body, {"Zürich ☃": SECRET}.get).resource_id == "Zürich ☃"
+    found = received(server(headers), body, lambda request: secrets.get(request.resource_id))
+    assert found.resource_id == "Zürich ☃"
 
 
 def test_without_a_time_the_clock_decides():
@@ -553,7 +655,8 @@ def test_it_is_one_file_that_imports_the_standard_library_only(tmp_path):
 def test_the_receiver_in_the_readme_works():
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     switched = []
-    example = {**vars(receiver), "SECRETS": SECRET, "store": InMemoryStore(), "switch_to": switched.append}
+    example = {**vars(receiver), "SECRETS": SECRET, "store": InMemoryStore()}
+    example["switch_to"] = lambda target: switched.append(target.endpoint_id)
     exec(readme.split("```python\n")[1].split("```")[0], example)
     receive = example["receive"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 import textwrap
 import tomllib
 from collections import Counter
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ EVENT_BYTES = 65_536
 """EventBridge charges an event for each 64 KB."""
 LEASED = "a minute with leases of 60 s: six heartbeats"
 HANDOVER = "handover, two webhooks"
+CALLED = {"SendMessage": "SQS sends", "Decrypt": "KMS decrypts", "POSTs": "webhooks"}
 
 Dollars = Counter[str]
 
@@ -222,14 +223,14 @@ def fixed() -> Dollars:
     )
 
 
-@cache
+@functools.cache
 def created(kind: str, *, for_signals: bool = False) -> int:
     """How many resources of a kind a stack has without `SignalTypes`, or only with it."""
     of_all = template()["Resources"].values()
     return sum(each["Type"] == kind and (each.get("Condition") == "HearsSignals") is for_signals for each in of_all)
 
 
-@cache
+@functools.cache
 def custom_metrics() -> tuple[int, int]:
     """How many metrics the code emits if every receiver answers 2xx, and how many at most.
 
@@ -391,6 +392,23 @@ def document() -> str:
         events = 6 if path == LEASED else 1
         bill = times(MILLION, cost(path, events=events, swept=path == "refresh"))
         row(path, *(f"{bill[name]:.2f}" for name in services), f"{bill.total():.2f}")
+
+    say("### Its calls")
+    say(
+        "`tests/test_costs.py` counts these calls on the wire, in every invocation, from the event until nothing more "
+        "happens. It uses `resource_id` in the event, two endpoints, no contention and a process with nothing cached. "
+        "Units are DynamoDB's on-demand request units: a write in a transaction costs two, and a moved `due_at` costs "
+        "two more in the index."
+    )
+    table("path", *(CALLED.get(name, name) for name in BUDGET["paths"]["columns"]))
+    for path in [name for name in BUDGET["paths"] if name != "columns"]:
+        row(path, *BUDGET["paths"][path])
+    say(
+        f"The sweep adds {SHARDS} queries a minute, and one SQS send per ten resources that are due. A registration "
+        "costs 1 encrypt, 1 read and 2 items; it also counts the endpoints with a `Scan`, unless `MaxEndpoints` is 0. "
+        "KMS is called once per endpoint, process and 15 minutes. In addition, EventBridge puts each event into a "
+        "queue as one message, and Lambda reads it."
+    )
 
     say("## A month")
     say(

@@ -91,13 +91,21 @@ def batch(bodies: list[str]) -> dict[str, Any]:
     return {"Records": [{**record, "messageId": str(number), "body": body} for number, body in enumerate(bodies)]}
 
 
+EMPTY = ("key_rotation", "probe", "probe_clock")
+"""Functions whose first event finds nothing: no ciphertext of an old key, no probed endpoint."""
+
+
 def first_event(function: str) -> dict[str, Any]:
     """Return the first event of a new process of the function, to go with `first_tables`."""
     if function == "endpoint_status":
         return report("ACTIVATED")
     if function == "reconcile":
         return batch([wake_up(RESOURCE, 0)])
-    name = "schedule_tick" if function == "refresh" else "api_show"
+    if function == "key_rotation":
+        return {}
+    if function == "probe":
+        return batch([json.dumps({"shard": 0, "of": 1, "slot": int(time.time() / 10)})])
+    name = "api_show" if function == "endpoints_api" else "schedule_tick"
     text = (EVENTS / f"{name}.json").read_text()
     return json.loads(text.replace("vip-11111111-1111-4111-8111-111111111111", PARIS))  # type: ignore[no-any-return]
 

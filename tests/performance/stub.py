@@ -36,6 +36,9 @@ SETTINGS = Settings(
     wake_up_queue_url="http://127.0.0.1/0/wake-up",
     rejected_events_queue_url="http://127.0.0.1/0/rejected",
     secrets_key_arn="arn:aws:kms:eu-west-1:000000000000:key/0",
+    probes_table="probes",
+    probe_queue_url="https://sqs.eu-west-1.amazonaws.com/000000000000/probe",
+    event_bus_name="events",
 )
 
 
@@ -202,8 +205,12 @@ class Stub:
             "SECRETS_KEY_ARN": SETTINGS.secrets_key_arn,
             "KEY_ROTATION_FUNCTION": "key-rotation",
             "PROBE_FUNCTION": "probe",
-            "PROBES_TABLE": "probes",
-            "SIGNALS_TABLE": "signals",
+            "PROBES_TABLE": SETTINGS.probes_table,
+            "PROBE_QUEUE_URL": SETTINGS.probe_queue_url,
+            "PROBE_REFERENCES": "",
+            "PROBE_SHARDS": "1",
+            "EVENT_BUS_NAME": SETTINGS.event_bus_name,
+            "SIGNALS_TABLE": SETTINGS.signals_table,
             "ALLOWED_NETWORKS": "127.0.0.0/8",
             "POWERTOOLS_SERVICE_NAME": "link-webhook",
             "POWERTOOLS_METRICS_NAMESPACE": "LinkWebhook/bench",

@@ -2,7 +2,7 @@
 
 Each history has hosts and operators at work, a backup in the midst, more work, and a stop of all functions. Then the
 tables are as in the backup, or the backup is beside them, `restore` runs, and the functions start again. In a quarter
-of the histories nothing stops. Afterwards every host reports again, as docs/operating.md says. The oracles are the
+of the histories nothing stops. Afterwards every host reports again, as docs/restore.md says. The oracles are the
 simulator's; what the receivers saw counts from the beginning.
 """
 

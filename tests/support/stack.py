@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from link import deployment
@@ -138,6 +139,12 @@ class Stack:
         """Has a host's report handled."""
         answer = self.functions.invoke("endpoint_status", batch(self.status_event(endpoint_id, status)))
         assert answer == {"batchItemFailures": []}
+
+    def next_minute(self) -> dict[str, Any]:
+        """The clock's event of the minute that begins next. Then its first slot begins, and none is over."""
+        begins = self.clock.at // 60_000 * 60 + 60
+        self.clock.at = (begins + 10) * 1_000
+        return {**event("schedule_tick"), "time": datetime.fromtimestamp(begins, UTC).isoformat()}
 
     def probe(self) -> None:
         """Has the present slot handled; the next one begins. There is one shard."""

@@ -12,6 +12,7 @@ import typer
 from rich.table import Table
 
 from linkctl.agent import files
+from linkctl.api import open_session
 from linkctl.errors import Failed
 from linkctl.invocation import Invocation
 
@@ -31,17 +32,15 @@ def run(
 ) -> None:
     """Check and report until SIGTERM or SIGINT, then report STANDBY. SIGHUP reads the configuration again."""
     # Imported here: no other command needs it.
-    import boto3
-
     from linkctl.agent import process
     from linkctl.agent.bus import CLIENT_CONFIG
 
     deployment = Invocation.of(ctx).deployment
-    profile = ctx.find_root().params["profile"]
+    given = ctx.find_root().params
 
     def make_client(config: Config) -> Any:
         # A session of its own, since sessions are not for threads.
-        session = boto3.Session(region_name=config.region, profile_name=profile)
+        session = open_session(given["profile"], config.region, given["profile_file"])
         return session.client("events", endpoint_url=deployment.endpoint_url, config=CLIENT_CONFIG)
 
     process.run(config, textfile, make_client)
@@ -102,7 +101,7 @@ def init(
         endpoints = [files.Registered.of(one) for one in shown if one.get("host") == host]
         if not endpoints:
             raise Failed(f"no endpoint is registered with the host {host!r}: `linkctl endpoints list` shows the hosts")
-        event_bus = deployment.event_bus or deployment.outputs["EventBusName"]
+        event_bus = deployment.event_bus or deployment.output("EventBusName")
     region = deployment.session.region_name or "eu-west-1"
     text = files.config(host or socket.gethostname(), event_bus, region, endpoints)
     for path, content in ((config, text), (unit, files.unit(_program(), config.absolute()))):

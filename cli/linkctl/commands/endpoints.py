@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import re
+import sys
 import time
 import uuid
 from pathlib import Path
@@ -13,8 +14,8 @@ from urllib.parse import urlsplit
 import typer
 
 from linkctl import show
-from linkctl.errors import Unreachable
-from linkctl.invocation import EndpointId, Invocation, endpoint_path, read_headers, read_secret
+from linkctl.errors import Refused, Unreachable
+from linkctl.invocation import EndpointId, Invocation, Yes, endpoint_path, read_headers, read_secret
 
 app = typer.Typer(no_args_is_help=True, help="Register, show, change, drain and delete endpoints.")
 
@@ -54,20 +55,20 @@ def list_(ctx: typer.Context) -> None:
 
 
 @app.command("show")
-def show_(ctx: typer.Context, endpoint_id: EndpointId) -> None:
-    """Show one endpoint."""
+def show_(ctx: typer.Context, endpoint: EndpointId) -> None:
+    """Show one endpoint with all of its settings and its last delivery."""
     run = Invocation.of(ctx)
+    path = endpoint_path(run.endpoint_id(endpoint))
+    found = run.call("GET", path)["endpoint"]
 
     def shown(one: dict[str, Any]) -> Any:
-        table = show.endpoints([one])
-        lines = [show.probed(one["probe"])] if one.get("probe") else []
-        if one.get("signal"):
-            lines.append(show.signalled(one["signal"]))
-        if lines:
-            table.caption, table.caption_justify = "\n".join(lines), "left"
-        return table
+        try:
+            return show.endpoint(one, run.call("GET", f"{path}/preview")["request"]["url"] + " (its path is not shown)")
+        except Refused:
+            # There is a preview only while something was, or is to be, sent.
+            return show.endpoint(one)
 
-    run.print(run.call("GET", endpoint_path(endpoint_id))["endpoint"], shown)
+    run.print(found, shown)
 
 
 @app.command()
@@ -132,7 +133,7 @@ def _next_step(one: dict[str, Any]) -> str:
 @app.command()
 def change(
     ctx: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointId,
     priority: Annotated[int | None, typer.Option(min=-1000, max=1000, help="Used from the next election on.")] = None,
     lease_seconds: Annotated[int | None, typer.Option(min=0, max=3600, help="0 removes the lease.")] = None,
     healthcheck: Healthchecks = None,
@@ -171,7 +172,7 @@ def change(
     if not body:
         raise typer.BadParameter("nothing to change: give at least one option, see --help")
     run = Invocation.of(ctx)
-    run.print(run.call("PATCH", endpoint_path(endpoint_id), body), lambda one: show.endpoints([one]))
+    run.print(run.call("PATCH", endpoint_path(run.endpoint_id(endpoint)), body), show.endpoint)
 
 
 def _readiness(observers: list[Observer] | None, ready_when: ReadyWhen | None) -> dict[str, Any]:
@@ -232,39 +233,40 @@ def _signal(text: str) -> dict[str, Any]:
 @app.command()
 def drain(
     ctx: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointId,
     force: Annotated[bool, typer.Option(help="Drain the last ready endpoint of its resource, too.")] = False,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Keep an endpoint from being active until `undrain`, whatever is reported. Shows first what would follow."""
-    _drain(ctx, endpoint_id, True, yes, force="true" if force else None)
+    _drain(ctx, endpoint, True, yes, force="true" if force else None)
 
 
 @app.command()
 def undrain(
     ctx: typer.Context,
-    endpoint_id: EndpointId,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask first.")] = False,
+    endpoint: EndpointId,
+    yes: Yes = False,
 ) -> None:
     """Let an endpoint be elected again. Shows first what would follow."""
-    _drain(ctx, endpoint_id, False, yes)
+    _drain(ctx, endpoint, False, yes)
 
 
-def _drain(ctx: typer.Context, endpoint_id: str, drained: bool, yes: bool, **query: str | None) -> None:
+def _drain(ctx: typer.Context, endpoint: str, drained: bool, yes: bool, **query: str | None) -> None:
     run = Invocation.of(ctx)
+    endpoint_id = run.endpoint_id(endpoint)
     path, body = endpoint_path(endpoint_id), {"drained": drained}
     if not yes:
         preview = run.call("PATCH", path, body, dry_run="true", **query)
-        show.console(stderr=True).print(show.outlook(preview["change"]))
+        show.console(stderr=True).print(show.outlook(preview["change"], run.hosts(endpoint_id)))
         typer.confirm("Go on?", abort=True, err=True)
     changed = run.call("PATCH", path, body, **query)
-    run.print(changed, lambda _: f"{endpoint_id} is {'drained' if drained else 'no longer drained'}")
+    run.print(changed, lambda _: f"{endpoint} is {'drained' if drained else 'no longer drained'}")
 
 
 @app.command()
 def rotate_secret(
     ctx: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointId,
     secret_file: Annotated[Path, typer.Option(help="File with the new secret; - reads standard input.")],
     overlap_hours: Annotated[
         float, typer.Option(min=0, max=720, help="Hours in which the old secret also signs.")
@@ -272,6 +274,7 @@ def rotate_secret(
     header_file: Annotated[
         Path | None, typer.Option(help="JSON object with all headers, if the endpoint has any.")
     ] = None,
+    yes: Yes = False,
 ) -> None:
     """Replace the secret. Until the overlap ends, every webhook is signed with both secrets."""
     config: dict[str, Any] = {"secret": read_secret(secret_file), "previous_secret_until": None}
@@ -279,50 +282,88 @@ def rotate_secret(
         config["previous_secret_until"] = time.time_ns() // 1_000_000 + round(overlap_hours * 3_600_000)
     if header_file is not None:
         config["headers"] = read_headers(header_file)
-    old = f"also signs for {overlap_hours:g} h" if overlap_hours else "is no longer used"
     run = Invocation.of(ctx)
-    changed = run.call("PATCH", endpoint_path(endpoint_id), {"plugin_config": config})
-    run.print(changed, lambda _: f"{endpoint_id} has a new secret; the old secret {old}")
+    path = endpoint_path(run.endpoint_id(endpoint, ask=not yes))
+    try:
+        changed = run.call("PATCH", path, {"plugin_config": config})
+    except Refused as error:
+        until = run.call("GET", path)["endpoint"]["previous_secret_until"] or 0
+        if until < time.time() * 1000:
+            raise
+        raise Refused(
+            f"{error}\nThe overlap of the last rotation ends at {show.utc(until)}. "
+            f"To end it now: linkctl endpoints end-overlap {endpoint}"
+        ) from None
+    old = f"also signs for {overlap_hours:g} h, until {show.utc(config['previous_secret_until'])}"
+    old = old if overlap_hours else "is no longer used"
+    run.print(changed, lambda _: f"{endpoint} has a new secret; the old secret {old}")
 
 
 @app.command()
-def probe(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+def end_overlap(ctx: typer.Context, endpoint: EndpointId, yes: Yes = False) -> None:
+    """End the overlap of a rotated secret now: from then on only the newest secret signs."""
+    run = Invocation.of(ctx)
+    path = endpoint_path(run.endpoint_id(endpoint, ask=not yes))
+    changed = run.call("PATCH", path, {"plugin_config": {"previous_secret_until": None}})
+    run.print(changed, lambda _: f"{endpoint}: only the newest secret signs")
+
+
+@app.command()
+def probe(ctx: typer.Context, endpoint: EndpointId) -> None:
     """Let the service look at an endpoint's checks once, now. It changes nothing."""
     run = Invocation.of(ctx)
-    run.print(run.call("POST", endpoint_path(endpoint_id, "/probe"))["probe"], show.look)
+    run.print(run.call("POST", endpoint_path(run.endpoint_id(endpoint), "/probe"))["probe"], show.look)
 
 
 @app.command()
-def redeliver(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+def redeliver(ctx: typer.Context, endpoint: EndpointId) -> None:
     """Send the current status to the receiver again."""
     run = Invocation.of(ctx)
+    endpoint_id = run.endpoint_id(endpoint)
     run.call("POST", endpoint_path(endpoint_id, "/redeliver"))
-    run.print({"redelivers": endpoint_id}, lambda _: f"{endpoint_id}: the current status is being sent again")
+    run.print({"redelivers": endpoint_id}, lambda _: f"{endpoint}: the current status is being sent again")
 
 
 @app.command()
 def delete(
     ctx: typer.Context,
-    endpoint_id: EndpointId,
+    endpoint: EndpointId,
     force: Annotated[bool, typer.Option(help="Delete at once, without a STANDBY for the receiver.")] = False,
+    yes: Yes = False,
 ) -> None:
     """Delete an endpoint. If its receiver may treat it as active, the receiver gets STANDBY first."""
     run = Invocation.of(ctx)
+    endpoint_id = run.endpoint_id(endpoint, ask=not yes)
+    resource_id = show.resource_id(run.call("GET", endpoint_path(endpoint_id))["endpoint"])
     run.call("DELETE", endpoint_path(endpoint_id), force="true" if force else None)
-    run.print({"deleted": endpoint_id}, lambda _: f"{endpoint_id} is deleted")
+    run.print({"deleted": endpoint_id}, lambda _: _deleted(run, endpoint, endpoint_id, resource_id))
+
+
+def _deleted(run: Invocation, endpoint: str, endpoint_id: str, resource_id: str) -> str:
+    try:
+        pending = run.resource(resource_id)["undelivered"]
+    except Refused:
+        pending = []
+    if any(one["id"] == endpoint_id for one in pending):
+        return (
+            f"{endpoint} is being deleted: its receiver gets STANDBY first. See: linkctl resources show {resource_id}"
+        )
+    return f"{endpoint} is deleted"
 
 
 @app.command()
-def hosts(ctx: typer.Context, endpoint_id: EndpointId) -> None:
+def hosts(ctx: typer.Context, endpoint: EndpointId) -> None:
     """List the hosts of all endpoints of the same resource."""
     run = Invocation.of(ctx)
     run.print(
-        run.call("GET", endpoint_path(endpoint_id, "/hosts"))["hosts"],
+        run.call("GET", endpoint_path(run.endpoint_id(endpoint), "/hosts"))["hosts"],
         lambda hosts: "\n".join(one["hostname"] for one in hosts),
     )
 
 
 @app.command()
-def preview(ctx: typer.Context, endpoint_id: EndpointId) -> None:
-    """Print the next webhook as JSON, without sending it and without secret values."""
-    show.as_json(Invocation.of(ctx).call("GET", endpoint_path(endpoint_id, "/preview"))["request"])
+def preview(ctx: typer.Context, endpoint: EndpointId) -> None:
+    """Print the next webhook as JSON, without sending it, without secret values and without the path of its URL."""
+    run = Invocation.of(ctx)
+    print("The path of the URL is not shown: it may be secret.", file=sys.stderr)
+    show.as_json(run.call("GET", endpoint_path(run.endpoint_id(endpoint), "/preview"))["request"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -13,17 +13,29 @@ app = typer.Typer(no_args_is_help=True, help="Show which endpoint is active, sin
 
 
 @app.command("list")
-def list_(ctx: typer.Context) -> None:
-    """List all resources with their active endpoint."""
+def list_(
+    ctx: typer.Context,
+    undelivered: Annotated[bool, typer.Option("--undelivered", help="Only with an undelivered webhook.")] = False,
+    frozen: Annotated[bool, typer.Option("--frozen", help="Only frozen ones.")] = False,
+    without_holder: Annotated[bool, typer.Option("--without-holder", help="Only without an active endpoint.")] = False,
+) -> None:
+    """List the resources with their active endpoint: all, or those for which every given option is true."""
     run = Invocation.of(ctx)
-    run.print(all_resources(run), show.resources)
+    found = [
+        one
+        for one in all_resources(run)
+        if (one["undelivered"] or not undelivered)
+        and (one["frozen"] or not frozen)
+        and (one["holder"] is None or not without_holder)
+    ]
+    run.print(found, show.resources)
 
 
 @app.command("show")
 def show_(ctx: typer.Context, resource_id: ResourceId) -> None:
     """Show one resource: its candidates and its undelivered webhooks."""
     run = Invocation.of(ctx)
-    run.print(one_resource(run, resource_id), show.resource)
+    run.print(run.resource(resource_id), show.resource)
 
 
 @app.command()
@@ -47,9 +59,3 @@ def _freeze(ctx: typer.Context, resource_id: str, frozen: bool) -> None:
 def all_resources(run: Invocation) -> list[dict[str, Any]]:
     """Return all resources, sorted by id."""
     return sorted(run.pages("/resources", "resources"), key=lambda one: str(one["resource_id"]))
-
-
-def one_resource(run: Invocation, resource_id: str) -> dict[str, Any]:
-    """Return one resource."""
-    found: dict[str, Any] = run.call("GET", "/resources", resource_id=resource_id)["resource"]
-    return found

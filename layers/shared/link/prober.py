@@ -8,12 +8,12 @@ SendMessageBatch per ten slots.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol
 
 from link.clock import Clock
-from link.election.state import Observer, Resource, Status
+from link.election.state import Endpoint, Observer, Resource, Status, Word
 from link.probing import states
 from link.probing.checks import Check, CheckType, read
 from link.probing.connection import Starved
@@ -32,7 +32,8 @@ LATE_MS = 5_000
 """A slot that comes later than so long after its end is left out: the next ones are under way."""
 COMPARE_SLOTS = 30
 """Every so many slots the states are compared with the words in the lock items."""
-SLOTS_A_MINUTE = 6
+MINUTE_MS = 60_000
+SLOTS_A_MINUTE = MINUTE_MS // SLOT_MS
 
 
 class Untold(Exception):
@@ -119,11 +120,11 @@ class Prober:
 
     def _words(self, targets: Mapping[str, Target]) -> dict[str, bool | None]:
         """What the lock items say that the probe reported last."""
-        resources = self._locks.read_all({target.resource_id for target in targets.values()})
+        resources = self._locks.read_all({target.resource_id for target in targets.values()}, skip_newer=True)
         words: dict[str, bool | None] = {}
         for i, target in targets.items():
-            e = resources[target.resource_id].endpoints.get(i) if target.resource_id in resources else None
-            if e is not None and not e.deleting:
+            e = _observed(resources.get(target.resource_id), i)
+            if e is not None:
                 word = e.words.get(Observer.PROBE)
                 words[i] = None if word is None else word.status is Status.ACTIVATED
         return words
@@ -149,58 +150,71 @@ class Prober:
             return shard
         reasons = {i: _reason(target.checks, looks.reasons) for i, target in due.items()}
         failed = [reason for reason in reasons.values() if reason]
-        lost = [reason for i, reason in reasons.items() if reason and shard.endpoints.get(i, Probed()).up]
-        if failed and self._blind(looks, lost):
+        if failed and self._blind(looks):
             logger.warning("slot.blind", slot=slot, failed=len(failed))
             metric("ProbesBlind")
             return shard
+        lost = [reason for i, reason in reasons.items() if reason and shard.endpoints.get(i, Probed()).up]
+        nameless = sum(reason.endswith(":dns") for reason in lost)
+        # ● It was our name server. Names that were never found do not count: a few wrong registrations would be many.
+        if len(lost) >= MANY and 2 * nameless > len(lost):
+            logger.warning("slot.nameless", slot=slot, failed=nameless)
+            metric("ProbesBlind")
+            reasons = {i: reason for i, reason in reasons.items() if not reason.endswith(":dns")}
         lagging = looks.lag_ms > states.MAX_LAG_MS
         if lagging and failed:
             logger.warning("slot.lagged", slot=slot, failed=len(failed), lag_ms=looks.lag_ms)
             metric("ProbesLagging")
         now = self._clock.now()
+        again = {i for i in due if shard.endpoints.get(i, Probed()).reason}
         shard, falling = states.judge(shard, reasons, now, lagging=lagging)
-        kept = self._last(shard, {i: targets[i].resource_id for i in falling}) if falling and self._keep_last else set()
-        shard, held_back = states.fall(shard, falling - kept, due.keys(), now)
+        resources = self._locks.read_all({targets[i].resource_id for i in falling}, consistent=True, skip_newer=True)
+        # ● The list of targets can be half a minute old, and has those that are being deleted: their hosts may go.
+        falling = frozenset(i for i in falling if _observed(resources.get(targets[i].resource_id), i))
+        kept = self._last(shard, falling, resources.values()) if self._keep_last else set()
+        shard, held_back = states.fall(shard, falling - kept, again, reasons.keys(), now)
         if kept:
             metric("ProbesKept", len(kept))
         if held_back:
             metric("ProbesHeldBack", held_back)
         return shard
 
-    def _blind(self, looks: Looks, lost: list[str]) -> bool:
-        """Whether this slot says nothing about the endpoints: it was our own network, or our name server.
+    def _blind(self, looks: Looks) -> bool:
+        """Whether this slot says nothing about the endpoints, because it was our own network.
 
-        `lost`: why those failed that were up. ● Names that were never found do not count: a few wrong registrations
-        would make every slot blind.
         ● A reference has to answer beside the looks and after them. One of the two is not enough: the network can
         break down in between.
         """
-        if len(lost) >= MANY and 2 * sum(reason.endswith(":dns") for reason in lost) > len(lost):
-            return True
         if not self._references:
             return False
         if all(looks.reasons[one] for one in self._references):
             return True
         return all(self._look(dict.fromkeys(self._references, 1)).reasons.values())
 
-    def _last(self, shard: Shard, falling: Mapping[str, str]) -> set[str]:
+    def _last(self, shard: Shard, falling: Collection[str], resources: Iterable[Resource]) -> set[str]:
         """Those of the endpoints without which no endpoint of their resource would be ready.
 
-        `falling`: their resources by id. ● Otherwise nobody would be active because of us.
+        ● Otherwise nobody would be active because of us.
         """
-        resources = self._locks.read_all(set(falling.values()), consistent=True)
         now = self._clock.now()
 
-        def stands(i: str, resource: Resource) -> bool:
-            down = i in falling or shard.endpoints.get(i, Probed()).up is False
-            return resource.endpoints[i].ready(now) and not down
+        def stands(i: str, e: Endpoint) -> bool:
+            if i in falling or shard.endpoints.get(i, Probed()).up is False:
+                # ● It may be ready without us: ReadyWhen.ANY.
+                e = replace(e, words={**e.words, Observer.PROBE: Word(Status.FAILING, now)})
+            return e.ready(now)
 
         last = set()
-        for resource in resources.values():
-            if not any(stands(i, resource) for i in resource.endpoints):
+        for resource in resources:
+            if not any(stands(i, e) for i, e in resource.endpoints.items()):
                 last |= {i for i, e in resource.endpoints.items() if e.ready(now) or resource.holder == i}
-        return last & falling.keys()
+        return last.intersection(falling)
+
+
+def _observed(resource: Resource | None, endpoint_id: str) -> Endpoint | None:
+    """The entry of an endpoint if a probe may report about it; None for a resource that this version cannot read."""
+    e = resource.endpoints.get(endpoint_id) if resource else None
+    return e if e is not None and not e.deleting and Observer.PROBE in e.observers else None
 
 
 def _reason(checks: Iterable[Check], reasons: Mapping[Check, str]) -> str:
@@ -218,22 +232,24 @@ class ProbeClock:
         self._clock = clock
 
     def run(self, minute_ms: int, at_once: Callable[..., Iterable[bool]] = map) -> int:
-        """Puts a message for each of the six slots after `minute_ms` and each shard that has a target.
+        """Puts a message for each shard that has a target and each of the minute's six slots that is not over.
 
-        Returns their number; raises RuntimeError when SQS did not take all. Two runs for minutes 60 s apart put each
-        slot once, whenever they run.
+        `minute_ms` is any moment of the minute. ● Its slots begin 10 s later than itself, the last one with the next
+        minute: a schedule's event comes some seconds after the minute began, and seldom at the same second. Returns
+        the number of messages; raises RuntimeError when SQS did not take all.
         """
         of = self._shards
         probed = at_once(lambda shard: self._targets.any_in(shard, of), range(of))
         shards = [shard for shard, found in enumerate(probed) if found]
-        first, now = -(-minute_ms // SLOT_MS), self._clock.now()
+        first, now = minute_ms // MINUTE_MS * SLOTS_A_MINUTE + 1, self._clock.now()
         messages = [
             ({"shard": shard, "of": of, "slot": slot}, max(0, -(-(slot * SLOT_MS - now) // 1_000)))
             for slot in range(first, first + SLOTS_A_MINUTE)
+            if (slot + 1) * SLOT_MS > now
             for shard in shards
         ]
         failed = self._queue.put(messages)
-        metric("ProbeSlots", 0 if messages else 1)
+        metric("ProbeSlots", 0 if shards else 1)
         if failed:
             raise RuntimeError(f"SQS did not take {failed} of {len(messages)} slots: they are not probed")
         return len(messages)

@@ -2,10 +2,10 @@
 
 One file that imports the standard library only: copy it, or attach the stack's layer. Python 3.10 and newer.
 
-    webhook = parse_and_validate_webhook(secrets, headers, body)   # raises WebhookError: answer its `http_status`
-    applied = apply(store, webhook)                                # the receiver's rule, remembered
-    if not applied.superseded:
-        switch_to(applied.active)                                  # then answer 2xx
+    webhook = parse_and_validate_webhook(secrets, headers, body)
+    apply(store, webhook, switch_to)    # calls switch_to(target), unless something newer is known; then answer 2xx
+
+Both raise WebhookError: answer its `http_status`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,18 @@ import json
 import re
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
+from urllib.parse import unquote
 
 TOLERANCE_SECONDS = 300
 MAX_ATTEMPTS = 50
 """Attempts to write what was seen; a lost one means that another webhook of the resource was applied."""
+TURN_SECONDS = 15
+"""How long one switch keeps others away. One that takes longer looks again when it ends."""
 ACTIVATED, STANDBY = "ACTIVATED", "STANDBY"
 
 Secrets = str | Sequence[str]
@@ -34,14 +39,16 @@ _TIMESTAMP = "X-Link-Webhook-Timestamp"
 _SIGNATURE = "X-Link-Webhook-Signature"
 _EPOCH = "X-Link-Webhook-Epoch"
 _SEQUENCE = "X-Link-Webhook-Sequence"
+_HOST = "X-Link-Webhook-Host"
 _STANDARD = ("webhook-id", "webhook-timestamp", "webhook-signature")
 
 
 class WebhookError(Exception):
     """The request is not a valid webhook: answer `http_status` and change nothing.
 
-    `code` is one of missing_header, repeated_header, malformed_header, unknown_resource, bad_signature, too_old,
-    too_new, mismatch, malformed_body, epoch_missing. The text names header and rule, never a secret or a signature.
+    `code` is one of missing_header, repeated_header, malformed_header, unknown_endpoint, bad_signature, too_old,
+    too_new, mismatch, malformed_body, epoch_missing, busy. The text names header and rule, never a secret or a
+    signature.
     """
 
     http_status = 401
@@ -51,9 +58,18 @@ class WebhookError(Exception):
         self.code = code
 
 
+class Busy(WebhookError):
+    """The webhook is valid, but another switch of its resource is under way: answer 503 to get it again."""
+
+    http_status = 503
+
+    def __init__(self, resource_id: str) -> None:
+        super().__init__("busy", f"{resource_id!r} is being switched: answer 503 to get this webhook again")
+
+
 @dataclass(frozen=True, slots=True)
 class Webhook:
-    """A verified webhook. Everything in it is signed."""
+    """A verified webhook. Everything in it is signed, except `host`."""
 
     endpoint_id: str
     resource_id: str
@@ -67,10 +83,24 @@ class Webhook:
     without LinK refuses that."""
     epoch: int | None = None
     sequence: int | None = None
+    host: str | None = None
+    """The endpoint's, as registered; None if it has none. The signature proves it if each host has its own secret, and
+    secrets are looked up by host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unverified:
+    """What a request says about itself before its signature is checked: use it to choose a secret, and for no more."""
+
+    resource_id: str
+    endpoint_id: str | None
+    """Out of `webhook-id`. None when LinK itself sent it."""
+    host: str | None
+    """None if the registration has none."""
 
 
 def parse_and_validate_webhook(
-    secrets: Secrets | Callable[[str], Secrets | None],
+    secrets: Secrets | Callable[[Unverified], Secrets | None],
     headers: Headers,
     body: bytes,
     *,
@@ -79,13 +109,16 @@ def parse_and_validate_webhook(
 ) -> Webhook:
     """The webhook in a request; raises WebhookError unless it is genuine, fresh and whole.
 
-    `secrets`: the endpoint's, or old and new while it is being changed, or a function from the resource's id (out of
-    its header, so not yet verified) to them; it returns None or () for an unknown resource. `headers`: best as
-    the pairs that arrived, since a mapping may hide a repeated one. `body`: the raw bytes. `now`: Unix seconds.
+    `secrets`: the endpoint's, or old and new while it is being changed, or a function that looks them up; it returns
+    None or () if there is none. Look up by endpoint or host: with a secret for all endpoints of a resource, whoever has
+    it can sign for each of them. `headers`: best as the pairs that arrived, since a mapping may hide a repeated one.
+    `body`: the raw bytes. `now`: Unix seconds.
     """
     received = _Headers(headers)
     resource_id = received.one(_RESOURCE_ID)
-    keys = _keys(secrets, resource_id)
+    host = received.at_most_one(_HOST)
+    host = None if host is None else unquote(host)
+    keys = _keys(secrets, Unverified(_decoded(resource_id), _endpoint_id(received), host))
 
     timestamp = received.one(_TIMESTAMP)
     _check_timestamp(_TIMESTAMP, timestamp, int(time.time()) if now is None else now, tolerance_seconds)
@@ -112,6 +145,7 @@ def parse_and_validate_webhook(
         message_id=standard_id,
         epoch=epoch,
         sequence=sequence,
+        host=host,
     )
 
 
@@ -119,13 +153,38 @@ def parse_and_validate_webhook(
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """What a resource is to be switched to; possibly the same as before."""
+
+    resource_id: str
+    endpoint_id: str | None
+    """None: no endpoint is active."""
+    host: str | None
+    """Its host, as in the webhook; None if it has none."""
+    fence: int
+    """Grows with every change of the active endpoint. A target that can compare refuses a lower one than its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The right of one call of `apply` to switch."""
+
+    token: str
+    until: int
+    """Unix seconds."""
+
+
+@dataclass(frozen=True, slots=True)
 class ActiveSlot:
-    """Which endpoint of a resource is active, and the numbers seen so far."""
+    """Which endpoint of a resource is active, the numbers seen so far, and who is switching."""
 
     active: str | None = None
     highest_epoch: int | None = None
     """Of an ACTIVATED; a STANDBY's epoch only informs."""
     last_sequence: Mapping[str, int] = field(default_factory=dict)
+    turn: Turn | None = None
+    host: str | None = None
+    """The active endpoint's."""
 
     def supersedes(self, webhook: Webhook) -> bool:
         """Whether something newer is known. The webhook is genuine all the same: answer 2xx, or it is sent for ever.
@@ -150,34 +209,67 @@ class ActiveSlot:
         if webhook.sequence is not None:
             seen[webhook.endpoint_id] = webhook.sequence
         if webhook.status == ACTIVATED:
-            return ActiveSlot(webhook.endpoint_id, webhook.epoch, seen)
+            active, host = webhook.endpoint_id, webhook.host
+            return replace(self, active=active, host=host, highest_epoch=webhook.epoch, last_sequence=seen)
+        if self.active == webhook.endpoint_id:
+            return replace(self, active=None, host=None, last_sequence=seen)
         # Another endpoint's STANDBY may arrive after the next holder's ACTIVATED: it changes nothing.
-        return replace(self, active=None if self.active == webhook.endpoint_id else self.active, last_sequence=seen)
+        return replace(self, last_sequence=seen)
+
+    def target(self, resource_id: str) -> Target:
+        """What the resource is to be switched to."""
+        # Within one epoch an endpoint is active first, and then none.
+        fence = 2 * (self.highest_epoch or 0) + (self.active is None)
+        return Target(resource_id, self.active, self.host, fence)
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """The result of a webhook. `active`: the endpoint to switch to, None for none; possibly the same as before."""
-
-    superseded: bool
-    active: str | None
-
-
-def apply(store: Any, webhook: Webhook) -> Applied:
-    """Applies the receiver's rule to a verified webhook and remembers what it saw.
+def apply(store: Any, webhook: Webhook, switch: Callable[[Target], object]) -> bool:
+    """Applies the receiver's rule to a verified webhook and switches; False if something newer is known.
 
     `store` has `load(resource_id)`, which returns (slot, version), and `save(resource_id, slot, version)`, which is
-    False when the version has changed. Switch after this, and answer 2xx after that: if the receiver stops in
-    between, the webhook comes again with the same numbers and is applied again.
+    False when the version has changed. `switch` is called with the `Target`, in one call of `apply` at a time, and
+    again if it has changed meanwhile. If it raises an error, or the receiver stops, the webhook comes again with the
+    same numbers and is applied again, so switching twice to the same target must do no harm.
+
+    Raises WebhookError, whose `http_status` is the answer.
     """
+    resource_id, token, switched = webhook.resource_id, uuid.uuid4().hex, False
     for _ in range(MAX_ATTEMPTS):
-        slot, version = store.load(webhook.resource_id)
-        if slot.supersedes(webhook):
-            return Applied(True, slot.active)
-        after = slot.after(webhook)
-        if after == slot or store.save(webhook.resource_id, after, version):
-            return Applied(False, after.active)
-    raise RuntimeError(f"{MAX_ATTEMPTS} writes for {webhook.resource_id!r} lost: answer 503 to get it again")
+        stored, version = store.load(resource_id)
+        if not switched and stored.supersedes(webhook):
+            return False
+        slot = stored if switched else stored.after(webhook)
+        now = int(time.time())
+        if slot.turn is not None and slot.turn.token != token and slot.turn.until > now:
+            if switched:
+                # This switch took longer than its turn: whoever has the next one must switch again.
+                slot = replace(slot, turn=None)
+            if slot == stored or store.save(resource_id, slot, version):
+                raise Busy(resource_id)
+            continue
+        if not store.save(resource_id, replace(slot, turn=Turn(token, now + TURN_SECONDS)), version):
+            continue
+        target = slot.target(resource_id)
+        try:
+            switch(target)
+            switched = True
+        finally:
+            ended = _end_turn(store, resource_id, token)
+        if ended == target:
+            return True
+    raise Busy(resource_id)
+
+
+def _end_turn(store: Any, resource_id: str, token: str) -> Target | None:
+    """The target as it is at the end of this turn; None if the turn had been taken over."""
+    slot: ActiveSlot
+    for _ in range(MAX_ATTEMPTS):
+        slot, version = store.load(resource_id)
+        if slot.turn is None or slot.turn.token != token:
+            return None
+        if store.save(resource_id, replace(slot, turn=None), version):
+            return slot.target(resource_id)
+    raise Busy(resource_id)
 
 
 class InMemoryStore:
@@ -198,8 +290,42 @@ class InMemoryStore:
             return True
 
 
+class SQLiteStore:
+    """Slots in an SQLite file on a local disk: for the processes of one host, and across restarts."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._execute(
+            "CREATE TABLE IF NOT EXISTS slots (resource_id TEXT PRIMARY KEY, slot TEXT NOT NULL, version INT NOT NULL)"
+        )
+
+    def load(self, resource_id: str) -> tuple[ActiveSlot, int]:
+        rows, _ = self._execute("SELECT slot, version FROM slots WHERE resource_id = ?", resource_id)
+        if not rows:
+            return ActiveSlot(), 0
+        fields = json.loads(rows[0][0])
+        turn = fields.pop("turn")
+        return ActiveSlot(**fields, turn=None if turn is None else Turn(**turn)), rows[0][1]
+
+    def save(self, resource_id: str, slot: ActiveSlot, version: int) -> bool:
+        written = json.dumps(asdict(slot))
+        if version:
+            statement = "UPDATE slots SET slot = ?, version = version + 1 WHERE resource_id = ? AND version = ?"
+            return self._execute(statement, written, resource_id, version)[1] == 1
+        statement = "INSERT OR IGNORE INTO slots VALUES (?, ?, 1)"
+        return self._execute(statement, resource_id, written)[1] == 1
+
+    def _execute(self, statement: str, *values: str | int) -> tuple[list[Any], int]:
+        import sqlite3  # Not every build of Python has it.
+
+        # A connection for each call: threads and forks share none. Each statement is a transaction.
+        with closing(sqlite3.connect(self._path, timeout=4, isolation_level=None)) as database:
+            cursor = database.execute(statement, values)
+            return cursor.fetchall(), cursor.rowcount
+
+
 class DynamoDBStore:
-    """Slots in a table with the partition key `resource_id`: 1 GetItem, 1 PutItem if something changes.
+    """Slots in a table with the partition key `resource_id`: 2 GetItem and 2 PutItem for each webhook.
 
     `client` is `boto3.client("dynamodb")`; it needs dynamodb:GetItem and dynamodb:PutItem on the table.
     """
@@ -215,8 +341,10 @@ class DynamoDBStore:
             return ActiveSlot(), 0
         slot = ActiveSlot(
             active=item["active"]["S"] if "active" in item else None,
+            host=item["host"]["S"] if "host" in item else None,
             highest_epoch=int(item["highest_epoch"]["N"]) if "highest_epoch" in item else None,
             last_sequence={name: int(value["N"]) for name, value in item["last_sequence"]["M"].items()},
+            turn=Turn(item["turn"]["S"], int(item["turn_until"]["N"])) if "turn" in item else None,
         )
         return slot, int(item["version"]["N"])
 
@@ -228,8 +356,12 @@ class DynamoDBStore:
         }
         if slot.active is not None:
             item["active"] = {"S": slot.active}
+        if slot.host is not None:
+            item["host"] = {"S": slot.host}
         if slot.highest_epoch is not None:
             item["highest_epoch"] = {"N": str(slot.highest_epoch)}
+        if slot.turn is not None:
+            item["turn"], item["turn_until"] = {"S": slot.turn.token}, {"N": str(slot.turn.until)}
         condition: dict[str, Any] = {"ConditionExpression": "attribute_not_exists(resource_id)"}
         if version:
             condition = {
@@ -276,10 +408,16 @@ class _Headers:
         return next(iter(values), None)
 
 
-def _keys(secrets: Secrets | Callable[[str], Secrets | None], resource_id: str) -> list[bytes]:
-    found = secrets(_decoded(resource_id)) if callable(secrets) else secrets
+def _endpoint_id(received: _Headers) -> str | None:
+    """The endpoint in `webhook-id`: its signature and the signed body will have to agree."""
+    found = re.fullmatch("([^_]+)(?:_[0-9]+){2,3}", received.at_most_one("webhook-id") or "")
+    return None if found is None else found[1]
+
+
+def _keys(secrets: Secrets | Callable[[Unverified], Secrets | None], request: Unverified) -> list[bytes]:
+    found = secrets(request) if callable(secrets) else secrets
     if callable(secrets) and not found:
-        raise WebhookError("unknown_resource", f"{_RESOURCE_ID}: there is no secret for this resource")
+        raise WebhookError("unknown_endpoint", "there is no secret for the resource and endpoint in the headers")
     keys = [found] if isinstance(found, str) else list(found or ())
     if not keys or not all(keys):
         raise ValueError("with an empty secret anyone could sign: pass the secret that the endpoint has")

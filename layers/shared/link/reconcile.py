@@ -21,7 +21,7 @@ from link.chance import Chance
 from link.clock import Clock
 from link.election import rules
 from link.election.deliveries import Begun, Delivery, Outcome, begun, outcome
-from link.election.result import NEXT_STEPS, Result, ResultKind
+from link.election.result import Result, ResultKind, next_step
 from link.election.state import Reason, Resource, Status
 from link.election.wake_up import Claiming, Then, next_due, next_move, settle
 from link.errors import Rejected
@@ -365,7 +365,7 @@ class Reconciler:
             result=result.kind,
             result_reason=result.reason,
             status_code=result.status_code,
-            next_step=NEXT_STEPS[result.kind],
+            next_step=next_step(result.kind, result.reason),
         )
         metric("Webhooks", result=result.kind, reason=result.category)
         if result.kind is ResultKind.REFUSED:

@@ -413,6 +413,7 @@ def test_one_resource_shows_its_holder_since_when_and_why(deployment: Deployment
     assert {**resource, "since": 0, "candidates": [], "undelivered": []} == {
         "resource_id": RESOURCE,
         "holder": PARIS,
+        "holder_host": "paris",
         "epoch": 1,
         "since": 0,
         "reason": "elected",
@@ -481,8 +482,8 @@ def test_resources_are_listed_without_those_that_only_keep_their_epoch(deploymen
     deployment.register(PARIS)
     assert call(deployment, "resources") == (
         200,
-        {"resources": [{"resource_id": RESOURCE, "holder": None, "epoch": 0, "since": None, "reason": None,
-                        "frozen": False,
+        {"resources": [{"resource_id": RESOURCE, "holder": None, "holder_host": None, "epoch": 0, "since": None,
+                        "reason": None, "frozen": False,
                         "endpoints": 1, "undelivered": 0}]},
     )  # fmt: skip
     call(deployment, "delete")

@@ -38,6 +38,12 @@ RETRYING = "Retrying with backoff, at most 10 minutes apart."
     [
         (Result(ResultKind.ANSWERED, "status_500", 500), "answered status_500", "status_5xx", "Check the receiver."),
         (
+            Result(ResultKind.ANSWERED, "status_401", 401),
+            "answered status_401",
+            "status_4xx",
+            "Check that the receiver has this endpoint's secret, a right clock and the raw body.",
+        ),
+        (
             Result(ResultKind.NOT_SENT, "timeout"),
             "not_sent timeout",
             "timeout",

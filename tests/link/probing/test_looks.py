@@ -17,6 +17,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import certifi
 import pytest
 
 from link.networks import AddressInfo
@@ -68,8 +69,10 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 
 @pytest.fixture
-def looker(authority: Authority) -> Looker:
-    return Looker([LOOPBACK], str(authority.path))
+def looker(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> Looker:
+    """A looker for which the authority of the tests is a public one."""
+    monkeypatch.setattr(certifi, "where", lambda: str(authority.path))
+    return Looker([LOOPBACK])
 
 
 @pytest.fixture
@@ -393,6 +396,21 @@ def test_a_failing_check_says_nothing_about_the_others(looker: Looker) -> None:
     with Receiver(NO_CONTENT) as paris:
         seen = looker.look({target(TCP, 1): 1, target(TCP, 1, "0x7f.1"): 1, target(HTTP, paris.port): 1})
     assert list(seen.reasons.values()) == ["refused", "refused", ""]
+
+
+@pytest.mark.parametrize(
+    ("type_", "host"),
+    [
+        pytest.param(TCP, "2600::1%" + "x" * 64, id="a long zone"),
+        pytest.param(HTTPS, "127.0.0.1 \ue000", id="more after the address"),
+    ],
+)
+def test_an_address_with_something_that_no_name_may_have_fails_alone(
+    looker: Looker, type_: CheckType, host: str
+) -> None:
+    with Receiver(NO_CONTENT) as paris:
+        seen = looker.look({target(type_, paris.port, host): 1, target(HTTP, paris.port): 1})
+    assert list(seen.reasons.values()) == ["dns", ""]
 
 
 # Which addresses

@@ -21,7 +21,8 @@ def shard(**endpoints: Probed) -> Shard:
 def after(before: Shard, now: int = NOW, *, lagging: bool = False, **reasons: str) -> Shard:
     """The shard after a slot with these looks, in which nobody is the last of its resource."""
     judged, failed = states.judge(before, reasons, now, lagging=lagging)
-    return states.fall(judged, failed, reasons, now)[0]
+    again = [i for i, one in before.endpoints.items() if one.reason]
+    return states.fall(judged, failed, again, reasons, now)[0]
 
 
 def test_the_first_look_decides() -> None:
@@ -54,11 +55,16 @@ def test_it_takes_two_looks_in_a_row_to_come_up_again() -> None:
         pytest.param(UP, 60, 5, id="60 s"),
         pytest.param(DOWN, 10, 10, id="down: every third slot"),
         pytest.param(DOWN, 60, 5, id="down, but 60 s"),
-        pytest.param(replace(DOWN, passes=1), 10, 30, id="down, and a look passed"),
+        pytest.param(replace(DOWN, passes=1), 3_600, 30, id="down, and a look passed"),
+        pytest.param(Probed(up=False), 3_600, 10, id="never up"),
     ],
 )
 def test_how_often_an_endpoint_is_looked_at_in_five_minutes(probed: Probed, interval: int, looks: int) -> None:
     assert sum(states.is_due("vip-1", probed, interval, slot) for slot in range(1_000, 1_030)) == looks
+
+
+def test_a_new_endpoint_is_looked_at_in_each_slot_whatever_its_interval() -> None:
+    assert all(states.is_due("vip-1", Probed(), 3_600, slot) for slot in range(1_000, 1_030))
 
 
 def test_the_endpoints_of_an_interval_are_spread_over_its_slots() -> None:
@@ -127,7 +133,7 @@ def down(r: Shard) -> int:
 def test_if_many_fail_in_a_slot_none_goes_down_in_it(number: int, failed: int, falling: int) -> None:
     known, reasons = many(number, failed=failed)
     judged, candidates = states.judge(known, reasons, NOW)
-    fallen, held_back = states.fall(judged, candidates, reasons, NOW)
+    fallen, held_back = states.fall(judged, candidates, [], reasons, NOW)
     assert (down(fallen), held_back) == (falling, failed - falling)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from link.election import rules
-from link.election.result import NEXT_STEPS, ResultKind
+from link.election.result import ResultKind, next_step
 from link.election.state import Endpoint, Resource, Status
 from link.plugins.seam import Plugins
 from link.probing.states import Probed, next_look
@@ -89,7 +89,7 @@ def delivery(entry: Endpoint) -> dict[str, Any] | None:
             "attempt": entry.attempt,
             "failure": f"{entry.failure_kind} {entry.failure_reason}".rstrip(),
             "next_attempt_at": entry.next_attempt_at,
-            "next_step": NEXT_STEPS[ResultKind(entry.failure_kind)],
+            "next_step": next_step(ResultKind(entry.failure_kind), entry.failure_reason),
         }
     return view
 
@@ -100,6 +100,7 @@ def summary(resource: Resource) -> dict[str, Any]:
     return {
         "resource_id": resource.resource_id,
         "holder": resource.holder,
+        "holder_host": holder.host if holder else None,
         "epoch": resource.epoch,
         "since": holder.announced_at if holder else None,
         "reason": holder.reason if holder else None,

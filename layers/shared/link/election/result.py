@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class ResultKind(StrEnum):
-    """How an attempt ended. `NEXT_STEPS` says what follows."""
+    """How an attempt ended. `next_step` says what follows."""
 
     DELIVERED = "delivered"
     """Answered with 200-299."""
@@ -26,7 +26,7 @@ class ResultKind(StrEnum):
 
 
 _RETRYING = "Retrying with backoff, at most 10 minutes apart."
-NEXT_STEPS = {
+_NEXT_STEPS = {
     ResultKind.DELIVERED: "Nothing is pending.",
     ResultKind.ANSWERED: f"{_RETRYING} Check the receiver.",
     ResultKind.NOT_SENT: f"{_RETRYING} Check the receiver's DNS name, port and TLS.",
@@ -37,7 +37,12 @@ NEXT_STEPS = {
     ),
     ResultKind.TOO_LATE: "Claimed again within a second.",
 }
-"""What an operator reads beside a result, in log lines and in the API's `next_step`."""
+_UNAUTHORIZED = f"{_RETRYING} Check that the receiver has this endpoint's secret, a right clock and the raw body."
+
+
+def next_step(kind: ResultKind, reason: str) -> str:
+    """What an operator reads beside a result, in log lines and in the API's `next_step`."""
+    return _UNAUTHORIZED if reason in ("status_401", "status_403") else _NEXT_STEPS[kind]
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,6 +58,9 @@ async def attempt(check: Check, infos: Sequence[AddressInfo], tls: ssl.SSLContex
         return "certificate"
     except ssl.SSLError:
         return "tls"
+    except UnicodeError:
+        # IDNA refuses what follows an address: a long zone, or after a blank what no name may have.
+        return "dns"
     except _NoHttp:
         return "no_http"
     except OSError:

@@ -40,19 +40,14 @@ class Looks:
 
 
 class Looker:
-    """Looks at targets.
-
-    `ca_bundle` is trusted beside the public authorities by checks that verify. Tests replace the event loop.
-    """
+    """Looks at targets. Tests replace the event loop."""
 
     def __init__(
         self,
         allowed_networks: Collection[Network] = (),
-        ca_bundle: str = "",
         new_loop: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop,
     ) -> None:
         self._allowed = tuple(allowed_networks)
-        self._ca_bundle = ca_bundle
         self._new_loop = new_loop
         self._resolver = Resolver()
 
@@ -104,7 +99,7 @@ class Looker:
 
     @cached_property
     def _verifying(self) -> ssl.SSLContext:
-        return trust.context(self._ca_bundle)
+        return trust.context("")
 
     @cached_property
     def _lenient(self) -> ssl.SSLContext:

@@ -71,10 +71,16 @@ class Shard:
 
 
 def is_due(endpoint_id: str, probed: Probed, interval_seconds: int, slot: int) -> bool:
-    """Whether an endpoint is looked at in this slot. Those of an interval are spread over its slots."""
+    """Whether an endpoint is looked at in this slot. Those of an interval are spread over its slots.
+
+    ● A new one is looked at in each slot until a look counts: with an interval of an hour, nobody would wait for it.
+    """
+    if probed.up is None:
+        return True
     every = max(1, -(-interval_seconds // SLOT_SECONDS))
-    if probed.up is False and not probed.passes:
-        every = max(every, DOWN_SLOTS)
+    if probed.up is False:
+        # ● One that is coming up, or that never was up, does not wait for its interval.
+        every = 1 if probed.passes else max(every, DOWN_SLOTS) if probed.downs else DOWN_SLOTS
     return slot % every == crc32(endpoint_id.encode()) % every
 
 
@@ -122,18 +128,22 @@ def _passed(probed: Probed, now: int) -> Probed:
     return replace(probed, up=True, since=now, reason="", passes=0)
 
 
-def fall(shard: Shard, failed: Collection[str], looked_at: Collection[str], now: int) -> tuple[Shard, int]:
+def fall(
+    shard: Shard, failed: Collection[str], again: Collection[str], looked_at: Collection[str], now: int
+) -> tuple[Shard, int]:
     """The shard in which the failed endpoints are down, and how many of them stay as they are because of their number.
 
-    ● What many lost at once is more often our own way to them. The first slot waits; later ones are slow.
+    `again`: those whose look before this one failed, too. ● What many lost at once is more often our own way to them.
+    The first slot waits; later ones are slow.
     """
-    falling, mass = sorted(failed), 0
+    falling, mass = sorted(failed), shard.mass
     standing = sum(shard.endpoints.get(i, Probed()).up is not False for i in looked_at)
-    if shard.mass:
-        falling = falling[: -(-shard.mass // FIFTH)]
-        mass = shard.mass if len(falling) < len(failed) else 0
-    elif len(failed) >= MANY and 2 * len(failed) >= standing:
-        falling, mass = [], standing
+    if not mass and len(failed) >= MANY and 2 * len(failed) >= standing:
+        # ● A slot between, in which others are looked at and pass, ends it. Who waited already does not wait for ever.
+        falling, mass = sorted(set(again) & set(failed)), standing
+    if mass:
+        falling = falling[: -(-mass // FIFTH)]
+        mass = mass if len(falling) < len(failed) else 0
     endpoints = {**shard.endpoints, **{i: _down(shard.endpoints[i], now) for i in falling}}
     return replace(shard, mass=mass, endpoints=endpoints), len(failed) - len(falling)
 

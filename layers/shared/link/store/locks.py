@@ -19,7 +19,7 @@ from link.election.deliveries import Delivery, deliveries
 from link.election.state import Resource
 from link.errors import Conflict, Contended
 from link.settings import Settings
-from link.store.lock_item import SHARDS, Item, from_item, to_item
+from link.store.lock_item import SHARDS, Item, NewerFormat, from_item, to_item
 from link.telemetry import logger
 
 if TYPE_CHECKING:
@@ -83,8 +83,13 @@ class Locks:
         )
         return from_item(answer["Item"]) if "Item" in answer else Resource(resource_id)
 
-    def read_all(self, resource_ids: Iterable[str], *, consistent: bool = False) -> dict[str, Resource]:
-        """The items of many resources, 1 BatchGetItem per 100. Eventually consistent is enough for lists."""
+    def read_all(
+        self, resource_ids: Iterable[str], *, consistent: bool = False, skip_newer: bool = False
+    ) -> dict[str, Resource]:
+        """The items of many resources, 1 BatchGetItem per 100. Eventually consistent is enough for lists.
+
+        Raises NewerFormat, except with `skip_newer`: then the others are returned.
+        """
         keys = [{"resource_id": {"S": resource_id}} for resource_id in resource_ids]
         found = {}
         give_up = self._clock.now() + COMMIT_SECONDS * 1000
@@ -92,7 +97,12 @@ class Locks:
             wanted: Any = {"Keys": keys[:100], **({"ConsistentRead": True} if consistent else {})}
             answer = self._dynamodb.batch_get_item(RequestItems={self._settings.locks_table: wanted})
             for item in answer["Responses"][self._settings.locks_table]:
-                found[item["resource_id"]["S"]] = from_item(item)
+                try:
+                    found[item["resource_id"]["S"]] = from_item(item)
+                except NewerFormat as newer:
+                    if not skip_newer:
+                        raise
+                    logger.error("resource.skipped", reason=str(newer))
             unread = answer["UnprocessedKeys"]
             left: Any = unread[self._settings.locks_table]["Keys"] if unread else []
             keys = left + keys[100:]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -23,12 +23,14 @@ from link.settings import Settings
 from link.store.aws import error_code
 from link.store.endpoints import PROBED, PROBED_INDEX
 from link.store.queues import BATCH_SIZE
+from link.telemetry import logger
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_sqs import SQSClient
 
 _HASHES = 2**32
+_STORED = len(fields(Probed))
 
 Item = dict[str, Any]
 
@@ -76,10 +78,17 @@ class Targets:
     def _all(self, first: int, last: int) -> Iterator[Target]:
         for page in self._dynamodb.get_paginator("query").paginate(**self._query(first, last)):
             for item in page["Items"]:
+                endpoint_id = item["endpoint_id"]["S"]
+                try:
+                    checks = tuple(read(check) for check in json.loads(item["checks"]["S"]))
+                except (KeyError, ValueError) as error:
+                    # A newer version stored it, before a rollback. The others of the shard are looked at.
+                    logger.warning("target.unreadable", endpoint_id=endpoint_id, reason=repr(error))
+                    continue
                 yield Target(
-                    endpoint_id=item["endpoint_id"]["S"],
+                    endpoint_id=endpoint_id,
                     resource_id=item["resource_id"]["S"],
-                    checks=tuple(read(check) for check in json.loads(item["checks"]["S"])),
+                    checks=checks,
                     interval_seconds=int(item["healthcheck_interval"]["N"]),
                 )
 
@@ -142,13 +151,13 @@ def to_item(shard: Shard) -> Item:
 
 
 def from_item(item: Item) -> Shard:
-    """What is known, from its stored form."""
+    """What is known, from its stored form. ● A newer version may have appended to it."""
     known = json.loads(item["endpoints"]["S"])
     return Shard(
         version=int(item["version"]["N"]),
         slot=int(item["slot"]["N"]),
         mass=int(item["mass"]["N"]),
-        endpoints={i: Probed(*values) for i, values in known.items()},
+        endpoints={i: Probed(*values[:_STORED]) for i, values in known.items()},
     )
 
 

@@ -106,6 +106,15 @@ def test_each_call_is_one_signed_post(deployed: Deployed, method: str, status: s
         assert (seen.epoch, seen.sequence) == (7, 3)
 
 
+def test_the_receiver_is_told_which_host_it_is(deployed: Deployed) -> None:
+    stored = deployed.registered("s3cret")
+
+    for host in ("", "paris"):
+        deployed.plugin(replace(stored, host=host)).activate(DELIVERY)
+
+    assert [headers.get("X-Link-Webhook-Host") for *_, headers, _ in deployed.sent] == [None, "paris"]
+
+
 @pytest.mark.parametrize(("late_ms", "begins"), [(0, True), (1, False)])
 def test_an_attempt_begins_just_before_it_is_sent_and_not_when_it_is_too_late(
     deployed: Deployed, late_ms: int, begins: bool

@@ -86,6 +86,23 @@ def test_the_headers_have_resource_time_order_reason_and_attempt() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("host", "value"),
+    [
+        ("web-1.example.com", "web-1.example.com"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("100%", "100%25"),
+        ("Zürich ☃\x85", "Z%C3%BCrich%20%E2%98%83%C2%85"),
+        ("\ud800", "%EF%BF%BD"),
+    ],
+)
+def test_a_registered_host_is_one_more_header_of_visible_ascii(host: str, value: str) -> None:
+    body, headers = sent(dataclasses.replace(ANNOUNCED, host=host))
+
+    assert headers.pop("X-Link-Webhook-Host") == value
+    assert (body, headers) == sent()
+
+
 def test_a_retry_keeps_the_id_and_a_refresh_has_its_own() -> None:
     refresh = {"refreshed_at": 1_795_435_199_950}
     changes: list[dict[str, Any]] = [{}, {"attempt": 2}, refresh, {**refresh, "attempt": 2}]

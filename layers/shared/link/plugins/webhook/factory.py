@@ -197,6 +197,7 @@ class WebhookPlugin:
             reason=delivery.reason,
             attempt=delivery.attempt,
             refreshed_at=delivery.refreshed_at,
+            host=self._stored.host,
         )
 
     def _previous_secrets(self, now: int) -> list[str]:

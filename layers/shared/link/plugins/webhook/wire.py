@@ -12,6 +12,7 @@ import hmac
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from link import VERSION
 
@@ -25,6 +26,8 @@ PER_ATTEMPT = (_TIMESTAMP, _SIGNATURE, "webhook-timestamp", "webhook-signature")
 """Headers that differ between attempts of one message."""
 _EPOCH = "X-Link-Webhook-Epoch"
 _SEQUENCE = "X-Link-Webhook-Sequence"
+
+_VISIBLE = "".join(map(chr, range(0x21, 0x7F))).replace("%", "")
 
 # A lone surrogate has no UTF-8 form. Go's JSON reader also replaces it by U+FFFD.
 _NO_SURROGATES = dict.fromkeys(range(0xD800, 0xE000), "\ufffd")
@@ -79,6 +82,15 @@ def message_id(endpoint_id: str, epoch: int, sequence: int, refreshed_at: int | 
     return f"{endpoint_id}_{epoch}_{sequence}{refresh}"
 
 
+def host_value(host: str) -> str:
+    """A host's name for a header: `%` and what is not visible ASCII are percent-encoded as UTF-8.
+
+    >>> host_value("paris"), host_value("[2001:db8::1]"), host_value("Zürich 50%")
+    ('paris', '[2001:db8::1]', 'Z%C3%BCrich%2050%25')
+    """
+    return quote(host.translate(_NO_SURROGATES), safe=_VISIBLE)
+
+
 @dataclass(frozen=True, slots=True)
 class Announcement:
     """What one attempt tells a receiver. `refreshed_at` is for a refresh only: the time of the last 2xx (Unix ms)."""
@@ -92,6 +104,8 @@ class Announcement:
     reason: str
     attempt: int
     refreshed_at: int | None = None
+    host: str = ""
+    """The endpoint's, as registered; empty if it has none."""
 
 
 def request(
@@ -119,6 +133,8 @@ def request(
         "webhook-timestamp": str(timestamp),
         "webhook-signature": sign_standard(secrets, standard_id, timestamp, body),
     }
+    if a.host:
+        ours["X-Link-Webhook-Host"] = host_value(a.host)
     taken = {_folded(name) for name in ours}
     users = {name: value for name, value in headers.items() if _folded(name) not in taken}
     if "user-agent" not in map(_folded, users):
