@@ -16,6 +16,7 @@ CODE = ROOT / "layers/shared/link"
 MEANINGS = {
     "EndpointsOnHold": "endpoints of a resource that are on hold, at each look at it",
     "FailedRecords": "a message, or a report of a `Host Report`, that failed and comes back",
+    "HooksLate": "a lifecycle hook that was completed after five minutes, without a handover",
     "ProbeSlots": "a slot that is done; each minute also 0, or 1 if there is nothing to probe",
     "ProbeSlotsLate": "a slot that came more than 5 s after its end and was left out",
     "ProbesBlind": "a slot in which failures do not count, because no reference answered or most names have no address",
@@ -27,6 +28,9 @@ MEANINGS = {
     "ReportsIgnored": "a report that is not later than the last one of its observer",
     "ResourcesFrozen": "a look at a frozen resource",
     "ResourcesWithoutHolder": "a look at a resource that has reports and no holder",
+    "SignalLooks": "a look at all signals",
+    "SignalsMissing": "signals of something that AWS does not know, at each look",
+    "SignalsUnseen": "signals about which AWS could not be asked, at each look",
     "UndeliveredSeconds": "at each look: since when a status of the resource has been pending",
     "Webhooks": "an attempt to send a webhook",
 }
