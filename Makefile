@@ -106,6 +106,7 @@ prove-simulate: $(DEV)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --observers --seeds $(SEEDS)
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --restores --seeds $$(( $(SEEDS) / 10 ))
 	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --probes --seeds $$(( $(SEEDS) / 10 ))
+	@PYTHONPATH=layers/shared .local/dev/bin/python -m tests.simulation --signals --seeds $$(( $(SEEDS) / 10 ))
 
 FAULTS ?= 1
 prove-scopes: $(DEV)

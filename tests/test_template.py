@@ -22,7 +22,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from link import VERSION, deployment, prober, settings, signaller, telemetry
+from link import VERSION, deployment, prober, settings, signal_look, signaller, telemetry
 from link.election.state import Observer
 from link.prober import SLOTS_A_MINUTE
 from link.probing.states import SLOT_SECONDS
@@ -1692,7 +1692,8 @@ def test_layers_are_small(layers: list[Path]) -> None:
 
 
 def test_the_layer_describes_the_services_that_are_called_and_no_other(layers: list[Path]) -> None:
-    called = set(re.findall(r'\bclient\("([a-z]+)"\)', (ROOT / "layers/shared/link/deployment.py").read_text()))
+    called = set(re.findall(r'\bclient(?:\(|, )"([a-z]+)"', (ROOT / "layers/shared/link/deployment.py").read_text()))
+    called |= set(signal_look._CLIENTS.values())
     assert {path.name for path in (layers[0] / "botocore/data").iterdir() if path.is_dir()} == called
     code = "import sys, boto3; print(boto3.__file__); [boto3.client(service) for service in sys.argv[1:]]"
     made = subprocess.run(

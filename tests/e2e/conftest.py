@@ -17,7 +17,8 @@ from tests.support.receiver import LoopbackReceiver
 def cloud() -> Iterator[Cloud]:
     """MiniStack with AUTH=true and the stack in it, deployed as for the demo."""
     # A refresh as early as the demo's would come between the webhooks of other tests.
-    with local_cloud(parameters={**demo.PARAMETERS, "RefreshInterval": "15s"}, name="tests") as running:
+    parameters = {**demo.PARAMETERS, "RefreshInterval": "15s", "SignalTypes": "alarm,ec2,ecs,target,zone"}
+    with local_cloud(parameters=parameters, name="tests") as running:
         yield running
 
 

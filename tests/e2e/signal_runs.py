@@ -8,6 +8,7 @@ machine is, too.
 from __future__ import annotations
 
 import json
+import random
 import statistics
 import sys
 import time
@@ -95,18 +96,48 @@ def spots(run: Run, resources: int) -> tuple[list[float], list[float]]:
     for number in range(resources):
         started = ec2.run_instances(ImageId="ami-12345678", MinCount=2, MaxCount=2)["Instances"]
         instances = dict(zip(("paris", "london"), (one["InstanceId"] for one in started), strict=True))
-        ids = {
-            host: run.register(f"spot-{number}", host, {"type": "ec2", "instance_id": instance})
-            for host, instance in instances.items()
-        }
-        began = time.time()
-        look(run.cloud)
-        run.until(ids["paris"], "ACTIVATED", began)
+        ids = {}
+        for host, instance in instances.items():
+            ids[host] = run.register(f"spot-{number}", host, {"type": "ec2", "instance_id": instance})
+            began = time.time()
+            look(run.cloud)
+            if host == "paris":
+                run.until(ids[host], "ACTIVATED", began)
         time.sleep(1)
         began = run.put("spot_warning", detail={"instance-id": instances["paris"]})
         standby.append(run.until(ids["paris"], "STANDBY", began) - began)
         activated.append(run.until(ids["london"], "ACTIVATED", began) - began)
     return standby, activated
+
+
+def losses(run: Run, resources: int) -> list[float]:
+    """Seconds from the end of an instance of which no event tells until the other host's ACTIVATED."""
+    ec2 = run.cloud.client("ec2")
+    others, ended = {}, []
+    for number in range(resources):
+        started = ec2.run_instances(ImageId="ami-12345678", MinCount=2, MaxCount=2)["Instances"]
+        ids = []
+        for host, instance in zip(("paris", "london"), started, strict=True):
+            signal = {"type": "ec2", "instance_id": instance["InstanceId"]}
+            ids.append(run.register(f"lost-{number}", host, signal))
+            began = time.time()
+            look(run.cloud)
+            if host == "paris":
+                run.until(ids[0], "ACTIVATED", began)
+        ended.append(started[0]["InstanceId"])
+        others[ids[1]] = started[0]["InstanceId"]
+    # The local cloud runs no schedule, so the look is started here when a minute begins.
+    draw = random.Random("losses")
+    offsets = sorted(draw.random() * 59 for _ in ended)
+    minute = time.time() // 60 * 60 + 60
+    died = {}
+    for offset, (other, instance) in zip(offsets, others.items(), strict=True):
+        time.sleep(max(0.0, minute + offset - time.time()))
+        ec2.terminate_instances(InstanceIds=[instance])
+        died[other] = time.time()
+    time.sleep(max(0.0, minute + 60 - time.time()))
+    look(run.cloud)
+    return [run.until(other, "ACTIVATED", began) - began for other, began in died.items()]
 
 
 def look(cloud: Cloud) -> None:
@@ -139,6 +170,7 @@ def main() -> None:
         standby, activated = spots(run, resources)
         told("Spot warning, until STANDBY", standby, 3)
         told("Spot warning, until the other host's ACTIVATED", activated, 3)
+        told("terminated without an event, until the other host's ACTIVATED", losses(run, resources), 75)
     receiver.close()
 
 

@@ -40,6 +40,10 @@ MAY = {
         "rotate",
         "probes: read",
         "probe",
+        "signals: read",
+        "signals: write",
+        "signals: update",
+        "signals: delete",
     },
     # And ReEncrypt, which the local cloud does not have.
     "KeyRotationFunctionName": {"endpoints: scan", "endpoints: update"},
@@ -52,6 +56,19 @@ MAY = {
         "put off a slot",
     },
     "ProbeClockFunctionName": {"endpoints: probed", "put a slot"},
+    "SignalFunctionName": {
+        "signals: read",
+        "signals: update",
+        "signals: followers",
+        "locks: batch",
+        "tell of signals",
+        "reject",
+        "put off a signal",
+        "look at alarms",
+        "look at instances",
+        "look at tasks",
+        "look at targets",
+    },
 }
 """ADR 11's table, in words. Everything else in `attempts` has to be denied."""
 ROWS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -59,10 +76,17 @@ ROWS: dict[str, tuple[str, dict[str, Any]]] = {
     "endpoints": ("EndpointsTableName", {"endpoint_id": {"S": "nobody's"}}),
     "transitions": ("TransitionsTableName", {"resource_id": {"S": "nobody's"}, "version": {"N": "1"}}),
     "probes": ("ProbesTableName", {"shard": {"S": "nobody's"}}),
+    "signals": ("SignalsTableName", {"signal_key": {"S": "nobody's"}, "endpoint_id": {"S": "nobody's"}}),
 }
 """Of each table a key that no other test uses."""
 PURPOSE = {"purpose": "webhook-config"}
-REFUTED = {"ConditionalCheckFailedException", "ReceiptHandleIsInvalid", "AWS.SimpleQueueService.ReceiptHandleIsInvalid"}
+REFUTED = {
+    "ClusterNotFoundException",
+    "TargetGroupNotFound",
+    "ConditionalCheckFailedException",
+    "ReceiptHandleIsInvalid",
+    "AWS.SimpleQueueService.ReceiptHandleIsInvalid",
+}
 """What an allowed attempt ends in that must change nothing."""
 
 
@@ -94,6 +118,7 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
     message = json.dumps({"resource_id": "nobody's", "due_at": 0})
     context, key_arn = {**PURPOSE, "endpoint_id": "nobody's"}, out["SecretsKeyArn"]
 
+    group = f"arn:aws:elasticloadbalancing:{REGION}:000000000000:targetgroup/nobody/0123456789abcdef"
     late = json.dumps({"shard": 0, "of": 1, "slot": 0})
 
     def put_event(source: str, detail_type: str) -> Callable[[], Any]:
@@ -110,6 +135,24 @@ def attempts(cloud: Cloud, client: Callable[[str], Any], ciphertext: bytes) -> d
         "put off a report": put_off("StatusQueueUrl"),
         "put off a wake-up": put_off("WakeUpQueueUrl"),
         "put off a slot": put_off("ProbeQueueUrl"),
+        "put off a signal": put_off("SignalQueueUrl"),
+        "put a signal": lambda: sqs.send_message(QueueUrl=out["SignalQueueUrl"], MessageBody="{}"),
+        "tell of signals": put_event("link.signal", "Endpoint Status Change"),
+        "signals: followers": lambda: dynamodb.query(
+            TableName=out["SignalsTableName"],
+            KeyConditionExpression="signal_key = :key",
+            ExpressionAttributeValues={":key": {"S": "nobody's"}},
+        ),
+        "look at alarms": lambda: client("cloudwatch").describe_alarms(AlarmNames=["nobody's"]),
+        "change an alarm": lambda: client("cloudwatch").set_alarm_state(
+            AlarmName="nobody's", StateValue="OK", StateReason="x"
+        ),
+        "look at instances": lambda: client("ec2").describe_instance_status(IncludeAllInstances=True),
+        "end an instance": lambda: client("ec2").terminate_instances(InstanceIds=["i-00000000000000000"]),
+        "look at tasks": lambda: client("ecs").list_tasks(cluster="default"),
+        "stop a task": lambda: client("ecs").stop_task(cluster="default", task="x"),
+        "look at targets": lambda: client("elbv2").describe_target_health(TargetGroupArn=group),
+        "take a target out": lambda: client("elbv2").deregister_targets(TargetGroupArn=group, Targets=[{"Id": "x"}]),
         "put a slot": lambda: sqs.send_message(QueueUrl=out["ProbeQueueUrl"], MessageBody=late),
         "tell": put_event("link.probe", "Endpoint Status Change"),
         "tell as a host": put_event("link", "Endpoint Status Change"),

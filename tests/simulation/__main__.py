@@ -30,6 +30,7 @@ from tests.simulation.histories import (
 )
 from tests.simulation.probes import probed_history
 from tests.simulation.restores import restore_history
+from tests.simulation.signals import signalled_history
 
 CHUNK = 50
 FAMILIES: dict[str, Callable[..., Told]] = {
@@ -38,6 +39,7 @@ FAMILIES: dict[str, Callable[..., Told]] = {
     "observers": observed_history,
     "restores": restore_history,
     "probes": probed_history,
+    "signals": signalled_history,
 }
 Work = TypeVar("Work")
 
@@ -166,6 +168,7 @@ def main() -> int:
     parser.add_argument("--observers", action="store_true", help="play only those with several observers")
     parser.add_argument("--restores", action="store_true", help="play only restores of a backup")
     parser.add_argument("--probes", action="store_true", help="play only those with probes")
+    parser.add_argument("--signals", action="store_true", help="play only those with AWS's signals")
     parser.add_argument("--first", action="store_true", help="stop at the first broken promise")
     parser.add_argument("--seed", type=int, help="play one history and print its trace")
     parser.add_argument(

@@ -21,7 +21,7 @@ import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +30,7 @@ from unittest import mock
 import greenlet  # type: ignore[import-untyped]
 from botocore.exceptions import BotoCoreError, ClientError, ReadTimeoutError
 
-from link import deployment, key_rotation, prober, reconcile, settings, sweep
+from link import deployment, key_rotation, prober, reconcile, settings, signaller, sweep
 from link.chance import Chance
 from link.clock import Clock
 from link.deployment import ControlPlane
@@ -46,7 +46,9 @@ from link.probing.looks import Looks
 from link.probing.states import SLOT_MS
 from link.reconcile import Reconciler, Sends
 from link.reports import Report
-from link.store import locks, probes, queues
+from link.signaller import Signaller
+from link.signals.words import Said
+from link.store import bus, locks, queues
 from link.store.lock_item import due_shard
 from link.sweep import Sweep
 from tests.simulation.promises import Broken, Promises, Request
@@ -62,7 +64,7 @@ before it; it takes seconds; it took place, unheard of; it did not take place; a
 RECEIVER_FAULTS = ("crash before", "crash after", "pause", "slow", "unreachable", "fails", "busy", "hangs", "deaf")
 """What can happen at a POST: as above, and after a pause the bytes take seconds; no connection; 500; 503 with
 Retry-After; no answer though it was taken in, or though it was not."""
-SOURCES = {"link.probe": Observer.PROBE}
+SOURCES = {"link.probe": Observer.PROBE, "link.signal": Observer.SIGNAL}
 INVOCATION_MS = 30_000
 CHAIN = 16
 """How many invocations of a function Lambda allows in one chain, unless the function has `RecursiveLoop: Allow`."""
@@ -131,6 +133,15 @@ class Process:
             client=self._edges.__getitem__,
             clock=self._clock,
             look=lambda wanted: self.cloud.look(wanted),
+        )
+
+    @functools.cached_property
+    def signaller(self) -> Signaller:
+        return deployment.signaller(
+            self.cloud.env,
+            client=self._edges.__getitem__,
+            clock=self._clock,
+            look=lambda keys: self.cloud.look_at_signals(keys),
         )
 
 
@@ -215,10 +226,12 @@ class Cloud(Time):
         self._heap: list[tuple[int, int, Any, int]] = []
         self._serial = itertools.count()
         self._idle: dict[str, list[Process]] = {
-            "handlers": [], "api": [], "refresh": [], "key_rotation": [], "probe": [],
+            "handlers": [], "api": [], "refresh": [], "key_rotation": [], "probe": [], "signal": [],
         }  # fmt: skip
         self.look: Callable[[Mapping[Check, int]], Looks] = lambda wanted: Looks(dict.fromkeys(wanted, ""), 0)
         """What a probe finds."""
+        self.look_at_signals: Callable[[Iterable[str]], list[Said]] = lambda keys: []
+        """What a look at signals finds, by their keys."""
         self.running: list[Process] = []
         self._waiting: list[Callable[[], None]] = []
         self.current: Task = None  # type: ignore[assignment]
@@ -508,6 +521,35 @@ class Cloud(Time):
                 self.note(f"failed: {untold}")
 
         self.invoke("probe", work, lambda: None)
+
+    def signal(self, body: str, times: int = 5) -> None:
+        """An invocation for an event of AWS. SQS repeats one that failed."""
+
+        def again() -> None:
+            if times:
+                self.at(1_000, lambda: self.signal(body, times - 1))
+
+        def work(process: Process) -> None:
+            self.note(f"hears {body}")
+            try:
+                process.signaller.take(body, "message")
+            except signaller.Untold as untold:
+                self.note(f"failed: {untold}")
+                again()
+
+        self.invoke("signal", work, again)
+
+    def look_once(self, minute_ms: int) -> None:
+        """The look at signals of a minute."""
+
+        def work(process: Process) -> None:
+            self.note("looks at signals")
+            try:
+                process.signaller.look(minute_ms)
+            except signaller.Untold as untold:
+                self.note(f"failed: {untold}")
+
+        self.invoke("signal", work, lambda: None)
 
     def rotate_key(self) -> None:
         """A key rotation."""
@@ -950,7 +992,9 @@ def simulated() -> Iterator[None]:
         mock.patch.object(queues, "logger", quiet),
         mock.patch.object(prober, "logger", quiet),
         mock.patch.object(prober, "metric", quiet.metric),
-        mock.patch.object(probes, "logger", quiet),
+        mock.patch.object(signaller, "logger", quiet),
+        mock.patch.object(signaller, "metric", quiet.metric),
+        mock.patch.object(bus, "logger", quiet),
     ):
         yield
 

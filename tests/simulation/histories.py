@@ -43,6 +43,7 @@ class Host:
     observers: tuple[Observer, ...] = (Observer.HOST,)
     ready_when: str = "all"
     checks: list[dict[str, Any]] = field(default_factory=list)
+    signals: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass
@@ -73,6 +74,7 @@ class Story:
         } | ({} if host.lease is None else {"lease_seconds": host.lease})
         if host.observers != (Observer.HOST,):
             body |= {"observers": list(host.observers), "ready_when": host.ready_when, "checks": host.checks}
+            body |= {"signals": host.signals} if host.signals else {}
 
         def done(answer: Any) -> None:
             if isinstance(answer, dict):
