@@ -15,6 +15,7 @@ SAM := .local/sam/$(READY)
 HOSTILE := .local/hostile/$(READY)
 MUTATION := .local/mutation/$(READY)
 DOCS := .local/docs/$(READY)
+CONSOLE := .local/console/$(READY)
 UV := .local/uv/bin/uv
 # SAM keeps its notes here and not in the home; it sends nothing.
 export __SAM_CLI_APP_DIR := $(CURDIR)/.local/sam-notes
@@ -22,7 +23,7 @@ export SAM_CLI_TELEMETRY := 0
 COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header --python-version
 
 .PHONY: help demo demo-sam local check check-style check-types check-units check-histories test lint prove bench \
-  generated openapi conformance cost demo-recorded cli-files reference docs build lock clean
+  generated openapi conformance cost demo-recorded cli-files reference docs pictures browser build lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +40,7 @@ help:
 	@echo '  mutation         change each line of the core (three quarters of an hour)'
 	@echo '  storm, contention ROUNDS=50, dynamodb-local   real processes and engines'
 	@echo '  hostile, fuzz    attacks on the sender, random registrations'
+	@echo '  console          the console in a browser (make pictures: its pictures)'
 	@echo '  bench            CPU, time and memory (QUICK=1: half a minute)'
 	@echo 'make generated   write the generated documents again'
 	@echo 'make build       sam build'
@@ -78,8 +80,9 @@ UNITS := layers/shared/link tests/link tests/mutants tests/test_workflows.py $(a
 
 test:
 	@$(MAKE) --no-print-directory -j2 $(DEV) $(CLOUD)
-	@# tests/mutation plays the same histories as tests/simulation, for its mutants.
-	@.local/dev/bin/python -m pytest -q -n 2 --ignore=tests/e2e --ignore=tests/hostile --ignore=tests/mutation
+	@# tests/mutation plays the same histories as tests/simulation, for its mutants. tests/console needs a browser.
+	@.local/dev/bin/python -m pytest -q -n 2 --ignore=tests/e2e --ignore=tests/hostile --ignore=tests/mutation \
+	  --ignore=tests/console
 	@# These share one local cloud and measure times: nothing runs beside them.
 	@.local/dev/bin/python -m pytest -q tests/e2e tests/hostile
 
@@ -94,7 +97,7 @@ docs: $(DOCS)
 	@.local/docs/bin/python -m sphinx -EqW --keep-going -b html -d .local/doctrees docs .local/site
 	@echo 'file://$(CURDIR)/.local/site/index.html'
 
-PROOFS := simulate scopes mutants promises rules mutation storm contention dynamodb-local hostile fuzz bench
+PROOFS := simulate scopes mutants promises rules mutation storm contention dynamodb-local hostile fuzz bench console
 
 prove: $(if $(filter $(WHAT),$(PROOFS)),prove-$(WHAT))
 	@$(if $(filter $(WHAT),$(PROOFS)),:,echo 'make prove WHAT=$(WHAT): WHAT is one of $(PROOFS)' >&2; exit 2)
@@ -149,6 +152,20 @@ prove-bench: $(DEV)
 
 bench: prove-bench
 
+prove-console: $(CONSOLE) $(CLOUD) browser
+	@.local/console/bin/python -m pytest -q tests/console
+
+pictures: $(CONSOLE) browser
+	@mkdir -p docs/pictures
+	@.local/console/bin/python -m pytest -q tests/console/pictures.py
+
+# The distribution's, because no package registry has the one that Playwright would download.
+CHROMIUM ?= chromium
+browser:
+	@command -v $(CHROMIUM) > /dev/null || { test "$$(id -u)" = 0 && echo 'Installing Chromium ...' && \
+	  apt-get update -qq && apt-get install -qq --no-install-recommends chromium > /dev/null; } || { \
+	  echo 'Chromium is needed: apt install chromium as root, or CHROMIUM=/path/of/one' >&2; exit 1; }
+
 generated: openapi conformance cost demo-recorded cli-files reference
 
 # The demo compares its story with this file.
@@ -181,7 +198,7 @@ build: $(SAM)
 
 lock: $(UV)
 	@$(COMPILE) 3.13 $(UPGRADE) layers/dependencies/requirements.in -o layers/dependencies/requirements.txt
-	@for name in dev cloud sam hostile mutation docs; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
+	@for name in dev cloud sam hostile mutation docs console; do $(COMPILE) 3.11 $(UPGRADE) requirements/$$name.in -o requirements/$$name.txt || exit 1; done
 
 clean:
 	rm -rf .local .aws-sam .pytest_cache .mypy_cache .ruff_cache .hypothesis

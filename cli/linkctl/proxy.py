@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Mapping
 from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
 from linkctl.api import Deployment
@@ -25,6 +27,8 @@ class Refusal(NamedTuple):
     reason: str
 
 
+JSON = {"Content-Type": "application/json"}
+
 UNREADABLE = Refusal(
     400,
     "the request line has to be METHOD /path HTTP/1.1: use GET, POST, PUT, PATCH or DELETE, "
@@ -32,8 +36,11 @@ UNREADABLE = Refusal(
 )
 
 
-def refusal(request_line: str, headers: Message, port: int) -> Refusal | None:
-    """Return why the proxy on this port does not sign a request; None when it does."""
+def refusal(request_line: str, headers: Message, port: int, *, page: bool = False) -> Refusal | None:
+    """Return why the server on this port does not sign a request; None when it does.
+
+    `page`: the server has a page of its own, at 127.0.0.1 only, whose requests it signs.
+    """
     if not _REQUEST_LINE.fullmatch(request_line):
         return UNREADABLE
     # The parser leaves out everything after a line that is not a header, and keeps line ends in folded values.
@@ -43,9 +50,12 @@ def refusal(request_line: str, headers: Message, port: int) -> Refusal | None:
         if len(headers.get_all(name, [])) > 1:
             return Refusal(400, f"{name} came more than once: send it once")
     # A page whose own host name resolves to loopback (DNS rebinding) is of the same origin for the browser.
-    if headers.get("Host", "").lower() not in hosts(port):
-        return Refusal(403, f"Host has to be the proxy's own: send the request to http://127.0.0.1:{port}/")
-    if "Origin" in headers or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
+    host = headers.get("Host", "").lower()
+    # At localhost over IPv6, somebody else's server may have the same port, and so the same origin.
+    if host not in hosts(port) or (page and host.startswith("localhost")):
+        return Refusal(403, f"Host has to be the server's own: send the request to http://127.0.0.1:{port}/")
+    own = f"http://{host}" if page else None
+    if headers.get("Origin", own) != own or headers.get("Sec-Fetch-Site", "none") not in ("none", "same-origin"):
         return Refusal(403, "requests of web pages are not signed: use linkctl, curl or the browser's address bar")
     if "Transfer-Encoding" in headers:
         return Refusal(411, "Transfer-Encoding is not supported: send the body with a Content-Length")
@@ -83,75 +93,101 @@ def upstream(base: str, target: str) -> str | None:
     return url
 
 
-def server(deployment: Deployment, port: int) -> ThreadingHTTPServer:
-    """Return the server, not yet serving."""
+class Handler(BaseHTTPRequestHandler):
+    """Reads each request as a whole and refuses it, or signs it and answers what the API answers."""
 
-    class Proxy(BaseHTTPRequestHandler):
-        timeout = 30
-        # With HTTP/0.9, the default, the answer to an unreadable request line has no status.
-        default_request_version = "HTTP/1.0"
+    server: Server
+    page = False
+    timeout = 30
+    # With HTTP/0.9, the default, the answer to an unreadable request line has no status.
+    default_request_version = "HTTP/1.0"
 
-        def handle_one(self) -> None:
-            # The request line, because self.path has /other.example for //other.example.
-            refused = refusal(self.requestline, self.headers, listening.server_port)
-            if refused:
-                self._refuse(refused)
-                return
-            url = upstream(deployment.url, self.path)
-            if url is None:
-                self._refuse(Refusal(400, "the path leaves the deployment's URL: send it without . and .. segments"))
-                return
-            length = int(self.headers.get("Content-Length", "0"))
-            body = self.rfile.read(length)
-            if len(body) < length:
-                self._refuse(Refusal(400, "the body is shorter than its Content-Length: send all of it"))
-                return
-            headers = {"Content-Type": "application/json"}
-            if (key := self.headers.get("Idempotency-Key")) is not None:
-                headers["Idempotency-Key"] = key
-            try:
-                answer = deployment.forward(self.command, url, body, headers)
-            except Unreachable as error:
-                self._refuse(Refusal(502, str(error)))
-                return
-            self._answer(answer.status_code, answer.content)
+    def handle_one(self) -> None:
+        # The request line, because self.path has /other.example for //other.example.
+        refused = refusal(self.requestline, self.headers, self.server.server_port, page=self.page)
+        if refused:
+            self.refuse(refused)
+            return
+        length = int(self.headers.get("Content-Length", "0"))
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.refuse(Refusal(400, "the body is shorter than its Content-Length: send all of it"))
+            return
+        self.accepted(body)
 
-        do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
+    do_GET = do_POST = do_PUT = do_PATCH = do_DELETE = handle_one
 
-        def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
-            # http.server's own refusals: it could not read the request, or there is no such method.
-            headers = "the headers are too many or too long: send fewer and shorter ones"
-            self._refuse(Refusal(code, headers if code == 431 else UNREADABLE.reason))
+    def accepted(self, body: bytes) -> None:
+        """Answer a request that is not refused."""
+        self.forward(self.path, body)
 
-        def _refuse(self, refused: Refusal) -> None:
-            self._answer(refused.status, json.dumps({"error": refused.reason}).encode())
+    def forward(self, target: str, body: bytes) -> None:
+        """Sign the request, with this target, and answer what the API answers."""
+        url = upstream(self.server.deployment.url, target)
+        if url is None:
+            self.refuse(Refusal(400, "the path leaves the deployment's URL: send it without . and .. segments"))
+            return
+        headers = dict(JSON)
+        if (key := self.headers.get("Idempotency-Key")) is not None:
+            headers["Idempotency-Key"] = key
+        try:
+            answer = self.server.deployment.forward(self.command, url, body, headers)
+        except Unreachable as error:
+            self.refuse(Refusal(502, str(error)))
+            return
+        self.answer(answer.status_code, answer.content)
 
-        def _answer(self, status: int, body: bytes) -> None:
-            self.send_response(status)
-            self.send_header("Content-Type", "application/json")
-            if status != 204:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if status != 204:
-                self.wfile.write(body)
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        # http.server's own refusals: it could not read the request, or there is no such method.
+        headers = "the headers are too many or too long: send fewer and shorter ones"
+        self.refuse(Refusal(code, headers if code == 431 else UNREADABLE.reason))
 
-        def log_message(self, format: str, *arguments: object) -> None:
-            pass
+    def refuse(self, refused: Refusal) -> None:
+        """Answer why the request is not signed."""
+        self.answer(refused.status, json.dumps({"error": refused.reason}).encode())
 
-    listening = ThreadingHTTPServer(("127.0.0.1", port), Proxy)
-    return listening
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str] = JSON) -> None:
+        """Send an answer."""
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        if status != 204:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if status != 204:
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    """A server on loopback for one deployment, not yet serving."""
+
+    def __init__(self, deployment: Deployment, port: int, handler: type[Handler] = Handler) -> None:
+        try:
+            super().__init__(("127.0.0.1", port), handler)
+        except OSError as error:
+            raise Failed(
+                f"port {port} cannot be used: {error.strerror}. --port takes another one, 0 any that is free"
+            ) from None
+        self.deployment = deployment
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A client that goes away before its answer, as a page does that is left, is no error of ours.
+        if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
+            super().handle_error(request, client_address)
+
+    def run(self) -> None:
+        """Serve until Ctrl-C."""
+        try:
+            self.serve_forever()
+        finally:
+            self.server_close()
 
 
 def serve(deployment: Deployment, port: int) -> None:
     """Print the URL of the proxy, and serve until Ctrl-C."""
-    try:
-        listening = server(deployment, port)
-    except OSError as error:
-        raise Failed(
-            f"port {port} cannot be used: {error.strerror}. --port takes another one, 0 any that is free"
-        ) from None
+    listening = Server(deployment, port)
     print(f"http://127.0.0.1:{listening.server_port} is {deployment.url}", flush=True)
-    try:
-        listening.serve_forever()
-    finally:
-        listening.server_close()
+    listening.run()

@@ -433,9 +433,9 @@ def test_a_drill_fails_over_and_back(running: Deployment, linkctl: Run, monkeypa
     # One call at a time: moto is not atomic, and each call imports the function's module again.
     lock, invoke = threading.Lock(), running.invoke
 
-    def one_at_a_time(function: str, request: dict[str, Any]) -> Any:
+    def one_at_a_time(function: str, request: dict[str, Any], **more: Any) -> Any:
         with lock:
-            return invoke(function, request)
+            return invoke(function, request, **more)
 
     monkeypatch.setattr(running, "invoke", one_at_a_time)
     thread = threading.Thread(target=reconciles)
@@ -603,7 +603,7 @@ def test_output_without_a_terminal_has_no_colours(running: Deployment, linkctl: 
 
 @pytest.fixture
 def proxied(api: str) -> Iterator[str]:
-    server = proxy.server(Stack("stack", api_url=api, session=boto3.Session(region_name="eu-west-1")), 0)
+    server = proxy.Server(Stack("stack", api_url=api, session=boto3.Session(region_name="eu-west-1")), 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield f"http://127.0.0.1:{server.server_port}"
@@ -658,7 +658,7 @@ def test_the_proxy_forwards_the_idempotency_key(running: Deployment, proxied: st
 
 def test_the_proxy_answers_502_when_the_api_cannot_be_reached() -> None:
     nowhere = Stack("stack", api_url="http://127.0.0.1:1", session=boto3.Session(region_name="eu-west-1"))
-    server = proxy.server(nowhere, 0)
+    server = proxy.Server(nowhere, 0)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -21,10 +21,12 @@ from tests.support.refused_requests import REFUSED, Refused
 def serving(server: ThreadingHTTPServer) -> Iterator[int]:
     thread = threading.Thread(target=server.serve_forever, args=(0.02,))
     thread.start()
-    yield server.server_port
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 class Api:
@@ -67,7 +69,7 @@ def port(api: Api) -> Iterator[int]:
     """Yield the port of a proxy. The URL of its API has no path, so that a target could change the host."""
     url = f"http://127.0.0.1:{api.server.server_port}"
     session = boto3.Session(region_name="eu-west-1")
-    with serving(proxy.server(Deployment("stack", api_url=url, session=session), 0)) as port:
+    with serving(proxy.Server(Deployment("stack", api_url=url, session=session), 0)) as port:
         yield port
 
 
@@ -130,3 +132,18 @@ def test_a_target_is_a_path_below_the_deployments_url(target: str, url: str | No
 @pytest.mark.parametrize("target", ["@other.example/x", ".other.example/x", ":443/x"])
 def test_no_target_changes_the_host(target: str) -> None:
     assert proxy.upstream("https://link.example.com", target) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "printed"),
+    [(BrokenPipeError, False), (ConnectionResetError, False), (TimeoutError, False), (KeyError, True)],
+)
+def test_a_client_that_goes_away_leaves_no_traceback(
+    error: type[Exception], printed: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with proxy.Server(Deployment("stack", api_url="http://127.0.0.1:1"), 0) as server:
+        try:
+            raise error
+        except error:
+            server.handle_error(None, ("127.0.0.1", 1))
+    assert ("Traceback" in capsys.readouterr().err) == printed

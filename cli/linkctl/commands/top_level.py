@@ -12,6 +12,7 @@ import typer
 from rich.live import Live
 from rich.progress import Progress
 
+from linkctl import console as page
 from linkctl import proxy as signing_proxy
 from linkctl import show
 from linkctl.commands.resources import all_resources
@@ -249,6 +250,16 @@ def proxy(
 ) -> None:
     """Serve the API on loopback without authentication and sign each request: for LinK's client, curl, a browser."""
     signing_proxy.serve(Invocation.of(ctx).deployment, port)
+
+
+@app.command()
+def console(
+    ctx: typer.Context,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 0,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Show everything and change nothing.")] = False,
+) -> None:
+    """Serve a page on loopback that shows who is active and why, and fails over. Opens with the printed link only."""
+    page.serve(Invocation.of(ctx).deployment, port, read_only=read_only)
 
 
 @app.command()
