@@ -21,7 +21,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from link.probing.states import Probed
+from link.signals.words import Word
 from link.store.probes import ProbeStates, shard_of
+from link.store.signals import Signals
 from linkctl.api import Deployment as Stack
 from linkctl.console import Console
 from tests.support.deployed import settings
@@ -118,6 +120,14 @@ class Scene:
         before = states.read(shard, of)
         found = Probed(up=up, since=now, reason=reason, told=up)
         assert states.write(shard, of, before, replace(before, endpoints={**before.endpoints, endpoint_id: found}))
+
+    def signalled(self, endpoint_id: str, word: Word) -> None:
+        """Store what its only signal said."""
+        signals = Signals(self.deployment.dynamodb, settings())
+        before = signals.read(endpoint_id)
+        assert before is not None
+        (signal,) = before.signals
+        assert signals.write(before, replace(before, words={signal.key: word}, status=word.status, at=word.at))
 
     def calls(self) -> list[str]:
         """The calls of the API that the browser made."""

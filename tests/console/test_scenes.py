@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
+from link.election.state import Status
+from link.signals.words import Word
 from linkctl.api import Deployment as Stack
 from linkctl.errors import Unreachable
 from tests.console.conftest import PATIENCE_MS, Scene
@@ -162,6 +165,18 @@ def test_every_observers_word_and_the_probes_verdict_are_shown(scene: Scene) -> 
         re.compile("down since .*: HTTPS paris.example.com:443/healthy status_503")
     )
     expect(verdict).to_be_visible()
+
+
+def test_what_each_signal_said_is_shown(scene: Scene) -> None:
+    (paris,) = scene.register("paris", signals=[{"type": "ec2", "instance_id": "i-0123456789abcdef0"}])
+    page = scene.opened(RESOURCE)
+    expect(card(page, "paris").get_by_text("ec2:i-0123456789abcdef0: nothing yet")).to_be_visible()
+    at = time.time_ns() // 1_000_000
+    warned = {"warned_at": at, "warned_until": at + 600_000, "warning": "spot_interruption"}
+    scene.signalled(paris, Word(Status.ACTIVATED, at - 60_000, reason="running", **warned))
+    look(page)
+    said = re.compile("ec2:i-0123456789abcdef0: STANDBY since .*, spot_interruption; the warning ends in")
+    expect(card(page, "paris").get_by_text(said)).to_be_visible()
 
 
 def test_the_timeline_shows_who_was_active_and_for_how_long_no_one(scene: Scene) -> None:

@@ -30,9 +30,10 @@ export function resource(main, id, about, done, look) {
       call("GET", `/resources?${query}`, null, signal),
       call("GET", `/transitions?${query}&limit=${TRANSITIONS}`, null, signal),
     ]);
-    const probed = answer.resource.candidates.filter((one) => one.observers.includes("probe"));
-    const probes = await Promise.all(probed.map((one) => probe(one.id, signal)));
-    return { resource: answer.resource, audit, probes, calls: 2 + probed.length };
+    // What a probe or a signal found is shown by the endpoint only.
+    const watched = answer.resource.candidates.filter((one) => one.observers.some((name) => name !== "host"));
+    const watches = await Promise.all(watched.map((one) => watch(one.id, signal)));
+    return { resource: answer.resource, audit, watches, calls: 2 + watched.length };
   }
 
   function draw(next) {
@@ -128,7 +129,7 @@ export function resource(main, id, about, done, look) {
   return { load, draw, seconds: 5, leave: () => resized.disconnect() };
 }
 
-async function probe(id, signal) {
+async function watch(id, signal) {
   try {
     return (await call("GET", `/endpoints/${id}`, null, signal)).endpoint;
   } catch (error) {
@@ -169,9 +170,9 @@ function button(text, of, key, onclick) {
   return h("button", { type: "button", "data-key": key, "aria-label": label || null, onclick }, text);
 }
 
-function cards({ resource: one, probes }, about, done) {
+function cards({ resource: one, watches }, about, done) {
   const undelivered = new Map(one.undelivered.map((entry) => [entry.id, entry]));
-  const found = new Map(probes.filter(Boolean).map((endpoint) => [endpoint.id, endpoint.probe]));
+  const found = new Map(watches.filter(Boolean).map((endpoint) => [endpoint.id, endpoint]));
   return [
     one.candidates.map((candidate) => {
       const entry = undelivered.get(candidate.id);
@@ -185,7 +186,7 @@ function cards({ resource: one, probes }, about, done) {
   ];
 }
 
-function card(one, candidate, probed, entry, about, done) {
+function card(one, candidate, watched, entry, about, done) {
   const { id } = candidate;
   const name = candidate.host ?? id;
   const active = id === one.holder;
@@ -196,7 +197,8 @@ function card(one, candidate, probed, entry, about, done) {
     h("dl", null,
       term("Ready", readiness(candidate)),
       term("Reported", words(candidate)),
-      probed && term("Probe", verdict(probed)),
+      watched?.probe && term("Probe", verdict(watched.probe)),
+      watched?.signal && term("Signals", signals(watched.signal)),
       term("Lease", candidate.lease_seconds
         ? [`${candidate.lease_seconds} s`, candidate.lease_expires_at !== null && [", ends ", ago(candidate.lease_expires_at)]]
         : "none"),
@@ -243,6 +245,14 @@ function verdict(probe) {
     probe.held_until && ["; held down, ends ", ago(probe.held_until)],
     "; next look ", ago(probe.next_look_at),
   ];
+}
+
+function signals({ said }) {
+  return h("ul", null,
+    said.map((one) =>
+      h("li", null, `${one.signal}: `,
+        one.status === null ? "nothing yet" : [`${one.status} since ${clock(one.since)}, ${one.reason}`],
+        one.warned_until && ["; the warning ends ", ago(one.warned_until)])));
 }
 
 function delivery(entry) {
