@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 import tomllib
@@ -113,6 +114,8 @@ def test_the_cost_of_a_look_is_that_of_the_code() -> None:
 def test_the_readme_states_what_its_example_costs() -> None:
     readme = " ".join((HERE.parents[1] / "README.md").read_text().split())
     one, many = cost.probes(2, "TCP").total(), cost.probes(1_000, "TCP").total()
+    [idle] = re.findall(r"With nothing registered it costs (\$[0-9.]+),", " ".join(COST.read_text().split()))
+    assert f"With nothing registered it costs {idle} a month" in readme
     assert f"resource every 10 s costs ${one:.2f} a month; 1,000 endpoints cost ${many:.2f}" in readme
 
 
