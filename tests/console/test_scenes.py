@@ -139,7 +139,9 @@ def test_what_is_undelivered_is_shown_with_its_error_and_redelivered(scene: Scen
     page = scene.opened()
     expect(page.get_by_role("row", name=re.compile(f"{RESOURCE} .*1 undelivered"))).to_be_visible()
     page.get_by_role("link", name=RESOURCE).click()
-    expect(card(page, "paris").get_by_text(re.compile(r"answered status_500 \(attempt \d\), again "))).to_be_visible()
+    expect(
+        card(page, "paris").get_by_text(re.compile(r"answered status_500 \(attempt \d\), next attempt due "))
+    ).to_be_visible()
     scene.deployment.receiver.status = 204
     press(page, "Redeliver to paris…")
     press(page, "Redeliver to paris")

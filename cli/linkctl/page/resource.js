@@ -259,6 +259,6 @@ function delivery(entry) {
   return [
     h("strong", { class: "bad" }, `${entry.status ?? "a status"} is undelivered`),
     entry.announced_at && [", announced ", ago(entry.announced_at)],
-    entry.failure && [`: ${entry.failure} (attempt ${entry.attempt}), again `, ago(entry.next_attempt_at), `. ${entry.next_step}`],
+    entry.failure && [`: ${entry.failure} (attempt ${entry.attempt}), next attempt due `, ago(entry.next_attempt_at), `. ${entry.next_step}`],
   ];
 }
