@@ -68,7 +68,8 @@ class Instances:
             self.warned_at.pop(name, None)
         if what not in ("warned", "kept"):
             self.state[name] = what
-        self.was[name].add(self.truth(name))
+        # Of an instance whose end was lost, the warning is all that is known.
+        self.was[name] |= {self.truth(name)} | ({Status.STANDBY} if what == "warned" else set())
         if sent:
             body = self._event(name, what, cloud.now)
             for _ in range(self.draw.choice((1, 1, 2, 3))):
@@ -103,9 +104,14 @@ class Instances:
     def told_the_truth(self) -> str | None:
         """What is wrong with the words that the lock item has at the end; None if nothing is."""
         endpoints = self.story.cloud.promises.resource.endpoints
-        words = {name: endpoints[str(host.id)].words.get(Observer.SIGNAL) for name, host in self.story.hosts.items()}
+        entries = {name: endpoints[str(host.id)] for name, host in self.story.hosts.items()}
+        words = {name: e.words.get(Observer.SIGNAL) for name, e in entries.items()}
         said = {name: word.status if word else None for name, word in words.items()}
         truth = {name: self.truth(name) for name in said}
+        for name, e in entries.items():
+            if e.joined >= self.warned_at.get(name, START + CHAOS_MS) and said[name] is STATES[self.state[name]]:
+                # The warning may have come before the endpoint was there.
+                truth[name] = STATES[self.state[name]]
         return None if said == truth else f"promise 6 at the end: {truth} and the words are {said}"
 
 
