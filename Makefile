@@ -27,13 +27,16 @@ COMPILE := $(UV) pip compile --quiet --universal --generate-hashes --no-header -
 .DELETE_ON_ERROR:
 
 help:
+	@echo 'Try it:'
 	@echo 'make demo        the story on the template, deployed to a local cloud'
 	@echo 'make demo-sam    the same through the real sam build and sam deploy'
 	@echo 'make local       the local cloud, left running until Ctrl-C'
+	@echo 'make docs        the site of docs/, with a search, in .local/site'
+	@echo 'make build       sam build'
+	@echo 'Work on it:'
 	@echo 'make check       style, types, unit tests, 300 histories: under a minute'
 	@echo 'make test        every test'
 	@echo 'make lint        ruff, mypy, sam validate, docs'
-	@echo 'make docs        the site of docs/, with a search, in .local/site'
 	@echo 'make prove WHAT=simulate   slower checks; docs/testing.md says what each shows:'
 	@echo '  simulate SEEDS=5000, scopes FAULTS=1   histories of crashes and lost answers'
 	@echo '  mutants, promises, rules   break each promise and rule, see a check fail'
@@ -43,7 +46,6 @@ help:
 	@echo '  console          the console in a browser (make pictures: its pictures)'
 	@echo '  bench            CPU, time and memory (QUICK=1: half a minute)'
 	@echo 'make generated   write the generated documents again'
-	@echo 'make build       sam build'
 	@echo 'make lock        resolve the requirements (UPGRADE=--upgrade: newer versions)'
 	@echo 'make release V=0.3.0   date, commit and tag a release; pushes nothing'
 	@echo 'make clean       remove everything that was made here'
