@@ -123,7 +123,7 @@ GOOD: list[tuple[Any, list[tuple[str, dict[str, Any]]], str]] = [
     (first_hour.key_is_multi_region, [(DESCRIBE_KEY, KEY), (ROTATION, {"KeyRotationEnabled": True})], "rotates"),
     (first_hour.schedules_run, [(METRIC, points(1, 1))] * 2, "ProbeClockFunctionName ran 2 times"),
     (first_hour.nothing_was_dropped, [(METRIC, points())] * 2, "no chain"),
-    (first_hour.no_dead_letters, [(QUEUE, number(0))] * 8, "are empty"),
+    (first_hour.no_dead_letters, [(QUEUE, number(0))] * 9, "are empty"),
     (first_hour.alarms_notify, [(ALARMS, {"MetricAlarms": [ALARM]})], "1 alarms"),
     (first_hour.log_lines_are_whole, per_function("START", '{"a": 1}'), "7 lines"),
 ]

@@ -224,7 +224,7 @@ def test_create_with_signals_is_observed_by_aws_and_show_says_what_was_heard(
         {"type": "ec2", "instance_id": "i-0fedcba9876543210"},
         {"type": "alarm", "arn": alarm, "insufficient_data": "alarm"},
     ]
-    assert "ec2:i-0fedcba9876543210 has said nothing yet" in linkctl("endpoints", "show", paris)[1]
+    assert "ec2:i-0fedcba9876543210: has said nothing yet" in linkctl("endpoints", "show", paris)[1]
     group = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:targetgroup/web/0123456789abcdef"
     task = "c13b4cb40f1f4fe4a2971f76ae5a47ad"
     status, out, _ = linkctl(
