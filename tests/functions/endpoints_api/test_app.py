@@ -112,7 +112,7 @@ WEBHOOK = {"plugin": "webhook", "plugin_config": {"url": "https://x.example", "r
             VALIDATE + "plugin: validate plugin: plugin_config.url=missing URL",
             id="plugin",
         ),
-        pytest.param({"plugin": "arp"}, VALIDATE + "plugin: plugin not found", id="unknown plugin"),
+        pytest.param({"plugin": "arp"}, VALIDATE + "plugin: plugin not found: use webhook", id="unknown plugin"),
         pytest.param(
             {"checks": [{"type": "UDP", "host": "x", "port": 1}], "healthcheck_interval": -1},
             VALIDATE + "health checks: 0=type=Health check type is not supported",
@@ -143,10 +143,10 @@ def test_an_invalid_registration_is_told_as_link_tells_it(
     [
         pytest.param("", 400, "decode endpoint", id="empty"),
         pytest.param("{", 400, "decode endpoint", id="not JSON"),
-        pytest.param([], 422, "plugin not found", id="a list"),
-        pytest.param({}, 422, "plugin not found", id="nothing"),
-        pytest.param({"plugin": "arp"}, 422, "plugin not found", id="another plugin"),
-        pytest.param({"plugin": ["webhook"]}, 422, "plugin not found", id="a list of plugins"),
+        pytest.param([], 422, "plugin not found: use webhook", id="a list"),
+        pytest.param({}, 422, "plugin not found: use webhook", id="nothing"),
+        pytest.param({"plugin": "arp"}, 422, "plugin not found: use webhook", id="another plugin"),
+        pytest.param({"plugin": ["webhook"]}, 422, "plugin not found: use webhook", id="a list of plugins"),
     ],
 )
 def test_create_with_a_body_that_cannot_be_used(deployment: Deployment, body: Any, status: int, text: str) -> None:

@@ -68,7 +68,7 @@ def test_every_problem_of_endpoint_and_plugin_is_listed_at_once(world: World) ->
 def test_without_a_known_plugin_nothing_else_is_validated(world: World, body: object) -> None:
     with pytest.raises(Invalid) as invalid:
         world.control.commands.create(body, "request")
-    assert invalid.value.errors == {"plugin": ["plugin not found"]}
+    assert invalid.value.errors == {"plugin": ["plugin not found: use webhook"]}
 
 
 def test_a_create_whose_repetition_was_faster_stores_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

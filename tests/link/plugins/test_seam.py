@@ -301,7 +301,7 @@ def test_a_plugin_that_is_not_registered_is_refused(name: object) -> None:
     plugins.register("log", LogFactory([]))
     with pytest.raises(Invalid) as invalid:
         plugins[name]
-    assert invalid.value.errors == {"plugin": ["plugin not found"]}
+    assert invalid.value.errors == {"plugin": ["plugin not found: use log"]}
 
 
 def test_lock_items_name_every_plugin_but_the_first() -> None:

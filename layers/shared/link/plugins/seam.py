@@ -118,7 +118,8 @@ class Plugins:
     def __getitem__(self, name: object) -> Factory[Any]:
         """The factory of a plugin; raises Invalid for a name that is not registered."""
         if not isinstance(name, str) or name not in self._factories:
-            raise Invalid({"plugin": ["plugin not found"]})
+            # LinK's words first.
+            raise Invalid({"plugin": [f"plugin not found: use {' or '.join(self._factories)}"]})
         return self._factories[name]
 
     def stored_name(self, name: str) -> str:
