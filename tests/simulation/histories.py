@@ -206,6 +206,24 @@ class Told:
     trace: list[str] | None
 
 
+def watched_cloud(seed: int, draw: random.Random, *, traced: bool) -> Cloud:
+    """The cloud of a history with an observer of ours, slow or fast. In two of three histories it has no faults."""
+    slowest, chance = draw.choice((3, 30, 200)), draw.choice((0.0, 0.0, 0.03))
+
+    def fault(number: int, what: str) -> str | None:
+        return draw.choice(RECEIVER_FAULTS if what == "post" else FAULTS) if draw.random() < chance else None
+
+    return Cloud(
+        seed=seed,
+        fault=fault,
+        latency=lambda: 1 + int(draw.random() * slowest),
+        call_ms=2 * (1 + slowest),
+        duplicates=draw.choice((0.0, 0.2)),
+        refresh_ms=REFRESH_MS,
+        traced=traced,
+    )
+
+
 def play(
     cloud: Cloud, tell: Callable[[Story], None], *, recovery_ms: int, and_refresh: bool, calm_ms: int = CALM_MS
 ) -> Told:

@@ -16,8 +16,8 @@ from link.election.state import Observer, Status
 from link.probing.checks import Check
 from link.probing.looks import Looks
 from link.probing.states import SLOT_MS
-from tests.simulation.cloud import FAULTS, RECEIVER_FAULTS, START, Bus, Cloud
-from tests.simulation.histories import CHAOS_MS, REFRESH_MS, SOON_MS, A, Story, Told, play
+from tests.simulation.cloud import START, Bus
+from tests.simulation.histories import CHAOS_MS, SOON_MS, A, Story, Told, play, watched_cloud
 
 NAMES = ("paris", "london", "berlin")
 REFERENCE = "reference.example.com"
@@ -92,20 +92,7 @@ class Network:
 def probed_history(seed: int, *, traced: bool = False) -> Told:
     """A history of hosts that are probed: what happens to them and to the prober comes from the seed."""
     draw = random.Random(seed)
-    slowest, chance = draw.choice((3, 30, 200)), draw.choice((0.0, 0.0, 0.03))
-
-    def fault(number: int, what: str) -> str | None:
-        return draw.choice(RECEIVER_FAULTS if what == "post" else FAULTS) if draw.random() < chance else None
-
-    cloud = Cloud(
-        seed=seed,
-        fault=fault,
-        latency=lambda: 1 + int(draw.random() * slowest),
-        call_ms=2 * (1 + slowest),
-        duplicates=draw.choice((0.0, 0.2)),
-        refresh_ms=REFRESH_MS,
-        traced=traced,
-    )
+    cloud = watched_cloud(seed, draw, traced=traced)
 
     networks = []
 
