@@ -46,6 +46,20 @@ def test_a_spot_warning_is_a_planned_handover_before_the_host_is_gone(aws: Signa
     assert told(aws)[1:] == [("paris", FAILING)]
 
 
+def test_while_a_warning_is_in_force_a_healthy_probe_does_not_bring_its_host_back(aws: Signalling) -> None:
+    paris = next(i for i, host in aws.world.names.items() if host == "paris")
+    aws.world.control.commands.change(paris, {"observers": ["probe", "signal"]}, "change")
+    aws.world.report(paris, "ACTIVATED", source="link.probe")
+    began = len(aws.world.receiver.requests)
+    aws.hear(aws.now("spot_warning"))
+    for _ in range(9):
+        aws.world.report(paris, "ACTIVATED", source="link.probe")
+        aws.look()
+    sent = [(aws.world.name(one.endpoint_id), one.status) for one in aws.world.receiver.requests[began:]]
+    assert sent[:2] == [("paris", "STANDBY"), ("london", "ACTIVATED")]
+    assert ("paris", "ACTIVATED") not in sent and aws.world.holder() == "london"
+
+
 def test_a_warning_of_which_nothing_follows_ends_with_a_look_after_ten_minutes(aws: Signalling) -> None:
     aws.hear(aws.now("spot_warning"))
     for _ in range(10):
