@@ -55,6 +55,8 @@ def test_while_a_warning_is_in_force_a_healthy_probe_does_not_bring_its_host_bac
     for _ in range(9):
         aws.world.report(paris, "ACTIVATED", source="link.probe")
         aws.look()
+        # Not even if london failed now.
+        assert not aws.world.resource().endpoints[paris].ready(aws.world.clock.now())
     sent = [(aws.world.name(one.endpoint_id), one.status) for one in aws.world.receiver.requests[began:]]
     assert sent[:2] == [("paris", "STANDBY"), ("london", "ACTIVATED")]
     assert ("paris", "ACTIVATED") not in sent and aws.world.holder() == "london"
