@@ -100,7 +100,14 @@ class Run:
         for pair in pairs:
             after = draw.random() * SPREAD_SECONDS
             threading.Thread(target=dies, args=(*pair, after), daemon=True).start()
-        return [at - died[other] for other, at in self.activated({other for _, other in pairs}, began).items()]
+        active = self.activated({other for _, other in pairs}, began)
+        came = [(webhook["endpoint_id"], webhook["status"]) for webhook in self._webhooks(began)]
+        for dead, other in pairs:
+            assert came.index((dead, "STANDBY")) < came.index((other, "ACTIVATED")), "break before make"
+        return [at - died[other] for other, at in active.items()]
+
+    def _webhooks(self, began: int) -> list[dict[str, str]]:
+        return [json.loads(arrival.body) for arrival in self.receiver.arrivals[began:]]
 
     def activated(self, others: set[str], began: int) -> dict[str, float]:
         """When ACTIVATED arrived for each of these endpoints, from this arrival on; waits until all did."""
